@@ -1,0 +1,78 @@
+/* What bench, tuner, runner and tests know of a kernel. One `struct kernel` per kernels/NAME.c. */
+#ifndef CORE_KERNEL_H
+#define CORE_KERNEL_H
+
+#include "core/space.h"
+#include "core/variant.h"
+#include "device/device.h"
+
+/* A buffer that one launch touches, so that any kernel can be set up, checked and timed by the same code. */
+enum buffer_role {
+	BUFFER_WEIGHT,  /* read once per launch, rotated through memory for cold timing */
+	BUFFER_INPUT,   /* read */
+	BUFFER_OUTPUT,  /* written entirely, compared with the reference */
+	BUFFER_INOUT,   /* read and written; restored before a checked launch, compared */
+	BUFFER_SCRATCH, /* zero before the first launch; each launch leaves it zero or unread */
+};
+
+struct buffer {
+	const char *name;
+	enum buffer_role role;
+	int dtype;    /* enum dtype; DTYPE_I32 for integers. q8_0 is in device layout */
+	size_t count; /* elements */
+	float scale;  /* standard deviation of random contents; integers: see kernel.fill */
+};
+#define DTYPE_I32 26 /* ggml's number; only for positions, ids and counters */
+#define DTYPE_U64 27 /* only for rope's phase table */
+#define MAX_BUFFERS 10
+
+struct kernel {
+	const char *name;
+	const struct param *params; /* tunables */
+	int n_params;
+	const struct param *fields; /* of the case */
+	int n_fields;
+
+	/* Whether the instance can exist for a target. */
+	bool (*legal)(const int *kase, const int *config, struct target target);
+	/* Whether it can run this shape on this device. */
+	bool (*valid)(const struct shape *shape, const int *kase, const int *config,
+		      const struct device_info *info);
+	struct grid (*grid)(const struct shape *shape, const int *kase, const int *config,
+			    const struct device_info *info);
+	/* Compulsory traffic of one launch: each input read once, each output written once. */
+	double (*bytes)(const struct shape *shape, const int *kase);
+	double (*flops)(const struct shape *shape, const int *kase);
+
+	/* Shapes as text: "896x4864", "14/2/64@1024", "896". */
+	MUST_CHECK enum status (*parse_shape)(const char *text, struct shape *shape);
+	void (*format_shape)(const struct shape *shape, char text[64]);
+	/* Sets the fields of the case that follow from the shape (head_dim, group), to 0 ("any") where no
+	 * specialised case exists. NULL when the kernel has none. */
+	void (*specialise)(const struct shape *shape, int *kase);
+
+	/* One launch as buffers, arguments and reference. buffers() returns their number. fill() (may be NULL) sets
+	 * contents that are not random floats; it sees host copies, as do `data` of reference(). bind() builds the argument
+	 * struct (args_bytes long) from device pointers. reference() computes in double precision: expected[b] for each
+	 * OUTPUT/INOUT buffer b (count doubles) and tolerance[b], the allowed absolute error per element, argued from the
+	 * dtypes. */
+	int (*buffers)(const struct shape *shape, const int *kase, const int *config,
+		       const struct device_info *info, struct buffer *buffers);
+	void (*fill)(const struct shape *shape, const int *kase, void *const *data);
+	size_t args_bytes;
+	void (*bind)(const struct shape *shape, const int *kase, const int *config,
+		     const struct device_info *info, void *const *memory, void *args);
+	void (*reference)(const struct shape *shape, const int *kase, const void *const *data,
+			  double *const *expected, double *const *tolerance);
+};
+
+/* All kernels, NULL-terminated (kernels/registry.c). */
+extern const struct kernel *const kernels[];
+const struct kernel *kernel_find(const char *name);
+
+/* Instances compiled into this program for a device's kind: rows of results/tuned.h and defaults in programs that use
+ * the table, the declared subset of the space in the tuner. Returns their number. */
+int kernel_variants(const struct kernel *kernel, const struct device_info *info,
+		    const struct variant **variants);
+
+#endif

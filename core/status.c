@@ -1,0 +1,61 @@
+#include "core/status.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static _Thread_local char message[1024];
+
+enum status fail(enum status status, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	vsnprintf(message, sizeof message, format, args);
+	va_end(args);
+	return status;
+}
+
+enum status fail_errno(enum status status, const char *format, ...)
+{
+	int error = errno;
+	va_list args;
+	va_start(args, format);
+	int n = vsnprintf(message, sizeof message, format, args);
+	va_end(args);
+	if (n >= 0 && (size_t)n < sizeof message)
+		snprintf(message + n, sizeof message - (size_t)n, ": %s", strerror(error));
+	return status;
+}
+
+const char *fail_message(void)
+{
+	return message;
+}
+
+int status_exit(const char *program, enum status status)
+{
+	if (status == STATUS_OK)
+		return 0;
+	fflush(stdout);
+	if (message[0])
+		fprintf(stderr, "%s: %s\n", program, message);
+	return status > STATUS_VIOLATION ? STATUS_FAILED : (int)status;
+}
+
+void warn_once(const char *format, ...)
+{
+	static char seen[16][256];
+	static int n_seen;
+	char text[256];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	for (int i = 0; i < n_seen; i++)
+		if (!strcmp(seen[i], text))
+			return;
+	if (n_seen < 16)
+		strcpy(seen[n_seen++], text);
+	fprintf(stderr, "warning: %s\n", text);
+}

@@ -1,0 +1,315 @@
+// Tables of kernel instances. A kernel file ends with DEFINE_VARIANTS(name, NAME), which defines
+//	const struct variant *name_host_variants(int *n)	compiled by the host compiler
+//	const struct variant *name_cuda_variants(int *n)	compiled by nvcc
+// from NAME_CASES with the default configuration and the rows of results/tuned.h for devices of that kind, or, with
+// WARPSMITH_SPACE defined, from every legal point of NAME_CASES x NAME_SUBSET. NVRTC needs no tables.
+#pragma once
+
+#ifdef __CUDACC_RTC__
+#define DEFINE_VARIANTS(kernel, KERNEL)
+#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)
+#else
+
+#include <array>
+#include <cstddef>
+#include <initializer_list>
+#include <utility>
+
+#include "core/variant.h"
+#include "device/simt.h"
+
+#ifdef __CUDACC__
+#define KERNEL_ENTRY(...)  ((const void *)(__VA_ARGS__))
+#define VARIANTS_OF(name)  name##_cuda_variants
+#define TUNED_DEVICES_HERE TUNED_DEVICES_CUDA
+#else
+#define KERNEL_ENTRY(...)  ((const void *)simt::host_entry_of<__VA_ARGS__>)
+#define VARIANTS_OF(name)  name##_host_variants
+#if SIMT_WARP == 1
+#define TUNED_DEVICES_HERE TUNED_DEVICES_HOST
+#else
+#define TUNED_DEVICES_HERE TUNED_DEVICES_HOST32
+#endif
+#endif
+
+namespace variants {
+
+struct value_list {
+	int n, value[MAX_VALUES];
+};
+
+template <typename... T>
+constexpr value_list list(T... v)
+{
+	return {int(sizeof...(v)), {v...}};
+}
+
+// A row of results/tuned.h.
+struct row {
+	std::array<int, MAX_FIELDS> kase;
+	int m, k, len_min, len_max;
+	std::array<int, MAX_PARAMS> config;
+};
+
+template <std::size_t N>
+constexpr std::array<int, N> pad(std::initializer_list<int> from)
+{
+	std::array<int, N> to = {};
+	std::size_t i = 0;
+	for (int v : from)
+		if (i < N)
+			to[i++] = v;
+	return to;
+}
+
+// The case or config struct with these values; `Struct` has N int members.
+template <typename Struct, std::size_t N, typename Array>
+constexpr Struct make(const Array &v)
+{
+	return [&]<std::size_t... I>(std::index_sequence<I...>) {
+		return Struct{v[I]...};
+	}(std::make_index_sequence<N>());
+}
+
+// Whether a row has one listed value per tunable.
+template <std::size_t N>
+constexpr bool listed(const value_list (&space)[N], std::initializer_list<int> values)
+{
+	if (values.size() != N)
+		return false;
+	std::size_t p = 0;
+	for (int v : values) {
+		bool found = false;
+		for (int i = 0; i < space[p].n; i++)
+			found |= space[p].value[i] == v;
+		if (!found)
+			return false;
+		p++;
+	}
+	return true;
+}
+
+template <std::size_t N>
+constexpr std::size_t size(const value_list (&space)[N])
+{
+	std::size_t n = 1;
+	for (const value_list &p : space)
+		n *= std::size_t(p.n);
+	return n;
+}
+
+// Configuration number i of a space, counting with the last tunable fastest.
+template <std::size_t N>
+constexpr std::array<int, MAX_PARAMS> point(const value_list (&space)[N], std::size_t i)
+{
+	std::array<int, MAX_PARAMS> v = {};
+	for (std::size_t p = N; p-- > 0; i /= std::size_t(space[p].n))
+		v[p] = space[p].value[i % std::size_t(space[p].n)];
+	return v;
+}
+
+template <typename Traits, auto K, auto C>
+variant instance(const char *device, const std::array<int, MAX_FIELDS> &kase,
+		 const std::array<int, MAX_PARAMS> &config)
+{
+	variant v = {};
+	v.device = device;
+	for (int i = 0; i < MAX_FIELDS; i++)
+		v.kase.value[i] = kase[std::size_t(i)];
+	for (int i = 0; i < MAX_PARAMS; i++)
+		v.config.value[i] = config[std::size_t(i)];
+	v.entry = Traits::template plain<K, C>();
+	v.traced = Traits::template traced<K, C>();
+	return v;
+}
+
+// One case with one configuration, written to *out when it is legal for the target. Returns how many were written.
+template <typename Traits, std::size_t Case, std::size_t Point>
+int add_point(variant *out)
+{
+	constexpr auto kase = Traits::cases[Case];
+	constexpr auto config = point(Traits::subset, Point);
+	constexpr auto K = make<typename Traits::case_type, Traits::n_fields>(kase);
+	constexpr auto C = make<typename Traits::config_type, Traits::n_params>(config);
+	if constexpr (Traits::legal(K, C, simt::kTarget)) {
+		*out = instance<Traits, K, C>(nullptr, kase, config);
+		return 1;
+	}
+	return 0;
+}
+
+template <typename Traits, std::size_t Case, std::size_t... Point>
+int add_points(variant *out, std::index_sequence<Point...>)
+{
+	int n = 0;
+	((n += add_point<Traits, Case, Point>(out + n)), ...);
+	return n;
+}
+
+template <typename Traits, std::size_t... Case>
+int add_space(variant *out, std::index_sequence<Case...>)
+{
+	int n = 0;
+	((n += add_points<Traits, Case>(out + n,
+					std::make_index_sequence<size(Traits::subset)>())),
+	 ...);
+	return n;
+}
+
+template <typename Traits, std::size_t Case>
+variant default_instance()
+{
+	constexpr auto kase = Traits::cases[Case];
+	return instance<Traits, make<typename Traits::case_type, Traits::n_fields>(kase),
+			make<typename Traits::config_type, Traits::n_params>(Traits::defaults)>(
+		nullptr, kase, Traits::defaults);
+}
+
+template <typename Traits, std::size_t... Case>
+int add_defaults(variant *out, std::index_sequence<Case...>)
+{
+	int n = 0;
+	((out[n++] = default_instance<Traits, Case>()), ...);
+	return n;
+}
+
+template <typename Traits, typename Rows, std::size_t Row>
+variant row_instance(const char *device)
+{
+	constexpr row r = Rows::rows[Row];
+	variant v = instance<Traits, make<typename Traits::case_type, Traits::n_fields>(r.kase),
+			     make<typename Traits::config_type, Traits::n_params>(r.config)>(
+		device, r.kase, r.config);
+	v.m = r.m;
+	v.k = r.k;
+	v.len_min = r.len_min;
+	v.len_max = r.len_max;
+	return v;
+}
+
+// The last of Rows::rows is a terminator, because an array cannot be empty.
+template <typename Traits, typename Rows, std::size_t... Row>
+int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
+{
+	int n = 0;
+	((out[n++] = row_instance<Traits, Rows, Row>(device)), ...);
+	(void)device;
+	return n;
+}
+
+} // namespace variants
+
+#define VARIANT_VALUES(name, first, doc, ...) variants::list(__VA_ARGS__),
+#define VARIANT_SUBSET(name, ...)             variants::list(__VA_ARGS__),
+#define VARIANT_DEFAULT(name, value, ...)     value,
+#define VARIANT_COUNT(...)                    +1
+#define VARIANT_CASE(...)                     variants::pad<MAX_FIELDS>({__VA_ARGS__}),
+#define TRACED_NONE(...)                      nullptr
+
+#define DEFINE_TRAITS(kernel, KERNEL, TRACED, SUBSET)                                               \
+	struct kernel##_traits {                                                                    \
+		using case_type = kernel##_case;                                                    \
+		using config_type = kernel##_config;                                                \
+		static constexpr std::size_t n_fields = 0 KERNEL##_FIELDS(VARIANT_COUNT);           \
+		static constexpr std::size_t n_params = 0 KERNEL##_PARAMS(VARIANT_COUNT);           \
+		static constexpr std::array<int, MAX_FIELDS> cases[] = {                            \
+			KERNEL##_CASES(VARIANT_CASE)};                                              \
+		static constexpr auto defaults =                                                    \
+			variants::pad<MAX_PARAMS>({KERNEL##_PARAMS(VARIANT_DEFAULT)});              \
+		static constexpr variants::value_list space[] = {KERNEL##_PARAMS(VARIANT_VALUES)};  \
+		static constexpr variants::value_list subset[] = {SUBSET};                          \
+		static_assert(n_params <= MAX_PARAMS && n_fields <= MAX_FIELDS);                    \
+		static_assert(std::size(subset) == n_params, #KERNEL "_SUBSET lists every tunable"); \
+		static constexpr bool legal(case_type kase, config_type config, target t)           \
+		{                                                                                   \
+			return kernel##_legal(kase, config, t);                                     \
+		}                                                                                   \
+		template <case_type K, config_type C>                                               \
+		static const void *plain()                                                          \
+		{                                                                                   \
+			return KERNEL_ENTRY(kernel<K, C>);                                          \
+		}                                                                                   \
+		template <case_type K, config_type C>                                               \
+		static const void *traced()                                                         \
+		{                                                                                   \
+			return TRACED(K, C);                                                        \
+		}                                                                                   \
+	};
+
+#ifdef WARPSMITH_SPACE
+
+#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                              \
+	DEFINE_TRAITS(kernel, KERNEL, TRACED, KERNEL##_SUBSET(VARIANT_SUBSET))                      \
+	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                                \
+	{                                                                                           \
+		using traits = kernel##_traits;                                                     \
+		static variant table[std::size(traits::cases) * variants::size(traits::subset)];    \
+		static const int count = variants::add_space<traits>(                               \
+			table, std::make_index_sequence<std::size(traits::cases)>());               \
+		*n = count;                                                                         \
+		return table;                                                                       \
+	}
+
+#else
+
+#include "results/tuned.h"
+
+#define ROW_UNWRAP(...) __VA_ARGS__
+#define ROW_COUNT(...)  +1
+
+// A row must fit the kernel's list of tunables and be legal on its device, else the build names it.
+#define ROW_CHECK(kernel, kase, m, k, len_min, len_max, ...)                                        \
+	static_assert(variants::listed(kernel##_traits::space, {__VA_ARGS__}) &&                    \
+			      kernel##_legal(kernel##_case{ROW_UNWRAP kase},                        \
+					     variants::make<kernel##_config,                        \
+							    kernel##_traits::n_params>(             \
+						     variants::pad<MAX_PARAMS>({__VA_ARGS__})),     \
+					     row_target),                                           \
+		      "stale row in results/tuned.h, run 'warpsmith-tune --emit': ROW(" #kernel ", " \
+		      #kase ", " #m ", " #k ", " #len_min ", " #len_max ", " #__VA_ARGS__ ")");
+
+#define ROW_ENTRY(kernel, kase, m, k, len_min, len_max, ...)                                        \
+	{variants::pad<MAX_FIELDS>({ROW_UNWRAP kase}), m, k, len_min, len_max,                      \
+	 variants::listed(kernel##_traits::space, {__VA_ARGS__}) ?                                  \
+		 variants::pad<MAX_PARAMS>({__VA_ARGS__}) :                                         \
+		 kernel##_traits::defaults},
+
+#define TUNED_ROWS_OF(device, KERNEL) TUNED_##device##_##KERNEL
+
+#define DEVICE_ROWS(KERNEL, device, name, sm, lanes, ...)                                                \
+	struct KERNEL##_rows_##device {                                                             \
+		static constexpr target row_target = {sm, lanes};                                   \
+		TUNED_ROWS_OF(device, KERNEL)(ROW_CHECK)                                            \
+		static constexpr variants::row rows[] = {TUNED_ROWS_OF(device, KERNEL)(ROW_ENTRY){}}; \
+	};
+
+#define DEVICE_ROW_COUNT(KERNEL, device, ...) +std::size(KERNEL##_rows_##device::rows)
+
+#define DEVICE_ADD_ROWS(KERNEL, device, name, ...)                                                  \
+	n_rows += variants::add_rows<traits, KERNEL##_rows_##device>(                               \
+		table + n_rows, name,                                                               \
+		std::make_index_sequence<std::size(KERNEL##_rows_##device::rows) - 1>());
+
+#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                              \
+	DEFINE_TRAITS(kernel, KERNEL, TRACED, KERNEL##_PARAMS(VARIANT_VALUES))                      \
+	TUNED_DEVICES_HERE(DEVICE_ROWS, KERNEL)                                                     \
+	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                                \
+	{                                                                                           \
+		using traits = kernel##_traits;                                                     \
+		static variant table[std::size(traits::cases) TUNED_DEVICES_HERE(DEVICE_ROW_COUNT,  \
+										 KERNEL)];          \
+		static const int count = [] {                                                       \
+			int n_rows = variants::add_defaults<traits>(                                \
+				table, std::make_index_sequence<std::size(traits::cases)>());       \
+			TUNED_DEVICES_HERE(DEVICE_ADD_ROWS, KERNEL)                                 \
+			return n_rows;                                                              \
+		}();                                                                                \
+		*n = count;                                                                         \
+		return table;                                                                       \
+	}
+
+#endif
+
+#define DEFINE_VARIANTS(kernel, KERNEL) DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED_NONE)
+
+#endif

@@ -1,0 +1,90 @@
+#ifndef KERNELS_GQA_ATTENTION_H
+#define KERNELS_GQA_ATTENTION_H
+
+#include "core/dtype.h"
+#include "core/param.h"
+
+/* head_dim 0 and group 0 go together: the generic instance, for any multiple of 8 up to 256 and any group. */
+#define GQA_ATTENTION_MAX_HEAD_DIM 256
+
+#define GQA_ATTENTION_FIELDS(X)                                                              \
+	X(head_dim, NAMES_NUMBER, "elements per head; 0: any", 0, 64, 128)                   \
+	X(group, NAMES_NUMBER, "query heads per key/value head; 0: any", 0, 1, 4, 5, 6, 7, 8) \
+	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32)
+
+#define GQA_ATTENTION_PARAMS(X)                                                              \
+	X(splits, 8, "blocks that share the keys of a head group", 1, 2, 4, 8, 16, 32, 64, 128) \
+	X(warps, 4, "warps per block", 1, 2, 4, 8)                                           \
+	X(lanes, 8, "lanes that share a key", 4, 8, 16, 32)                                  \
+	X(unroll, 1, "keys in flight per group of lanes", 1, 2, 4)                           \
+	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2)
+
+#define GQA_ATTENTION_CASES_OF(X, kv) \
+	X(0, 0, kv)                   \
+	X(64, 1, kv)                  \
+	X(64, 4, kv)                  \
+	X(64, 6, kv)                  \
+	X(64, 7, kv)                  \
+	X(128, 1, kv)                 \
+	X(128, 4, kv)                 \
+	X(128, 5, kv)                 \
+	X(128, 6, kv)                 \
+	X(128, 7, kv)                 \
+	X(128, 8, kv)
+#define GQA_ATTENTION_CASES(X)                \
+	GQA_ATTENTION_CASES_OF(X, DTYPE_BF16) \
+	GQA_ATTENTION_CASES_OF(X, DTYPE_F16)  \
+	GQA_ATTENTION_CASES_OF(X, DTYPE_F32)
+
+struct gqa_attention_case {
+	GQA_ATTENTION_FIELDS(PARAM_MEMBER)
+};
+
+struct gqa_attention_config {
+	GQA_ATTENTION_PARAMS(PARAM_MEMBER)
+};
+
+#define ATTENTION_TRACE_KEYS 4
+
+/* What a traced instance says about one (query head, split): written by the block that did the work. */
+struct attention_split_trace {
+	int first_key, keys; /* keys visited, counted one by one */
+	float max, sum;      /* of this split: max of scaled scores, sum of exp(score - max) */
+	float score[ATTENTION_TRACE_KEYS]; /* scaled scores of its first keys */
+};
+
+/* And about one query head: written by the block that combined the splits. */
+struct attention_head_trace {
+	int position; /* as read from the device */
+	int keys;     /* over the splits that were combined */
+	int splits;
+	float max, sum;
+	float weight_sum; /* an extra output whose values are all 1, carried like the others: 1 when the weights are right */
+};
+
+/* One new query per head against a cache; keys 0 .. *position are visible.
+ * out, q (n_heads, head_dim) f32; k, v (n_kv_heads, capacity, head_dim). partial (n_heads, splits, head_dim + 2) f32
+ * holds each split's output, max and sum; arrived (n_kv_heads or, generic, n_heads) is 0 between launches. Traces
+ * (n_heads, splits) and (n_heads) are touched by traced instances only. */
+struct gqa_attention_args {
+	float *out;
+	const float *q;
+	const void *k, *v;
+	float *partial;
+	unsigned *arrived;
+	const int *position;
+	float scale; /* 1 / sqrt(head_dim) */
+	int n_heads, n_kv_heads, head_dim, capacity;
+	struct attention_split_trace *split_trace;
+	struct attention_head_trace *head_trace;
+};
+
+CONST_FN bool gqa_attention_legal(struct gqa_attention_case kase, struct gqa_attention_config c,
+				  struct target target)
+{
+	return (kase.head_dim == 0) == (kase.group == 0) &&
+	       (target.lanes > 1 ? c.lanes <= target.lanes && (kase.head_dim == 0 || c.lanes * 8 <= kase.head_dim) :
+				   c.lanes == 8 && c.min_blocks == 1);
+}
+
+#endif

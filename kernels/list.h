@@ -1,0 +1,14 @@
+/* Every kernel, once: X(name, NAME). A new one adds its three files and a line here. */
+#ifndef KERNELS_LIST_H
+#define KERNELS_LIST_H
+
+#define KERNELS(X)                      \
+	X(gemv, GEMV)                   \
+	X(gqa_attention, GQA_ATTENTION) \
+	X(rms_norm, RMS_NORM)           \
+	X(rope, ROPE)                   \
+	X(embed, EMBED)                 \
+	X(argmax, ARGMAX)               \
+	X(advance, ADVANCE)
+
+#endif
