@@ -1,0 +1,301 @@
+#define _GNU_SOURCE
+#include "bench/csv.h"
+
+#include <csv.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ROW_BYTES = 8192 };
+
+struct reader {
+	struct csv_table *table;
+	size_t n_cells, capacity;
+	int line, fields; /* of the row being read */
+	enum status status;
+};
+
+static bool grow_cells(struct reader *r)
+{
+	if (r->n_cells < r->capacity)
+		return true;
+	size_t capacity = r->capacity ? 2 * r->capacity : 256;
+	char **cells = realloc(r->table->cell, capacity * sizeof *cells);
+	if (!cells)
+		return false;
+	r->table->cell = cells;
+	r->capacity = capacity;
+	return true;
+}
+
+static void on_field(void *text, size_t bytes, void *user)
+{
+	struct reader *r = user;
+	if (r->status != STATUS_OK)
+		return;
+	r->fields++;
+	char *copy = strndup(text ? text : "", bytes);
+	if (!copy || !grow_cells(r)) {
+		free(copy);
+		r->status = fail(STATUS_NO_MEMORY, "%s: out of memory", r->table->path);
+		return;
+	}
+	r->table->cell[r->n_cells++] = copy;
+}
+
+static void on_row(int terminator, void *user)
+{
+	struct reader *r = user;
+	struct csv_table *t = r->table;
+	(void)terminator;
+	r->line++;
+	if (r->status != STATUS_OK)
+		return;
+	if (!t->n_columns) {
+		t->n_columns = r->fields;
+		t->column = t->cell;
+		t->cell = NULL;
+		r->n_cells = r->capacity = 0;
+	} else if (r->fields != t->n_columns) {
+		r->status = fail(STATUS_FAILED, "%s:%d: %d fields, the header has %d", t->path,
+				 r->line, r->fields, t->n_columns);
+	} else {
+		t->n_rows++;
+	}
+	r->fields = 0;
+}
+
+enum status csv_read(const char *path, struct csv_table *table)
+{
+	enum status status = STATUS_OK;
+	struct csv_parser parser;
+	bool parsing = false;
+	FILE *file = NULL;
+	char chunk[65536];
+	size_t n;
+	*table = (struct csv_table){.path = strdup(path)};
+	struct reader reader = {.table = table};
+	if (!table->path || csv_init(&parser, CSV_STRICT | CSV_STRICT_FINI | CSV_APPEND_NULL)) {
+		status = fail(STATUS_NO_MEMORY, "%s: out of memory", path);
+		goto done;
+	}
+	parsing = true;
+	file = fopen(path, "rb");
+	if (!file) {
+		status = fail_errno(STATUS_FAILED, "%s", path);
+		goto done;
+	}
+	while ((n = fread(chunk, 1, sizeof chunk, file)) > 0)
+		if (csv_parse(&parser, chunk, n, on_field, on_row, &reader) != n)
+			break;
+	if (ferror(file)) {
+		status = fail_errno(STATUS_FAILED, "%s", path);
+		goto done;
+	}
+	if (csv_error(&parser) || csv_fini(&parser, on_field, on_row, &reader)) {
+		status = fail(STATUS_FAILED, "%s:%d: %s", path, reader.line + 1,
+			      csv_strerror(csv_error(&parser)));
+		goto done;
+	}
+	TRY(reader.status);
+	if (!table->n_columns)
+		status = fail(STATUS_FAILED, "%s: no header row", path);
+done:
+	if (parsing)
+		csv_free(&parser);
+	if (file)
+		fclose(file);
+	if (status != STATUS_OK) {
+		for (size_t i = table->n_columns ? (size_t)table->n_rows * (size_t)table->n_columns : 0;
+		     i < reader.n_cells; i++)
+			free(table->cell[i]); /* of a row that was not counted */
+		csv_close(table);
+	}
+	return status;
+}
+
+void csv_close(struct csv_table *table)
+{
+	for (int i = 0; i < table->n_columns; i++)
+		free(table->column[i]);
+	for (size_t i = 0; i < (size_t)table->n_rows * (size_t)table->n_columns; i++)
+		free(table->cell[i]);
+	free(table->column);
+	free(table->cell);
+	free(table->path);
+	*table = (struct csv_table){0};
+}
+
+int csv_column(const struct csv_table *table, const char *name)
+{
+	for (int i = 0; i < table->n_columns; i++)
+		if (!strcmp(table->column[i], name))
+			return i;
+	return -1;
+}
+
+const char *csv_cell(const struct csv_table *table, int row, int column)
+{
+	return column < 0 ? "" : table->cell[(size_t)row * (size_t)table->n_columns + (size_t)column];
+}
+
+enum status csv_number(const struct csv_table *table, int row, int column, double *value)
+{
+	const char *text = csv_cell(table, row, column);
+	char *end;
+	*value = NAN;
+	if (!text[0])
+		return STATUS_OK;
+	*value = strtod(text, &end);
+	if (*end)
+		return fail(STATUS_FAILED, "%s:%d: %s: '%s' is not a number", table->path, row + 2,
+			    table->column[column], text);
+	return STATUS_OK;
+}
+
+/* Cuts off what follows the last line break. */
+static enum status cut_torn_tail(struct csv_log *log, off_t *size)
+{
+	struct stat info;
+	if (fstat(log->file, &info))
+		return fail_errno(STATUS_FAILED, "%s", log->path);
+	off_t end = info.st_size;
+	char last;
+	while (end > 0) {
+		if (pread(log->file, &last, 1, end - 1) != 1)
+			return fail_errno(STATUS_FAILED, "%s", log->path);
+		if (last == '\n')
+			break;
+		end--;
+	}
+	if (end != info.st_size && ftruncate(log->file, end))
+		return fail_errno(STATUS_FAILED, "%s: cannot cut a torn last row", log->path);
+	*size = end;
+	return STATUS_OK;
+}
+
+enum status csv_log_open(const char *path, const char *columns, int exclusive, struct csv_log *log)
+{
+	enum status status = STATUS_OK;
+	off_t size = 0;
+	size_t n = strlen(columns);
+	char header[ROW_BYTES];
+	*log = (struct csv_log){.path = strdup(path), .file = -1, .n_columns = 1};
+	for (const char *c = columns; *c; c++)
+		log->n_columns += *c == ',';
+	log->file = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	if (log->file < 0) {
+		status = fail_errno(STATUS_FAILED, "%s", path);
+		goto done;
+	}
+	if (exclusive && flock(log->file, LOCK_EX | LOCK_NB)) {
+		status = fail(STATUS_FAILED, "%s: another process is writing it", path);
+		goto done;
+	}
+	TRY(cut_torn_tail(log, &size));
+	if (size == 0) {
+		snprintf(header, sizeof header, "%s\n", columns);
+		if (write(log->file, header, n + 1) != (ssize_t)n + 1)
+			status = fail_errno(STATUS_FAILED, "%s", path);
+	} else if (pread(log->file, header, n + 1, 0) != (ssize_t)n + 1 || header[n] != '\n' ||
+		   memcmp(header, columns, n)) {
+		status = fail(STATUS_FAILED, "%s: its header is not '%s'", path, columns);
+	}
+done:
+	if (status != STATUS_OK)
+		csv_log_close(log);
+	return status;
+}
+
+enum status csv_log_row(struct csv_log *log, const char *const *fields)
+{
+	char row[ROW_BYTES];
+	size_t n = 0;
+	for (int i = 0; i < log->n_columns; i++) {
+		size_t bytes = strlen(fields[i]);
+		/* quoted, each character at most doubled */
+		if (n + 2 * bytes + 4 > sizeof row || strpbrk(fields[i], "\r\n"))
+			return fail(STATUS_FAILED, "%s: field %d is too long or has a line break",
+				    log->path, i + 1);
+		if (i)
+			row[n++] = ',';
+		if (strpbrk(fields[i], ",\"")) {
+			n += csv_write(row + n, sizeof row - n, fields[i], bytes);
+		} else {
+			memcpy(row + n, fields[i], bytes);
+			n += bytes;
+		}
+	}
+	row[n++] = '\n';
+	off_t before = lseek(log->file, 0, SEEK_END);
+	ssize_t written = write(log->file, row, n);
+	if (written == (ssize_t)n)
+		return STATUS_OK;
+	if (written >= 0)
+		errno = ENOSPC;
+	enum status status = fail_errno(STATUS_FAILED, "%s: cannot append a row", log->path);
+	if (written > 0 && before >= 0 && ftruncate(log->file, before))
+		status = fail_errno(STATUS_FAILED, "%s: cannot append a row or cut it", log->path);
+	return status;
+}
+
+void csv_log_close(struct csv_log *log)
+{
+	if (log->path && log->file >= 0)
+		close(log->file);
+	free(log->path);
+	*log = (struct csv_log){.file = -1};
+}
+
+enum status make_folders(const char *path)
+{
+	char part[4096];
+	size_t n = strlen(path);
+	if (n >= sizeof part)
+		return fail(STATUS_FAILED, "%s: the name is too long", path);
+	for (size_t i = 1; i <= n; i++) {
+		if (path[i] != '/' && path[i])
+			continue;
+		memcpy(part, path, i);
+		part[i] = 0;
+		if (mkdir(part, 0755) && errno != EEXIST)
+			return fail_errno(STATUS_FAILED, "%s", part);
+	}
+	return STATUS_OK;
+}
+
+enum status write_file_atomically(const char *path, const char *text, size_t bytes)
+{
+	enum status status = STATUS_OK;
+	char temporary[4096];
+	int file = -1;
+	if (snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) >= (int)sizeof temporary)
+		return fail(STATUS_FAILED, "%s: the name is too long", path);
+	file = mkstemp(temporary);
+	if (file < 0)
+		return fail_errno(STATUS_FAILED, "%s", path);
+	for (size_t at = 0; at < bytes;) {
+		ssize_t n = write(file, text + at, bytes - at);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			status = fail_errno(STATUS_FAILED, "%s", path);
+			goto done;
+		}
+		at += (size_t)n;
+	}
+	if (fchmod(file, 0644) || fsync(file) || rename(temporary, path))
+		status = fail_errno(STATUS_FAILED, "%s", path);
+done:
+	close(file);
+	if (status != STATUS_OK)
+		unlink(temporary);
+	return status;
+}

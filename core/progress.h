@@ -1,0 +1,22 @@
+/* Progress with an estimate of the time left, on stderr: one redrawn line on a terminal, else a line now and then. */
+#ifndef CORE_PROGRESS_H
+#define CORE_PROGRESS_H
+
+#include <stdbool.h>
+
+struct progress {
+	const char *label;
+	double total;            /* in any unit of work */
+	double started, shown;   /* seconds, monotonic clock */
+	bool quiet, terminal;
+};
+
+/* Seconds of the monotonic clock. */
+double seconds_now(void);
+
+void progress_start(struct progress *progress, const char *label, double total, bool quiet);
+/* `note` (may be NULL) is shown behind the estimate. */
+void progress_update(struct progress *progress, double done, const char *note);
+void progress_finish(struct progress *progress, const char *note);
+
+#endif
