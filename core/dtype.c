@@ -12,12 +12,9 @@ static const struct {
 	int block;
 	size_t block_bytes;
 } dtypes[] = {
-	{DTYPE_F32, "f32", 1, 4},
-	{DTYPE_F16, "f16", 1, 2},
-	{DTYPE_BF16, "bf16", 1, 2},
-	{DTYPE_Q8_0, "q8_0", Q8_0_BLOCK, Q8_0_BLOCK_BYTES},
-	{DTYPE_I32, "i32", 1, 4},
-	{DTYPE_U64, "u64", 1, 8},
+        {DTYPE_F32, "f32", 1, 4},   {DTYPE_F16, "f16", 1, 2},
+        {DTYPE_BF16, "bf16", 1, 2}, {DTYPE_Q8_0, "q8_0", Q8_0_BLOCK, Q8_0_BLOCK_BYTES},
+        {DTYPE_I32, "i32", 1, 4},   {DTYPE_U64, "u64", 1, 8},
 };
 
 #define N_DTYPES ((int)(sizeof dtypes / sizeof *dtypes))
@@ -84,8 +81,8 @@ uint16_t f32_to_bf16(float value)
 	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-/* Exponent and mantissa moved to their places in an f32 are 2^112 too small; the product is exact, subnormals
- * included. */
+/* Exponent and mantissa moved to their places in an f32 are 2^112 too small; the product is exact,
+ * subnormals included. */
 float f16_to_f32(uint16_t bits)
 {
 	uint32_t sign = (uint32_t)(bits & 0x8000) << 16;
@@ -104,10 +101,11 @@ uint16_t f32_to_f16(float value)
 		return (uint16_t)(sign | 0x7e00 | (bits >> 13 & 0x3ff));
 	if (bits >= bits_of(65520)) /* half way from the largest f16 to 2^16 */
 		return (uint16_t)(sign | 0x7c00);
-	if (bits < bits_of(0x1p-14f)) /* in [1/2, 1) an f32 has the step of an f16 subnormal, 2^-24 */
+	if (bits <
+	    bits_of(0x1p-14f)) /* in [1/2, 1) an f32 has the step of an f16 subnormal, 2^-24 */
 		return (uint16_t)(sign | (bits_of(float_of(bits) + 0.5f) - bits_of(0.5f)));
 	bits += 0xfff + (bits >> 13 & 1);
-	return (uint16_t)(sign | (bits - bits_of(0x1p-112f)) >> 13);
+	return (uint16_t)(sign | (bits - (112u << 23)) >> 13); /* exponent bias 127 to 15 */
 }
 
 static uint16_t load_u16(const uint8_t *from)
@@ -131,8 +129,8 @@ static void q8_0_to_f32(const uint8_t *from, float *to, size_t n)
 	}
 }
 
-/* The quants are of the scale before it is rounded to f16, as in ggml's quantize_row_q8_0_ref. Quants of infinities
- * and NaNs are 0. */
+/* The quants are of the scale before it is rounded to f16, as in ggml's quantize_row_q8_0_ref.
+ * Quants of infinities and NaNs are 0. */
 static void q8_0_from_f32(const float *from, uint8_t *to, size_t n)
 {
 	for (size_t i = 0; i < n; i += Q8_0_BLOCK, to += Q8_0_BLOCK_BYTES) {

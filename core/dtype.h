@@ -7,6 +7,8 @@ enum dtype {
 	DTYPE_F32 = 0,
 	DTYPE_F16 = 1,
 	DTYPE_Q8_0 = 8, /* blocks of 32: one f16 scale, 32 int8 */
+	DTYPE_I32 = 26, /* only for positions, ids and counters */
+	DTYPE_U64 = 27, /* only for rope's phase table */
 	DTYPE_BF16 = 30,
 };
 
@@ -32,7 +34,7 @@ float f16_to_f32(uint16_t bits);
 uint16_t f32_to_bf16(float value); /* round to nearest even */
 uint16_t f32_to_f16(float value);
 
-/* n elements stored as in a GGUF file (q8_0: 34-byte blocks), to and from float. Quantising q8_0 follows ggml:
+/* n floating-point elements stored as in a GGUF file (q8_0: 34-byte blocks), to and from float. Quantising q8_0 follows ggml:
  * scale = max|x| / 127 stored as f16, quants rounded to nearest. */
 void dtype_to_f32(int dtype, const void *from, float *to, size_t n);
 void dtype_from_f32(int dtype, const float *from, void *to, size_t n);

@@ -2,6 +2,7 @@
 #ifndef CORE_KERNEL_H
 #define CORE_KERNEL_H
 
+#include "core/dtype.h"
 #include "core/space.h"
 #include "core/variant.h"
 #include "device/device.h"
@@ -18,12 +19,10 @@ enum buffer_role {
 struct buffer {
 	const char *name;
 	enum buffer_role role;
-	int dtype;    /* enum dtype; DTYPE_I32 for integers. q8_0 is in device layout */
+	int dtype;    /* enum dtype; q8_0 is in device layout */
 	size_t count; /* elements */
 	float scale;  /* standard deviation of random contents; integers: see kernel.fill */
 };
-#define DTYPE_I32 26 /* ggml's number; only for positions, ids and counters */
-#define DTYPE_U64 27 /* only for rope's phase table */
 #define MAX_BUFFERS 10
 
 struct kernel {
