@@ -101,8 +101,8 @@ uint16_t f32_to_f16(float value)
 		return (uint16_t)(sign | 0x7e00 | (bits >> 13 & 0x3ff));
 	if (bits >= bits_of(65520)) /* half way from the largest f16 to 2^16 */
 		return (uint16_t)(sign | 0x7c00);
-	if (bits <
-	    bits_of(0x1p-14f)) /* in [1/2, 1) an f32 has the step of an f16 subnormal, 2^-24 */
+	/* In [1/2, 1) an f32 has the step of an f16 subnormal, 2^-24. */
+	if (bits < bits_of(0x1p-14f))
 		return (uint16_t)(sign | (bits_of(float_of(bits) + 0.5f) - bits_of(0.5f)));
 	bits += 0xfff + (bits >> 13 & 1);
 	return (uint16_t)(sign | (bits - (112u << 23)) >> 13); /* exponent bias 127 to 15 */
