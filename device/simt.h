@@ -141,6 +141,9 @@ SIMT_FN void group_max_n(float (&v)[N])
 			v[i] = fmaxf(v[i], __shfl_xor_sync(kFull, v[i], lanes));
 }
 
+SIMT_FN float warp_sum(float v) { return group_sum<kWarp>(v); }
+SIMT_FN float warp_max(float v) { return group_max<kWarp>(v); }
+
 /* A plain load: unlike the read-only path it may not be moved above grid_wait(). */
 SIMT_FN uint4 load128(const void *p) { return *static_cast<const uint4 *>(p); }
 
@@ -306,9 +309,6 @@ SIMT_FN void note_acquire(const unsigned *) {}
 
 namespace simt
 {
-
-SIMT_FN float warp_sum(float v) { return group_sum<kWarp>(v); }
-SIMT_FN float warp_max(float v) { return group_max<kWarp>(v); }
 
 /* Called by all threads of each of n_blocks blocks after writing their part of a result. True in the block that
  * arrives last, which then sees the parts of all others (by load_fresh() or load128()); the counter is 0 before the

@@ -1,0 +1,939 @@
+/* The host engine: fibers, their scheduler, worker threads, and what checked mode checks. */
+#include "device/engine.h"
+
+#include <atomic>
+#include <csetjmp>
+#include <csignal>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <sys/mman.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#include "device/host_check.h"
+#include "device/observer.h"
+
+namespace simt
+{
+
+constinit thread_local lane *current __attribute__((tls_model("initial-exec"))) = nullptr;
+engine_mode mode = {SIMT_INLINE_SWITCH, kWarp == 32, false};
+
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kAsan = true;
+static void asan_hide(const void *p, size_t bytes) { __asan_poison_memory_region(p, bytes); }
+static void asan_show(const void *p, size_t bytes) { __asan_unpoison_memory_region(p, bytes); }
+#else
+constexpr bool kAsan = false;
+static void asan_hide(const void *, size_t) {}
+static void asan_show(const void *, size_t) {}
+#endif
+
+namespace
+{
+
+constexpr unsigned kMaxWarps = ENGINE_MAX_THREADS / kWarp;
+constexpr size_t kPage = 4096;
+constexpr size_t kStack = kAsan ? 256 << 10 : 64 << 10; /* per thread, its first page a guard */
+constexpr size_t kSharedGap = 64;                       /* between shared variables, hidden from kernels under ASan */
+constexpr size_t kSharedBytes = ENGINE_SMEM_BYTES + (64 << 10); /* dynamic, then static */
+constexpr unsigned long kMaxSpins = 200000000;
+
+/* Layout of std::source_location, to which SIMT_HERE points. */
+struct site {
+	const char *file, *function;
+	unsigned line, column;
+};
+
+struct job {
+	host_entry *entry;
+	const void *args;
+	struct grid grid;
+	bool dependent;
+	unsigned serial, n_blocks;
+	std::atomic<unsigned> next{0}; /* block */
+	std::atomic<bool> failed{false}, waited{false};
+	std::mutex lock; /* of the failure */
+	enum status status = STATUS_OK;
+	std::string message;
+};
+
+/* A 16-byte asynchronous copy that has not arrived. */
+struct pending_copy {
+	void *to;
+	const void *from;
+	unsigned group;
+};
+struct copy_queue {
+	std::vector<pending_copy> copies;
+	unsigned group = 0; /* open now */
+};
+
+struct worker {
+	struct block block{};
+	warp warps[kMaxWarps]{};
+	struct job *job = nullptr;
+	char *stacks = nullptr, *shared = nullptr;
+	size_t shared_used = 0;
+	unsigned n_ready_lanes = 0; /* whose stacks are set up */
+	uint64_t random = 1;
+	unsigned long spins = 0;
+	void *own_stack = nullptr, *abandoned = nullptr;
+	const void *own_bottom = nullptr; /* of the thread's stack, for ASan */
+	size_t own_bytes = 0;
+	copy_queue copies[ENGINE_MAX_THREADS];
+	sigjmp_buf escape; /* from a fault */
+	void *fault = nullptr;
+	int fault_signal = 0;
+	alignas(16) char signal_stack[64 << 10];
+};
+
+constinit thread_local worker *self = nullptr;
+const observer *watcher = nullptr;
+struct host_check check = {SCHEDULE_FORWARD, 1, 0, kWarp == 32};
+
+// ---------------------------------------------------------------- messages
+
+std::string text(const char *format, ...)
+{
+	char line[512];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(line, sizeof line, format, args);
+	va_end(args);
+	return line;
+}
+
+/* "gemv.cu:42" */
+std::string place(const void *at)
+{
+	const site *s = static_cast<const site *>(at);
+	const char *name = strrchr(s->file, '/');
+	return text("%s:%u", name ? name + 1 : s->file, s->line);
+}
+
+unsigned number_of(const lane *l)
+{
+	return l->thread.x;
+}
+
+/* What the lanes of a warp are doing: "warp 0: lanes 0000ffff at k.cu:12, lanes ffff0000 exited". */
+std::string describe_warp(const warp &w)
+{
+	std::string lines = text("warp %u:", w.id);
+	const char *separator = " ";
+	for (unsigned left = w.valid; left;) {
+		const unsigned i = __builtin_ctz(left);
+		auto state = [&](unsigned j) -> const void * {
+			const bool in_collective = w.waiting >> j & 1;
+			return !(w.live >> j & 1) ? nullptr : in_collective ? w.site[j] : w.lanes[j].barrier;
+		};
+		unsigned same = 0;
+		for (unsigned j = 0; j < kWarp; j++)
+			if ((left >> j & 1) && state(j) == state(i) && ((w.live >> j ^ w.live >> i) & 1) == 0)
+				same |= 1u << j;
+		left &= ~same;
+		lines += separator + text("lanes %08x ", same);
+		lines += !(w.live >> i & 1) ? "exited" : state(i) ? "at " + place(state(i)) : "running";
+		separator = ", ";
+	}
+	return lines;
+}
+
+void record_failure(enum status status, const std::string &what)
+{
+	struct job *j = self->job;
+	const uint3 b = self->block.index;
+	std::lock_guard<std::mutex> guard(j->lock);
+	if (!j->failed.exchange(true)) {
+		j->status = status;
+		j->message = text("kernel, block (%u,%u): ", b.x, b.y) + what;
+	}
+}
+
+// ---------------------------------------------------------------- fibers
+
+void lane_main();
+
+void lane_reset(worker *me, unsigned i)
+{
+	char *bottom = me->stacks + i * kStack + kPage;
+	char *end = me->stacks + (i + 1) * kStack;
+	char *top = end - i * 192 % kPage / 64 * 64; /* spread over the cache's sets */
+	asan_show(bottom, kStack - kPage);
+	lane &l = me->warps[i / kWarp].lanes[i % kWarp];
+	l.stack = new_stack(bottom, top, lane_main);
+	l.barrier = nullptr;
+	me->copies[i].copies.clear();
+}
+
+/* Sets up what the next launch needs; after a failure, everything anew. */
+void lanes_prepare(worker *me, unsigned n)
+{
+	for (; me->n_ready_lanes < n; me->n_ready_lanes++)
+		lane_reset(me, me->n_ready_lanes);
+}
+
+void switch_lane(lane *from, lane *to)
+{
+	current = to;
+#ifdef __SANITIZE_ADDRESS__
+	void *fake;
+	__sanitizer_start_switch_fiber(&fake, self->stacks + number_of(to) * kStack + kPage,
+				       kStack - kPage);
+	switch_stack(&from->stack, to->stack);
+	__sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#else
+	switch_stack(&from->stack, to->stack);
+#endif
+}
+
+/* From the worker's own stack to the block's first lane, back when there is no block left. */
+void enter(lane *to)
+{
+	current = to;
+#ifdef __SANITIZE_ADDRESS__
+	void *fake;
+	__sanitizer_start_switch_fiber(&fake, self->stacks + number_of(to) * kStack + kPage,
+				       kStack - kPage);
+	switch_stack(&self->own_stack, to->stack);
+	__sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#else
+	switch_stack(&self->own_stack, to->stack);
+#endif
+	current = nullptr;
+}
+
+void leave(void **save)
+{
+#ifdef __SANITIZE_ADDRESS__
+	void *fake;
+	__sanitizer_start_switch_fiber(&fake, self->own_bottom, self->own_bytes);
+	switch_stack(save, self->own_stack);
+	__sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#else
+	switch_stack(save, self->own_stack);
+#endif
+}
+
+/* Gives up on all lanes of this worker. */
+[[noreturn]] void abandon(enum status status, const std::string &what)
+{
+	record_failure(status, what);
+	self->n_ready_lanes = 0;
+	leave(&self->abandoned);
+	__builtin_unreachable();
+}
+
+// ---------------------------------------------------------------- schedule
+
+unsigned random_below(unsigned n)
+{
+	uint64_t x = self->random;
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	self->random = x;
+	return (x >> 32) % n;
+}
+
+unsigned pick_lane(unsigned ready)
+{
+	if (check.schedule == SCHEDULE_FORWARD)
+		return __builtin_ctz(ready);
+	if (check.schedule == SCHEDULE_REVERSE)
+		return 31 - __builtin_clz(ready);
+	for (unsigned skip = random_below(__builtin_popcount(ready)); skip; skip--)
+		ready &= ready - 1;
+	return __builtin_ctz(ready);
+}
+
+/* A lane that can run: of the warp that ran last if the schedule goes on with it, else of another. Null if none. */
+lane *pick(unsigned last_warp)
+{
+	block &b = self->block;
+	unsigned start = last_warp;
+	if (check.schedule == SCHEDULE_RANDOM)
+		start = random_below(b.n_warps);
+	for (unsigned i = 0; i < b.n_warps; i++) {
+		const unsigned step = check.schedule == SCHEDULE_REVERSE ? b.n_warps - i : i;
+		warp &w = b.warps[(start + step) % b.n_warps];
+		if (w.ready)
+			return &w.lanes[pick_lane(w.ready)];
+	}
+	return nullptr;
+}
+
+[[noreturn]] void deadlock()
+{
+	const block &b = self->block;
+	std::string what = "deadlock: ";
+	for (unsigned i = 0; i < b.n_warps; i++) {
+		const warp &w = b.warps[i];
+		for (unsigned left = w.waiting; left; left &= left - 1) {
+			const unsigned k = __builtin_ctz(left);
+			const unsigned gone = w.mask[k] & ~w.live;
+			if (gone)
+				what = text("lanes %08x of warp %u exited before ", gone, w.id) +
+				       "the collective at " + place(w.site[k]) + ": ";
+		}
+	}
+	const char *separator = "";
+	for (unsigned i = 0; i < b.n_warps && what.size() < 700; i++)
+		if (b.warps[i].live) {
+			what += separator + describe_warp(b.warps[i]);
+			separator = "; ";
+		}
+	abandon(STATUS_VIOLATION, what);
+}
+
+// ---------------------------------------------------------------- blocks
+
+/* All live threads wait at one place; with 32 lanes a bug, with one (warps exit by themselves) alike. */
+void check_barrier()
+{
+	const block &b = self->block;
+	const lane *first = nullptr;
+	for (unsigned t = 0; t < b.n_threads; t++) {
+		const warp &w = b.warps[t / kWarp];
+		const lane &l = w.lanes[t % kWarp];
+		if (!(w.live >> l.index & 1))
+			continue;
+		if (!first)
+			first = &l;
+		if (l.barrier != first->barrier)
+			abandon(STATUS_VIOLATION,
+				text("divergent barrier: thread %u waits at ", number_of(first)) +
+					place(first->barrier) + text(", thread %u at ", t) + place(l.barrier));
+	}
+}
+
+void release_barrier()
+{
+	block &b = self->block;
+	if (mode.checked)
+		check_barrier();
+	if (watcher)
+		watcher->sync_block();
+	b.n_arrived = 0;
+	for (unsigned i = 0; i < b.n_warps; i++)
+		b.warps[i].ready = b.warps[i].live;
+}
+
+/* Takes the next block of the grid and makes its threads ready; false if there is none. */
+bool next_block()
+{
+	struct job *j = self->job;
+	block &b = self->block;
+	const unsigned number = j->next.fetch_add(1, std::memory_order_relaxed);
+	if (number >= j->n_blocks || j->failed.load(std::memory_order_relaxed))
+		return false;
+	b.index = {number % j->grid.x, number / j->grid.x, 0};
+	b.n_live = b.n_threads;
+	b.n_arrived = 0;
+	for (unsigned i = 0; i < b.n_warps; i++) {
+		b.warps[i].live = b.warps[i].ready = b.warps[i].valid;
+		b.warps[i].waiting = 0;
+	}
+	if (mode.checked) {
+		memset(b.dynamic_smem, 0xff, j->grid.smem_bytes);
+		for (unsigned i = 0; i < b.n_slots; i++)
+			memset(b.slots[i].memory, 0xff, b.slots[i].bytes);
+	}
+	if (watcher)
+		watcher->block(number);
+	return true;
+}
+
+/* The running thread has returned from the kernel. */
+void exit_lane()
+{
+	lane *me = current;
+	block &b = self->block;
+	me->warp->live &= ~(1u << me->index);
+	me->warp->ready &= ~(1u << me->index);
+	if (--b.n_live == 0) {
+		if (!next_block()) {
+			leave(&me->stack);
+			return;
+		}
+		lane *to = pick(0);
+		if (to != me)
+			switch_lane(me, to);
+		return;
+	}
+	if (b.n_arrived == b.n_live)
+		release_barrier();
+	yield_blocked();
+}
+
+/* Hands over without the scheduler where the next lane is known and the block goes on. */
+bool exit_in_order()
+{
+	lane *me = current, *next = next_in_order(me);
+	block &b = self->block;
+	if (!next || b.n_arrived)
+		return false;
+	me->warp->live &= ~(1u << me->index);
+	me->warp->ready &= ~(1u << me->index);
+	b.n_live--;
+	current = next;
+	switch_stack(&me->stack, next->stack);
+	return true;
+}
+
+/* A fiber outlives its thread and then runs the thread of the same number in another block. */
+void lane_main()
+{
+#ifdef __SANITIZE_ADDRESS__
+	const void *bottom;
+	size_t bytes;
+	__sanitizer_finish_switch_fiber(nullptr, &bottom, &bytes);
+	if (!self->own_bottom) {
+		self->own_bottom = bottom;
+		self->own_bytes = bytes;
+	}
+#endif
+	for (;;) {
+		self->job->entry(self->job->args);
+		if (mode.checked)
+			self->copies[number_of(current)].copies.clear();
+		if (!exit_in_order())
+			exit_lane();
+	}
+}
+
+// ---------------------------------------------------------------- workers
+
+/* A worker and the stacks of its fibers are one mapping, so that one range holds all that is private to it. */
+constexpr size_t kWorkerBytes = (sizeof(worker) + kPage - 1) / kPage * kPage;
+constexpr size_t kMappedBytes = kWorkerBytes + ENGINE_MAX_THREADS * kStack;
+
+worker *worker_open()
+{
+	void *memory = mmap(nullptr, kMappedBytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *shared = static_cast<char *>(aligned_alloc(kPage, kSharedBytes / kPage * kPage));
+	if (memory == MAP_FAILED || !shared) {
+		free(shared);
+		return nullptr;
+	}
+	worker *me = new (memory) worker;
+	me->stacks = static_cast<char *>(memory) + kWorkerBytes;
+	me->shared = shared;
+	for (unsigned i = 0; i < ENGINE_MAX_THREADS; i++) {
+		warp &w = me->warps[i / kWarp];
+		lane &l = w.lanes[i % kWarp];
+		mprotect(me->stacks + i * kStack, kPage, PROT_NONE);
+		w.id = i / kWarp;
+		l.warp = &w;
+		l.block = &me->block;
+		l.index = i % kWarp;
+		l.thread = {i, 0, 0};
+	}
+	if (!kAsan) {
+		stack_t stack = {};
+		stack.ss_sp = me->signal_stack;
+		stack.ss_size = sizeof me->signal_stack;
+		sigaltstack(&stack, nullptr);
+	}
+	return me;
+}
+
+void worker_close(worker *me)
+{
+	if (!me)
+		return;
+	if (!kAsan) {
+		stack_t stack = {};
+		stack.ss_flags = SS_DISABLE;
+		sigaltstack(&stack, nullptr);
+	}
+	asan_show(me->shared, kSharedBytes);
+	free(me->shared);
+	me->~worker();
+	asan_show(me, kMappedBytes);
+	munmap(static_cast<void *>(me), kMappedBytes);
+}
+
+/* A fault in a kernel ends the launch, as on a GPU; any other is none of our business. */
+void on_fault(int number, siginfo_t *info, void *)
+{
+	if (!self || !current) {
+		signal(number, SIG_DFL);
+		return;
+	}
+	self->fault = info->si_addr;
+	self->fault_signal = number;
+	siglongjmp(self->escape, 1);
+}
+
+void record_fault(worker *me)
+{
+	sigset_t blocked;
+	sigemptyset(&blocked);
+	sigaddset(&blocked, me->fault_signal);
+	pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
+
+	const unsigned thread = number_of(current);
+	const char *guard = me->stacks + thread * kStack;
+	const char *fault = static_cast<char *>(me->fault);
+	if (fault >= guard && fault < guard + kPage)
+		record_failure(STATUS_FAILED, text("thread %u: stack overflow, the host gives a thread %zu KiB",
+						   thread, (kStack - kPage) >> 10));
+	else if (me->fault_signal == SIGFPE)
+		record_failure(STATUS_FAILED, text("thread %u: arithmetic fault", thread));
+	else
+		record_failure(STATUS_FAILED,
+			       text("thread %u: memory fault at %p", thread, me->fault));
+	current = nullptr;
+	me->n_ready_lanes = 0;
+}
+
+void *shared_take(worker *me, size_t bytes, size_t align)
+{
+	align = align < 16 ? 16 : align;
+	const size_t at = (me->shared_used + align - 1) / align * align;
+	if (at + bytes + kSharedGap > kSharedBytes)
+		return nullptr;
+	me->shared_used = at + bytes + kSharedGap;
+	asan_show(me->shared + at, bytes);
+	return me->shared + at;
+}
+
+void prepare(worker *me, struct job *j)
+{
+	const unsigned n = j->grid.threads;
+	block &b = me->block;
+	me->job = j;
+	me->random = ((check.seed + 1) * 0x9e3779b97f4a7c15u ^ j->serial * 0x2545f4914f6cdd1du) | 1;
+	me->spins = 0;
+	b.warps = me->warps;
+	b.n_threads = n;
+	b.n_warps = (n + kWarp - 1) / kWarp;
+	b.dim = {n, 1, 1};
+	b.grid = {j->grid.x, j->grid.y, 1};
+	b.n_slots = 0;
+	for (unsigned i = 0; i < b.n_warps; i++)
+		b.warps[i].valid = n - i * kWarp >= kWarp ? kFull : (1u << (n - i * kWarp)) - 1;
+	asan_hide(me->shared, kSharedBytes);
+	me->shared_used = 0;
+	b.dynamic_smem = shared_take(me, j->grid.smem_bytes, 128);
+	lanes_prepare(me, n);
+	if (watcher)
+		watcher->memory(reinterpret_cast<char *>(me), reinterpret_cast<char *>(me) + kMappedBytes,
+				me->shared, me->shared + kSharedBytes);
+}
+
+/* This thread's part of a launch. */
+void work(struct job *j)
+{
+	if (!self)
+		self = worker_open();
+	if (!self) {
+		std::lock_guard<std::mutex> guard(j->lock);
+		j->status = STATUS_NO_MEMORY;
+		j->message = "no memory for the threads of a host block";
+		j->failed = true;
+		return;
+	}
+	prepare(self, j);
+	if (!next_block())
+		return;
+	if (!kAsan && sigsetjmp(self->escape, 0)) {
+		record_fault(self);
+		return;
+	}
+	enter(pick(0));
+}
+
+/* Threads beside the caller's. They spin for a while after a launch, because the next one is usually near. */
+struct pool {
+	std::vector<std::thread> threads;
+	std::atomic<unsigned> generation{0}, busy{0};
+	std::atomic<bool> stop{false};
+	struct job *job = nullptr;
+};
+pool helpers;
+
+template <typename T, typename Done>
+void spin_then_wait(std::atomic<T> &value, Done done)
+{
+	constexpr int kSpins = 20000;
+	for (int i = 0; i < kSpins; i++) {
+		if (done(value.load(std::memory_order_acquire)))
+			return;
+#ifdef __x86_64__
+		__builtin_ia32_pause();
+#endif
+	}
+	for (T v = value.load(); !done(v); v = value.load())
+		value.wait(v);
+}
+
+void helper_main()
+{
+	for (unsigned seen = 0;; seen++) {
+		spin_then_wait(helpers.generation, [=](unsigned g) { return g != seen; });
+		if (helpers.stop)
+			break;
+		work(helpers.job);
+		if (helpers.busy.fetch_sub(1, std::memory_order_acq_rel) == 1)
+			helpers.busy.notify_one();
+	}
+	worker_close(self);
+	self = nullptr;
+}
+
+void pool_close()
+{
+	helpers.stop = true;
+	helpers.generation++;
+	helpers.generation.notify_all();
+	for (std::thread &t : helpers.threads)
+		t.join();
+	helpers.threads.clear();
+	helpers.generation = 0;
+	helpers.stop = false;
+}
+
+void pool_open(int n)
+{
+	for (int i = 1; i < n; i++)
+		helpers.threads.emplace_back(helper_main);
+}
+
+void run(struct job *j)
+{
+	if (helpers.threads.empty() || watcher || j->n_blocks == 1) {
+		work(j);
+		return;
+	}
+	helpers.job = j;
+	helpers.busy = static_cast<unsigned>(helpers.threads.size());
+	helpers.generation.fetch_add(1, std::memory_order_release);
+	helpers.generation.notify_all();
+	work(j);
+	spin_then_wait(helpers.busy, [](unsigned busy) { return busy == 0; });
+}
+
+struct sigaction previous[3];
+constexpr int kFaults[3] = {SIGSEGV, SIGBUS, SIGFPE};
+
+void faults_catch()
+{
+	struct sigaction action = {};
+	action.sa_sigaction = on_fault;
+	action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+	for (int i = 0; i < 3 && !kAsan; i++)
+		sigaction(kFaults[i], &action, &previous[i]);
+}
+
+void faults_restore()
+{
+	for (int i = 0; i < 3 && !kAsan; i++)
+		sigaction(kFaults[i], &previous[i], nullptr);
+}
+
+int n_open, n_chosen = 1; /* openers; workers that the first of them asked for */
+
+int n_wanted()
+{
+	return check.workers > 0 ? check.workers : n_chosen;
+}
+
+} // namespace
+
+// ---------------------------------------------------------------- what kernels call
+
+void yield_blocked()
+{
+	lane *me = current;
+	const unsigned ready = check.schedule == SCHEDULE_RANDOM ? 0 : me->warp->ready;
+	lane *to = ready ? &me->warp->lanes[pick_lane(ready)] : pick(me->warp->id);
+	if (!to)
+		deadlock();
+	if (to != me)
+		switch_lane(me, to);
+}
+
+void sync_block_slow(const void *at)
+{
+	lane *me = current;
+	block &b = self->block;
+	me->barrier = at;
+	if (++b.n_arrived == b.n_live) {
+		release_barrier();
+	} else {
+		me->warp->ready &= ~(1u << me->index);
+		yield_blocked();
+	}
+	me->barrier = nullptr;
+}
+
+/* Lets everybody else run first: the lanes after this one, then the next warps. */
+void spin_yield()
+{
+	lane *me = current;
+	const block &b = self->block;
+	if (self->job->failed)
+		abandon(STATUS_FAILED, "another block failed");
+	if (++self->spins > kMaxSpins)
+		abandon(STATUS_VIOLATION, text("thread %u spins for ever", number_of(me)));
+	lane *to = nullptr;
+	const unsigned later = me->warp->ready & ~((2u << me->index) - 1);
+	if (later)
+		to = &me->warp->lanes[__builtin_ctz(later)];
+	for (unsigned i = 1; i <= b.n_warps && !to; i++) {
+		warp &w = b.warps[(me->warp->id + i) % b.n_warps];
+		if (w.ready)
+			to = &w.lanes[__builtin_ctz(w.ready)];
+	}
+	if (to && to != me)
+		switch_lane(me, to);
+	else
+		std::this_thread::yield();
+}
+
+void check_agreement(const warp *w, unsigned mask, const void *at)
+{
+	for (int i = 0; i < kWarp; i++) {
+		if (!(mask >> i & 1))
+			continue;
+		if (w->mask[i] != mask)
+			abandon(STATUS_VIOLATION,
+				text("mask mismatch in warp %u: lane %u with mask %08x at ", w->id, current->index,
+				     mask) + place(at) + text(", lane %d with mask %08x at ", i, w->mask[i]) +
+					place(w->site[i]));
+		if (w->site[i] != at)
+			abandon(STATUS_VIOLATION,
+				text("divergent collective in warp %u: lane %u at ", w->id, current->index) +
+					place(at) + text(", lane %d at ", i) + place(w->site[i]));
+	}
+}
+
+void kernel_error(const void *at, const char *what)
+{
+	abandon(STATUS_VIOLATION, text("thread %u: %s at ", number_of(current), what) + place(at));
+}
+
+void warp_synced(const warp *w, unsigned mask)
+{
+	if (mask == w->live && watcher)
+		watcher->sync_warp(w);
+}
+
+void *shared_new(const void *key, size_t bytes, size_t align)
+{
+	block &b = self->block;
+	constexpr unsigned n_max = sizeof b.slots / sizeof *b.slots;
+	void *memory = b.n_slots < n_max ? shared_take(self, bytes, align) : nullptr;
+	if (!memory)
+		abandon(STATUS_FAILED, text("more than %u variables or %zu bytes of shared memory", n_max,
+					    kSharedBytes));
+	b.slots[b.n_slots++] = {key, memory, bytes};
+	if (mode.checked)
+		memset(memory, 0xff, bytes);
+	return memory;
+}
+
+/* The destination holds NaN until the copy arrives. */
+void cp_async_issue(void *shared, const void *global)
+{
+	copy_queue &q = self->copies[number_of(current)];
+	if (watcher)
+		watcher->copy(shared, global, __builtin_return_address(0));
+	memset(shared, 0xff, 16);
+	q.copies.push_back({shared, global, q.group});
+}
+
+void cp_async_close()
+{
+	self->copies[number_of(current)].group++;
+}
+
+void cp_async_finish(unsigned groups_left)
+{
+	copy_queue &q = self->copies[number_of(current)];
+	size_t kept = 0;
+	for (const pending_copy &c : q.copies) {
+		if (c.group + groups_left >= q.group) {
+			q.copies[kept++] = c;
+			continue;
+		}
+		if (watcher)
+			watcher->copy(c.to, c.from, __builtin_return_address(0));
+		memcpy(c.to, c.from, 16);
+	}
+	q.copies.resize(kept);
+}
+
+void grid_wait_seen()
+{
+	self->job->waited.store(true, std::memory_order_relaxed);
+	if (watcher)
+		watcher->grid_wait(current);
+}
+
+void note_release_seen(const unsigned *counter)
+{
+	watcher->release(counter);
+}
+
+void note_acquire_seen(const unsigned *counter)
+{
+	watcher->acquire(counter);
+}
+
+/* Fragment layout of mma.m16n8k16 in the PTX manual: lane = 4 g + t holds rows g and g + 8 of a, c; column g of b. */
+void mma_all(mma_operands *all)
+{
+	float a[16][16], b[16][8], c[16][8];
+	auto low = [](unsigned pair) { return bits_to_float(pair << 16); };
+	auto high = [](unsigned pair) { return bits_to_float(pair & 0xffff0000u); };
+	for (int i = 0; i < 32; i++) {
+		const mma_operands &o = all[i];
+		const int g = i / 4, t = i % 4 * 2;
+		for (int q = 0; q < 4; q++) {
+			const int row = g + 8 * (q % 2), column = t + 8 * (q / 2);
+			a[row][column] = low(o.a[q]);
+			a[row][column + 1] = high(o.a[q]);
+			c[g + 8 * (q / 2)][t + q % 2] = o.c[q];
+		}
+		for (int q = 0; q < 2; q++) {
+			b[t + 8 * q][g] = low(o.b[q]);
+			b[t + 8 * q + 1][g] = high(o.b[q]);
+		}
+	}
+	for (int row = 0; row < 16; row++)
+		for (int k = 0; k < 16; k++)
+			for (int column = 0; column < 8; column++)
+				c[row][column] += a[row][k] * b[k][column];
+	for (int i = 0; i < 32; i++)
+		for (int q = 0; q < 4; q++)
+			all[i].c[q] = c[i / 4 + 8 * (q / 2)][i % 4 * 2 + q % 2];
+}
+
+void observe(const observer *o)
+{
+	watcher = o;
+	mode.watched = o != nullptr;
+}
+
+} // namespace simt
+
+// ---------------------------------------------------------------- what launchers call
+
+using namespace simt;
+
+const unsigned engine_needs = 0
+#ifdef __AVX2__
+			      | CPU_AVX2
+#endif
+#ifdef __FMA__
+			      | CPU_FMA
+#endif
+#ifdef __F16C__
+			      | CPU_F16C
+#endif
+#ifdef __BMI2__
+			      | CPU_BMI2
+#endif
+#ifdef __AVX512F__
+			      | CPU_AVX512F
+#endif
+	;
+
+int engine_lanes(void)
+{
+	return kWarp;
+}
+
+int engine_workers(void)
+{
+	return static_cast<int>(helpers.threads.size()) + 1;
+}
+
+enum status engine_open(int workers)
+{
+	if (n_open++ == 0) {
+		n_chosen = workers > 0 ? workers : 1;
+		pool_open(n_wanted());
+		faults_catch();
+	}
+	return STATUS_OK;
+}
+
+void engine_close(void)
+{
+	if (n_open == 0 || --n_open > 0)
+		return;
+	faults_restore();
+	pool_close();
+	worker_close(self);
+	self = nullptr;
+}
+
+enum status engine_run(host_entry *entry, struct grid grid, const void *args,
+		       struct launch_options options)
+{
+	static unsigned serial;
+	if (!n_open)
+		return fail(STATUS_USAGE, "no host device is open");
+	if (!grid.x || !grid.y || !grid.threads || grid.threads > ENGINE_MAX_THREADS ||
+	    grid.smem_bytes > ENGINE_SMEM_BYTES)
+		return fail(STATUS_USAGE,
+			    "launch of %ux%u blocks of %u threads with %zu bytes of shared memory; "
+			    "the host takes 1 to %d threads and %zu bytes",
+			    grid.x, grid.y, grid.threads, grid.smem_bytes, ENGINE_MAX_THREADS,
+			    ENGINE_SMEM_BYTES);
+	struct job j;
+	j.entry = entry;
+	j.args = args;
+	j.grid = grid;
+	j.dependent = options.dependent;
+	j.serial = serial++;
+	j.n_blocks = grid.x * grid.y;
+	if (watcher)
+		watcher->launch(options.dependent);
+	run(&j);
+	if (watcher)
+		watcher->launch_end();
+	if (j.failed)
+		return fail(j.status, "%s", j.message.c_str());
+	if (mode.checked && j.dependent && !j.waited)
+		return fail(STATUS_VIOLATION, "a dependent launch of %ux%u blocks never waited for its predecessor",
+			    grid.x, grid.y);
+	return STATUS_OK;
+}
+
+void engine_boundary(void)
+{
+	if (watcher)
+		watcher->boundary();
+}
+
+struct host_check host_check_get(void)
+{
+	return check;
+}
+
+void host_check_set(struct host_check wanted)
+{
+	check = wanted;
+	mode.in_order = SIMT_INLINE_SWITCH && check.schedule == SCHEDULE_FORWARD;
+	mode.checked = check.checked;
+	if (n_open && engine_workers() != n_wanted()) {
+		pool_close();
+		pool_open(n_wanted());
+	}
+}
