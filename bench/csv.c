@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,21 @@ static void on_row(int terminator, void *user)
 	r->fields = 0;
 }
 
-enum status csv_read(const char *path, struct csv_table *table)
+/* Where the last complete row ends, -1 on an error. */
+static off_t end_of_rows(int file, off_t end)
+{
+	char last;
+	for (; end > 0; end--) {
+		if (pread(file, &last, 1, end - 1) != 1)
+			return -1;
+		if (last == '\n')
+			break;
+	}
+	return end;
+}
+
+/* `limit` is the number of bytes to read. */
+static enum status read_up_to(const char *path, off_t limit, struct csv_table *table)
 {
 	enum status status = STATUS_OK;
 	struct csv_parser parser;
@@ -92,7 +107,9 @@ enum status csv_read(const char *path, struct csv_table *table)
 		status = fail_errno(STATUS_FAILED, "%s", path);
 		goto done;
 	}
-	while ((n = fread(chunk, 1, sizeof chunk, file)) > 0)
+	for (; (n = fread(chunk, 1, limit < (off_t)sizeof chunk ? (size_t)limit : sizeof chunk,
+			  file)) > 0;
+	     limit -= (off_t)n)
 		if (csv_parse(&parser, chunk, n, on_field, on_row, &reader) != n)
 			break;
 	if (ferror(file)) {
@@ -119,6 +136,25 @@ done:
 		csv_close(table);
 	}
 	return status;
+}
+
+enum status csv_read(const char *path, struct csv_table *table)
+{
+	return read_up_to(path, INT64_MAX, table);
+}
+
+enum status csv_read_log(const char *path, struct csv_table *table)
+{
+	struct stat info;
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	off_t end = -1;
+	*table = (struct csv_table){0};
+	if (file >= 0 && !fstat(file, &info))
+		end = end_of_rows(file, info.st_size);
+	enum status status = end < 0 ? fail_errno(STATUS_FAILED, "%s", path) : STATUS_OK;
+	if (file >= 0)
+		close(file);
+	return status == STATUS_OK ? read_up_to(path, end, table) : status;
 }
 
 void csv_close(struct csv_table *table)
@@ -166,15 +202,9 @@ static enum status cut_torn_tail(struct csv_log *log, off_t *size)
 	struct stat info;
 	if (fstat(log->file, &info))
 		return fail_errno(STATUS_FAILED, "%s", log->path);
-	off_t end = info.st_size;
-	char last;
-	while (end > 0) {
-		if (pread(log->file, &last, 1, end - 1) != 1)
-			return fail_errno(STATUS_FAILED, "%s", log->path);
-		if (last == '\n')
-			break;
-		end--;
-	}
+	off_t end = end_of_rows(log->file, info.st_size);
+	if (end < 0)
+		return fail_errno(STATUS_FAILED, "%s", log->path);
 	if (end != info.st_size && ftruncate(log->file, end))
 		return fail_errno(STATUS_FAILED, "%s: cannot cut a torn last row", log->path);
 	*size = end;

@@ -18,6 +18,8 @@ struct csv_table {
 
 /* Every row must have as many fields as the header; the message names file and line. */
 MUST_CHECK enum status csv_read(const char *path, struct csv_table *table);
+/* The same for a file that another process may be appending to: a torn last row is left out. */
+MUST_CHECK enum status csv_read_log(const char *path, struct csv_table *table);
 void csv_close(struct csv_table *table);
 /* Index of a column, -1 when the table lacks it. */
 int csv_column(const struct csv_table *table, const char *name);
