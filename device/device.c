@@ -156,3 +156,8 @@ void device_read_health(struct device *device, struct device_health *health)
 	*health = (struct device_health){.sm_mhz = NAN, .watt = NAN, .celsius = NAN};
 	device->ops->read_health(device, health);
 }
+
+void *device_stream(struct device *device)
+{
+	return device->ops->stream ? device->ops->stream(device) : NULL;
+}

@@ -100,6 +100,9 @@ struct device_health {
 };
 void device_read_health(struct device *device, struct device_health *health);
 
+/* The cudaStream_t of all work, for libraries that launch on their own; NULL on the host. */
+void *device_stream(struct device *device);
+
 #ifdef __cplusplus
 }
 #endif

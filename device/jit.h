@@ -3,6 +3,7 @@
 #define DEVICE_JIT_H
 
 #include "core/variant.h"
+#include "device/cubin.h"
 #include "device/device.h"
 
 #ifdef __cplusplus
@@ -13,11 +14,8 @@ extern "C" {
 struct jit_instance {
 	char *symbol;     /* in the image; NULL when it did not compile */
 	char reason[256]; /* why not: first error line of the compiler */
-	/* Known without a launch; 0 when the image is PTX. */
-	int registers;          /* per thread */
-	int stack_bytes;        /* per thread: spills and local arrays */
-	int static_smem_bytes;  /* per block */
-	int max_threads;        /* per block, from launch bounds; 0: none given */
+	/* All 0 when the image is PTX. */
+	struct cubin_resources resources;
 	const void *entry; /* for device_launch(), set by jit_load() */
 };
 
@@ -61,7 +59,10 @@ MUST_CHECK enum status jit_compile(const struct jit_request *request, struct jit
 /* Makes the compiled instances launchable: sets their `entry`. */
 MUST_CHECK enum status jit_load(struct device *device, struct jit_module *module);
 
-/* Entries become invalid. */
+/* The entries become invalid; what was launched must have ended. */
+void jit_unload(struct jit_module *module);
+
+/* Unloads and frees all. */
 void jit_close(struct jit_module *module);
 
 /* "13.0" of the NVRTC found; fails with STATUS_UNSUPPORTED when there is none. */

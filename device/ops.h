@@ -32,6 +32,7 @@ struct device_ops {
 	enum status (*resources)(struct device *device, const void *entry, struct grid grid,
 				 struct entry_resources *resources);
 	void (*read_health)(struct device *device, struct device_health *health);
+	void *(*stream)(struct device *device); /* NULL: has none */
 };
 
 struct device {
