@@ -44,6 +44,7 @@ class Question:
     key: str
     text: str       # "\nQuestion: ...?\nAnswer:"
     answer: str     # " ... ."
+    value: str      # the word of it that the story decides
     sentence: int   # index of the sentence that decides
 
 
@@ -53,13 +54,14 @@ class Story:
     questions: list     # every question that the story answers, in the order of the facts
 
 
-def make_story(rng: random.Random, facts: int, distractors: int, moves: int) -> Story:
-    """A story of `facts` first statements, `moves` later ones that replace a place, and distractors.
-    The later statement counts."""
+def make_story(rng: random.Random, facts: int, distractors: int, moves: int, kinds: int = 5) -> Story:
+    """A story of `facts` first statements of some `kinds`, `moves` later ones that replace a place, and
+    distractors. The later statement counts."""
+    kinds = rng.sample(list(FACTS), kinds)
     stated = {}
     plan = []
     while len(plan) < facts:
-        kind = rng.choice(list(FACTS))
+        kind = rng.choice(kinds)
         key = rng.choice(KEYS[kind])
         value = rng.choice(VALUES[kind])
         if (kind, key) not in stated and value != key:
@@ -90,16 +92,17 @@ def make_story(rng: random.Random, facts: int, distractors: int, moves: int) -> 
     for (kind, key), (value, sentence) in decides.items():
         _, question, answer = FACTS[kind]
         questions.append(Question(kind, key, f"\nQuestion: {question.format(k=key)}\nAnswer:",
-                                  " " + answer.format(k=key, v=value), sentence))
+                                  " " + answer.format(k=key, v=value), value, sentence))
     return Story(sentences, questions)
 
 
 def document(story: Story, questions: list):
-    """The text of a training document without its end marker, and the character spans of the answers."""
+    """The text of a training document without its end marker, and the character spans of the words that
+    the story decides, each with the space before it."""
     text = " ".join(story.sentences)
     spans = []
     for q in questions:
-        text += q.text
-        spans.append((len(text), len(text) + len(q.answer)))
-        text += q.answer
+        text += q.text + q.answer
+        at = text.rindex(q.value)
+        spans.append((at - 1, at + len(q.value)))
     return text + "\n", spans
