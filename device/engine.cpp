@@ -563,7 +563,7 @@ struct pool {
 	std::atomic<bool> stop{false};
 	struct job *job = nullptr;
 };
-pool helpers;
+pool &helpers = *new pool; /* never destroyed: exit() may come while its threads wait */
 
 template <typename T, typename Done>
 void spin_then_wait(std::atomic<T> &value, Done done)

@@ -36,7 +36,13 @@
  * Arithmetic: max, fma, rsqrt, exp2_fast(v) (a few ulp, 0 below the normal range),
  * sincos_turns(turns, &sine, &cosine) of 2 pi turns. Conversions: bf16_lo/hi, half_lo/hi of a register's two halves,
  * bf16_to_float, half_to_float, float_to_bf16, float_to_half, bits_to_float, float_to_bits; 16 bytes to floats at
- * once, which vectorises on the host: unpack_bf16, unpack_half, unpack_int8. */
+ * once: unpack_bf16, unpack_half, unpack_int8.
+ *
+ * Host compilers vectorise the inner loop of a dot product written as
+ *	simt::partial sum;                  kVector partial sums
+ *	simt::dot(sum, a, b);               sum += a b, float (&a)[N], N a multiple of 8
+ *	simt::total(sum)
+ * and rarely one written as a loop of fma. */
 #ifndef DEVICE_SIMT_H
 #define DEVICE_SIMT_H
 
@@ -298,6 +304,21 @@ SIMT_FN void unpack_int8(uint4 v, float (&out)[16])
 	for (int i = 0; i < 16; i++)
 		out[i] = (float)(signed char)(quads[i / 4] >> (i % 4 * 8));
 }
+
+/* A sum of products in kVector parts. */
+struct partial {
+	float v = 0.0f;
+};
+
+template <int N>
+SIMT_FN void dot(partial &sum, const float (&a)[N], const float (&b)[N])
+{
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		sum.v = fmaf(a[i], b[i], sum.v);
+}
+
+SIMT_FN float total(const partial &sum) { return sum.v; }
 
 /* For observers of the host engine; nothing on a GPU. */
 SIMT_FN void note_release(const unsigned *) {}

@@ -559,6 +559,28 @@ SIMT_FN void unpack_int8(uint4 v, float (&out)[16])
 	}
 }
 
+struct partial {
+	float8 v = {};
+};
+
+template <int N>
+SIMT_FN void dot(partial &sum, const float (&a)[N], const float (&b)[N])
+{
+	static_assert(N % kVector == 0, "dot products go by the vector");
+	for (int i = 0; i < N; i += kVector) {
+		float8 left, right;
+		__builtin_memcpy(&left, a + i, sizeof left);
+		__builtin_memcpy(&right, b + i, sizeof right);
+		sum.v += left * right;
+	}
+}
+
+SIMT_FN float total(const partial &sum)
+{
+	const float8 v = sum.v;
+	return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
+
 /* The variable of one SIMT_SHARED, found by the address of its key. */
 template <typename T, typename Tag>
 SIMT_FN T &shared_variable()
