@@ -89,9 +89,9 @@ struct cursor {
 
 static enum status take(struct cursor *c, uint64_t bytes, const uint8_t **data)
 {
+	*data = c->g->file + c->at;
 	if (bytes > c->g->file_bytes - c->at)
 		return fail(STATUS_FAILED, "%s: file ends inside %s", c->g->path, c->where);
-	*data = c->g->file + c->at;
 	c->at += (size_t)bytes;
 	return STATUS_OK;
 }
