@@ -36,11 +36,11 @@
  * Arithmetic: max, fma, rsqrt, exp2_fast(v) (a few ulp, 0 below the normal range),
  * sincos_turns(turns, &sine, &cosine) of 2 pi turns. Conversions: bf16_lo/hi, half_lo/hi of a register's two halves,
  * bf16_to_float, half_to_float, float_to_bf16, float_to_half, bits_to_float, float_to_bits; 16 bytes to floats at
- * once: unpack_bf16, unpack_half, unpack_int8.
+ * once: unpack_bf16, unpack_half, unpack_int8, unpack_float.
  *
  * Host compilers vectorise the inner loop of a dot product written as
  *	simt::partial sum;                  kVector partial sums
- *	simt::dot(sum, a, b);               sum += a b, float (&a)[N], N a multiple of 8
+ *	simt::dot(sum, a, b);               sum += a b, float (&a)[N], N 4 or a multiple of 8
  *	simt::total(sum)
  * and rarely one written as a loop of fma. */
 #ifndef DEVICE_SIMT_H
@@ -303,6 +303,14 @@ SIMT_FN void unpack_int8(uint4 v, float (&out)[16])
 #pragma unroll
 	for (int i = 0; i < 16; i++)
 		out[i] = (float)(signed char)(quads[i / 4] >> (i % 4 * 8));
+}
+
+SIMT_FN void unpack_float(uint4 v, float (&out)[4])
+{
+	out[0] = bits_to_float(v.x);
+	out[1] = bits_to_float(v.y);
+	out[2] = bits_to_float(v.z);
+	out[3] = bits_to_float(v.w);
 }
 
 /* A sum of products in kVector parts. */

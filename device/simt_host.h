@@ -548,16 +548,24 @@ SIMT_FN void unpack_half(uint4 v, float (&out)[8])
 	__builtin_memcpy(out, &wide, sizeof out);
 }
 
+/* In steps over 16-byte vectors: GCC 12 takes smaller ones apart. */
 SIMT_FN void unpack_int8(uint4 v, float (&out)[16])
 {
-	typedef signed char char8 __attribute__((vector_size(8)));
-	char8 halves[2];
-	__builtin_memcpy(halves, &v, sizeof v);
+	typedef signed char char16 __attribute__((vector_size(16)));
+	typedef short short16 __attribute__((vector_size(32)));
+	typedef short short8 __attribute__((vector_size(16)));
+	typedef int int8 __attribute__((vector_size(32)));
+	const short16 all = __builtin_convertvector(__builtin_bit_cast(char16, v), short16);
+	const short8 halves[2] = {__builtin_shufflevector(all, all, 0, 1, 2, 3, 4, 5, 6, 7),
+				  __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15)};
 	for (int i = 0; i < 2; i++) {
-		const float8 wide = __builtin_convertvector(halves[i], float8);
+		const int8 whole = __builtin_convertvector(halves[i], int8);
+		const float8 wide = __builtin_convertvector(whole, float8);
 		__builtin_memcpy(out + 8 * i, &wide, sizeof wide);
 	}
 }
+
+SIMT_FN void unpack_float(uint4 v, float (&out)[4]) { __builtin_memcpy(out, &v, sizeof out); }
 
 struct partial {
 	float8 v = {};
@@ -566,12 +574,20 @@ struct partial {
 template <int N>
 SIMT_FN void dot(partial &sum, const float (&a)[N], const float (&b)[N])
 {
-	static_assert(N % kVector == 0, "dot products go by the vector");
-	for (int i = 0; i < N; i += kVector) {
-		float8 left, right;
-		__builtin_memcpy(&left, a + i, sizeof left);
-		__builtin_memcpy(&right, b + i, sizeof right);
-		sum.v += left * right;
+	static_assert(N == 4 || N % kVector == 0, "dot products go by the vector");
+	if constexpr (N == 4) {
+		typedef float float4v __attribute__((vector_size(16)));
+		float4v left, right;
+		__builtin_memcpy(&left, a, sizeof left);
+		__builtin_memcpy(&right, b, sizeof right);
+		sum.v += __builtin_shufflevector(left * right, float4v{}, 0, 1, 2, 3, 4, 5, 6, 7);
+	} else {
+		for (int i = 0; i < N; i += kVector) {
+			float8 left, right;
+			__builtin_memcpy(&left, a + i, sizeof left);
+			__builtin_memcpy(&right, b + i, sizeof right);
+			sum.v += left * right;
+		}
 	}
 }
 

@@ -1,0 +1,85 @@
+/* 16 bytes of any dtype as floats: the one place where kernels decode elements. Included by .cu files only. */
+#ifndef KERNELS_VEC_H
+#define KERNELS_VEC_H
+
+#include "core/dtype.h"
+#include "device/simt.h"
+
+namespace vec
+{
+
+/* Elements in 16 bytes (of quants, for q8_0). */
+template <int Dtype>
+constexpr int kChunk = Dtype == DTYPE_F32 ? 4 : Dtype == DTYPE_Q8_0 ? 16 : 8;
+
+/* Bytes from one chunk to the next are always 16, so element i (a multiple of kChunk) is at: */
+template <int Dtype>
+SIMT_FN const void *at(const void *base, size_t i)
+{
+	return static_cast<const unsigned char *>(base) + i / kChunk<Dtype> * 16;
+}
+
+template <int Dtype>
+SIMT_FN void unpack(uint4 raw, float (&out)[kChunk<Dtype>])
+{
+	if constexpr (Dtype == DTYPE_BF16)
+		simt::unpack_bf16(raw, out);
+	else if constexpr (Dtype == DTYPE_F16)
+		simt::unpack_half(raw, out);
+	else if constexpr (Dtype == DTYPE_Q8_0)
+		simt::unpack_int8(raw, out);
+	else
+		simt::unpack_float(raw, out);
+}
+
+/* Elements i .. i + N - 1 of a plain dtype; N and i are multiples of kChunk. */
+template <int Dtype, int N>
+SIMT_FN void load(const void *base, size_t i, float (&out)[N])
+{
+	constexpr int chunk = kChunk<Dtype>;
+	static_assert(Dtype != DTYPE_Q8_0 && N % chunk == 0);
+	uint4 raw[N / chunk];
+#pragma unroll
+	for (int c = 0; c < N / chunk; c++)
+		raw[c] = simt::load128(at<Dtype>(base, i + c * chunk));
+#pragma unroll
+	for (int c = 0; c < N / chunk; c++)
+		unpack<Dtype>(raw[c], reinterpret_cast<float (&)[chunk]>(out[c * chunk]));
+}
+
+/* One element of a plain dtype. */
+template <int Dtype>
+SIMT_FN float get(const void *base, size_t i)
+{
+	if constexpr (Dtype == DTYPE_F32)
+		return static_cast<const float *>(base)[i];
+	const unsigned short bits = static_cast<const unsigned short *>(base)[i];
+	return Dtype == DTYPE_F16 ? simt::half_to_float(bits) : simt::bf16_to_float(bits);
+}
+
+template <int Dtype>
+SIMT_FN void put(void *base, size_t i, float v)
+{
+	static_assert(Dtype != DTYPE_Q8_0);
+	if constexpr (Dtype == DTYPE_F32)
+		static_cast<float *>(base)[i] = v;
+	else
+		static_cast<unsigned short *>(base)[i] = Dtype == DTYPE_F16 ? simt::float_to_half(v) :
+									 simt::float_to_bf16(v);
+}
+
+/* sum += scale a b, for a block of quants. */
+template <int N>
+SIMT_FN void dot_scaled(simt::partial &sum, const float (&a)[N], const float (&b)[N], float scale)
+{
+	simt::partial block;
+	simt::dot(block, a, b);
+	sum.v += scale * block.v;
+}
+
+/* v / (1 + e^-v) */
+SIMT_FN float silu(float v) { return v / (1.0f + simt::exp2_fast(-1.44269504f * v)); }
+
+} // namespace vec
+
+#endif
