@@ -20,8 +20,8 @@ static bool has_stem(const char *path, const char *stem, size_t n)
 	return !strncmp(path, stem, n) && path[n] == '.';
 }
 
-/* The file of a kernel, kernels/NAME.cu or .h: the one that has a .cu beside it. Length of "kernels/NAME", 0 for a
- * header that kernels share. */
+/* The file of a kernel, kernels/NAME.cu or .h: the one that has a .cu beside it. Length of
+ * "kernels/NAME", 0 for a header that kernels share. */
 static size_t kernel_stem(const char *path)
 {
 	const char *dot = strrchr(path, '.');

@@ -7,8 +7,9 @@
 
 #define EM_CUDA_MACHINE 190
 
-/* An image holds one .nv.info section for all kernels and, per kernel, .nv.info.NAME and .nv.shared.NAME. Info sections
- * are lists of attributes: format, attribute, 16-bit size, then for SIZED ones as many bytes, for the rest none. */
+/* An image holds one .nv.info section for all kernels and, per kernel, .nv.info.NAME and
+ * .nv.shared.NAME. Info sections are lists of attributes: format, attribute, 16-bit size, then for
+ * SIZED ones as many bytes, for the rest none. */
 enum { FORMAT_SIZED = 4 };
 enum {
 	ATTRIBUTE_MAX_THREADS = 0x05, /* x, y, z */
@@ -16,7 +17,8 @@ enum {
 	ATTRIBUTE_REGISTERS = 0x2f,   /* symbol, registers */
 };
 
-/* From sm_90 on a block's shared memory begins with this much for the driver, and .nv.shared counts it. */
+/* From sm_90 on a block's shared memory begins with this much for the driver, and .nv.shared counts
+ * it. */
 #define RESERVED_SMEM    1024
 #define RESERVED_SMEM_SM 90
 
@@ -47,9 +49,11 @@ static struct span span_of(const struct image *image, uint64_t offset, uint64_t 
 
 static bool section_header(const struct image *image, unsigned index, Elf64_Shdr *section)
 {
-	const struct span span = index < image->header.e_shnum ?
-		span_of(image, image->header.e_shoff, (uint64_t)image->header.e_shnum * sizeof *section) :
-		(struct span){0};
+	const struct span span =
+	        index < image->header.e_shnum
+	                ? span_of(image, image->header.e_shoff,
+	                          (uint64_t)image->header.e_shnum * sizeof *section)
+	                : (struct span){0};
 	if (!span.data)
 		return false;
 	memcpy(section, span.data + index * sizeof *section, sizeof *section);
@@ -58,8 +62,9 @@ static bool section_header(const struct image *image, unsigned index, Elf64_Shdr
 
 static struct span contents(const struct image *image, const Elf64_Shdr *section)
 {
-	return section->sh_type == SHT_NOBITS ? (struct span){0} :
-						span_of(image, section->sh_offset, section->sh_size);
+	return section->sh_type == SHT_NOBITS
+	               ? (struct span){0}
+	               : span_of(image, section->sh_offset, section->sh_size);
 }
 
 /* The string at `offset` of a string table; "" when it does not end inside. */
@@ -74,13 +79,13 @@ static const char *string_at(struct span table, uint32_t offset)
 static struct span section_names(const struct image *image)
 {
 	Elf64_Shdr section;
-	return section_header(image, image->header.e_shstrndx, &section) ? contents(image, &section) :
-									    (struct span){0};
+	return section_header(image, image->header.e_shstrndx, &section) ? contents(image, &section)
+	                                                                 : (struct span){0};
 }
 
 /* The section named `prefix` followed by `name`. */
 static bool find_section(const struct image *image, const char *prefix, const char *name,
-			 Elf64_Shdr *section)
+                         Elf64_Shdr *section)
 {
 	const struct span names = section_names(image);
 	const size_t n = strlen(prefix);
@@ -132,16 +137,16 @@ static bool next_attribute(struct span *info, struct attribute *attribute)
 
 /* Attributes that name their kernel. */
 static void read_common_info(const struct image *image, const char *symbol,
-			     struct cubin_resources *resources)
+                             struct cubin_resources *resources)
 {
 	Elf64_Shdr section;
 	struct attribute a;
 	if (!find_section(image, ".nv.info", "", &section))
 		return;
 	for (struct span info = contents(image, &section); next_attribute(&info, &a);) {
-		int *field = a.name == ATTRIBUTE_REGISTERS  ? &resources->registers :
-			     a.name == ATTRIBUTE_FRAME_SIZE ? &resources->stack_bytes :
-							      NULL;
+		int *field = a.name == ATTRIBUTE_REGISTERS    ? &resources->registers
+		             : a.name == ATTRIBUTE_FRAME_SIZE ? &resources->stack_bytes
+		                                              : NULL;
 		if (field && a.value.bytes >= 8 &&
 		    !strcmp(symbol_name(image, read_u32(a.value.data)), symbol))
 			*field = (int)read_u32(a.value.data + 4);
@@ -154,8 +159,8 @@ static void read_kernel_info(struct span info, struct cubin_resources *resources
 	while (next_attribute(&info, &a))
 		if (a.name == ATTRIBUTE_MAX_THREADS && a.value.bytes >= 12)
 			resources->max_threads =
-				(int)(read_u32(a.value.data) * read_u32(a.value.data + 4) *
-				      read_u32(a.value.data + 8));
+			        (int)(read_u32(a.value.data) * read_u32(a.value.data + 4) *
+			              read_u32(a.value.data + 8));
 }
 
 /* Since ELF ABI 8 the architecture lies one byte higher. */
@@ -166,7 +171,7 @@ static int image_sm(const struct image *image)
 }
 
 enum status cubin_read(const void *data, size_t bytes, const char *symbol,
-		       struct cubin_resources *resources)
+                       struct cubin_resources *resources)
 {
 	struct image image = {.data = data, .bytes = bytes};
 	Elf64_Shdr section;
@@ -175,15 +180,16 @@ enum status cubin_read(const void *data, size_t bytes, const char *symbol,
 		return fail(STATUS_FAILED, "compiled code of %zu bytes is no cubin", bytes);
 	memcpy(&image.header, data, sizeof image.header);
 	if (memcmp(image.header.e_ident, ELFMAG, SELFMAG) ||
-	    image.header.e_ident[EI_CLASS] != ELFCLASS64 || image.header.e_machine != EM_CUDA_MACHINE ||
-	    image.header.e_shentsize != sizeof section)
+	    image.header.e_ident[EI_CLASS] != ELFCLASS64 ||
+	    image.header.e_machine != EM_CUDA_MACHINE || image.header.e_shentsize != sizeof section)
 		return fail(STATUS_FAILED, "compiled code is no cubin");
 	if (!find_section(&image, ".nv.info.", symbol, &section))
 		return fail(STATUS_FAILED, "compiled code lacks kernel %s", symbol);
 	read_kernel_info(contents(&image, &section), resources);
 	read_common_info(&image, symbol, resources);
 	if (!resources->registers)
-		return fail(STATUS_FAILED, "compiled code does not say how many registers %s takes", symbol);
+		return fail(STATUS_FAILED, "compiled code does not say how many registers %s takes",
+		            symbol);
 	if (find_section(&image, ".nv.shared.", symbol, &section) && section.sh_size <= 1 << 20)
 		resources->static_smem_bytes = (int)section.sh_size;
 	if (image_sm(&image) >= RESERVED_SMEM_SM && resources->static_smem_bytes >= RESERVED_SMEM)

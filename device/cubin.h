@@ -13,9 +13,9 @@ struct cubin_resources {
 	int max_threads;       /* per block, from launch bounds; 0 when there are none */
 };
 
-/* Resources of one kernel of a cubin, by its symbol. Fails on an image that is no cubin or damaged, and on a symbol
- * that it lacks. */
+/* Resources of one kernel of a cubin, by its symbol. Fails on an image that is no cubin or damaged,
+ * and on a symbol that it lacks. */
 MUST_CHECK enum status cubin_read(const void *image, size_t bytes, const char *symbol,
-				  struct cubin_resources *resources);
+                                  struct cubin_resources *resources);
 
 #endif

@@ -1,4 +1,5 @@
-/* A GPU through the CUDA runtime, which is linked statically: without a driver the program starts all the same. */
+/* A GPU through the CUDA runtime, which is linked statically: without a driver the program starts
+ * all the same. */
 #include <cuda_runtime_api.h>
 
 #include <ctype.h>
@@ -62,7 +63,8 @@ static int source_name(const char *symbol, const char **name)
 	return (int)n;
 }
 
-/* Errors of a running kernel: reported by whatever call comes next, and from then on by every call. */
+/* Errors of a running kernel: reported by whatever call comes next, and from then on by every call.
+ */
 static bool is_kernel_fault(cudaError_t error)
 {
 	return error == cudaErrorIllegalAddress || error == cudaErrorLaunchTimeout ||
@@ -76,24 +78,27 @@ static enum status report(const struct cuda_device *cuda, cudaError_t error, con
 	(void)cudaGetLastError();
 	if (is_kernel_fault(error) && cuda->latest) {
 		const int n = source_name(cuda->latest, &name);
-		return fail(STATUS_FAILED, "cuda:%d: kernel %.*s, or one launched before it: %s (%s)",
-			    cuda->index, n, name, what, text);
+		return fail(STATUS_FAILED,
+		            "cuda:%d: kernel %.*s, or one launched before it: %s (%s)", cuda->index,
+		            n, name, what, text);
 	}
 	if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorUnsupportedPtxVersion)
-		return fail(STATUS_NO_DEVICE, "cuda:%d: %s: this build has no code that sm_%d can run (%s)",
-			    cuda->index, doing, cuda->base.info.target.sm, what);
+		return fail(STATUS_NO_DEVICE,
+		            "cuda:%d: %s: this build has no code that sm_%d can run (%s)",
+		            cuda->index, doing, cuda->base.info.target.sm, what);
 	return fail(error == cudaErrorMemoryAllocation ? STATUS_NO_MEMORY : STATUS_FAILED,
-		    "cuda:%d: %s: %s (%s)", cuda->index, doing, what, text);
+	            "cuda:%d: %s: %s (%s)", cuda->index, doing, what, text);
 }
 
-/* Inside a function with a local `struct cuda_device *cuda`, `enum status status` and a label `done:`. */
-#define CUDA(call, doing)                                       \
-	do {                                                    \
-		const cudaError_t error_ = (call);              \
-		if (error_ != cudaSuccess) {                    \
-			status = report(cuda, error_, doing);   \
-			goto done;                              \
-		}                                               \
+/* Inside a function with a local `struct cuda_device *cuda`, `enum status status` and a label
+ * `done:`. */
+#define CUDA(call, doing)                                     \
+	do {                                                  \
+		const cudaError_t error_ = (call);            \
+		if (error_ != cudaSuccess) {                  \
+			status = report(cuda, error_, doing); \
+			goto done;                            \
+		}                                             \
 	} while (0)
 
 static bool cuda_names(const char *spec)
@@ -101,8 +106,8 @@ static bool cuda_names(const char *spec)
 	if (strncmp(spec, "cuda", 4))
 		return false;
 	const char *digits = spec + 5;
-	return !spec[4] ||
-	       (spec[4] == ':' && *digits && strlen(digits) <= 4 && strspn(digits, "0123456789") == strlen(digits));
+	return !spec[4] || (spec[4] == ':' && *digits && strlen(digits) <= 4 &&
+	                    strspn(digits, "0123456789") == strlen(digits));
 }
 
 /* Fails with the reason why no GPU can be used. */
@@ -120,13 +125,14 @@ static enum status count_gpus(int *n)
 		return fail(STATUS_NO_DEVICE, "no NVIDIA driver");
 	if (error == cudaErrorInsufficientDriver)
 		return fail(STATUS_NO_DEVICE,
-			    "the NVIDIA driver is for CUDA %d.%d, this build needs %d.%d", driver / 1000,
-			    driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+		            "the NVIDIA driver is for CUDA %d.%d, this build needs %d.%d",
+		            driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000,
+		            CUDART_VERSION % 1000 / 10);
 	if (error != cudaSuccess && error != cudaErrorNoDevice)
-		return fail(STATUS_NO_DEVICE, "CUDA does not start: %s (%s)", cudaGetErrorName(error),
-			    cudaGetErrorString(error));
-	return visible ? fail(STATUS_NO_DEVICE, "no GPU (CUDA_VISIBLE_DEVICES=%s)", visible) :
-			 fail(STATUS_NO_DEVICE, "no GPU");
+		return fail(STATUS_NO_DEVICE, "CUDA does not start: %s (%s)",
+		            cudaGetErrorName(error), cudaGetErrorString(error));
+	return visible ? fail(STATUS_NO_DEVICE, "no GPU (CUDA_VISIBLE_DEVICES=%s)", visible)
+	               : fail(STATUS_NO_DEVICE, "no GPU");
 }
 
 static int attribute(int index, enum cudaDeviceAttr which)
@@ -153,8 +159,8 @@ static enum status choose_gpu(const char *spec, int *index)
 	TRY(count_gpus(&n));
 	*index = spec[4] ? atoi(spec + 5) : 0;
 	if (*index >= n)
-		return fail(STATUS_NO_DEVICE, "--device %s: there %s %d GPU%s, counted from 0", spec,
-			    n == 1 ? "is" : "are", n, n == 1 ? "" : "s");
+		return fail(STATUS_NO_DEVICE, "--device %s: there %s %d GPU%s, counted from 0",
+		            spec, n == 1 ? "is" : "are", n, n == 1 ? "" : "s");
 	for (int i = 0; !spec[4] && i < n; i++)
 		if (sm_of(i) >= OLDEST_SM) {
 			*index = i;
@@ -184,13 +190,15 @@ static void describe_versions(struct cuda_device *cuda)
 	struct device_info *info = &cuda->base.info;
 	int driver = 0, runtime = 0;
 	(void)cudaRuntimeGetVersion(&runtime);
-	snprintf(info->toolkit, sizeof info->toolkit, "CUDA %d.%d", runtime / 1000, runtime % 1000 / 10);
+	snprintf(info->toolkit, sizeof info->toolkit, "CUDA %d.%d", runtime / 1000,
+	         runtime % 1000 / 10);
 	if (cuda->nvml)
 		nvml_driver_version(cuda->nvml, info->driver);
 	if (info->driver[0])
 		return;
 	(void)cudaDriverGetVersion(&driver);
-	snprintf(info->driver, sizeof info->driver, "CUDA %d.%d", driver / 1000, driver % 1000 / 10);
+	snprintf(info->driver, sizeof info->driver, "CUDA %d.%d", driver / 1000,
+	         driver % 1000 / 10);
 }
 
 /* The theoretical bandwidth counts two transfers per memory clock. */
@@ -211,8 +219,9 @@ static enum status describe(struct cuda_device *cuda)
 	info->smem_sm_bytes = (size_t)attribute(i, cudaDevAttrMaxSharedMemoryPerMultiprocessor);
 	info->regs_sm = attribute(i, cudaDevAttrMaxRegistersPerMultiprocessor);
 	info->bus_gbps = 2.0 * 1e3 * attribute(i, cudaDevAttrMemoryClockRate) *
-			 attribute(i, cudaDevAttrGlobalMemoryBusWidth) / 8 / 1e9;
-	CUDA(cudaDeviceGetPCIBusId(info->pci_bus_id, sizeof info->pci_bus_id, i), "reading its PCI id");
+	                 attribute(i, cudaDevAttrGlobalMemoryBusWidth) / 8 / 1e9;
+	CUDA(cudaDeviceGetPCIBusId(info->pci_bus_id, sizeof info->pci_bus_id, i),
+	     "reading its PCI id");
 done:
 	return status;
 }
@@ -241,8 +250,8 @@ static enum status cuda_open(const char *spec, struct device **device)
 	cuda->index = index;
 	TRY(describe(cuda));
 	if (cuda->base.info.target.sm < OLDEST_SM) {
-		status = fail(STATUS_NO_DEVICE, "cuda:%d (%s) is sm_%d; sm_%d or newer is needed", index,
-			      cuda->base.info.name, cuda->base.info.target.sm, OLDEST_SM);
+		status = fail(STATUS_NO_DEVICE, "cuda:%d (%s) is sm_%d; sm_%d or newer is needed",
+		              index, cuda->base.info.name, cuda->base.info.target.sm, OLDEST_SM);
 		goto done;
 	}
 	CUDA(cudaSetDevice(index), "starting");
@@ -268,9 +277,10 @@ static enum status cuda_alloc(struct device *device, size_t bytes, void **memory
 	if (error == cudaErrorMemoryAllocation) {
 		(void)cudaGetLastError();
 		(void)cudaMemGetInfo(&free_bytes, &total_bytes);
-		return fail(STATUS_NO_MEMORY, "cuda:%d: out of memory: %.1f MiB wanted, %.1f of %.1f MiB free",
-			    cuda->index, (double)bytes / 0x1p20, (double)free_bytes / 0x1p20,
-			    (double)total_bytes / 0x1p20);
+		return fail(STATUS_NO_MEMORY,
+		            "cuda:%d: out of memory: %.1f MiB wanted, %.1f of %.1f MiB free",
+		            cuda->index, (double)bytes / 0x1p20, (double)free_bytes / 0x1p20,
+		            (double)total_bytes / 0x1p20);
 	}
 	CUDA(error, "allocating");
 done:
@@ -284,7 +294,7 @@ static void cuda_free(struct device *device, void *memory)
 }
 
 static enum status copy(struct device *device, void *to, const void *from, size_t bytes,
-			enum cudaMemcpyKind kind, const char *doing)
+                        enum cudaMemcpyKind kind, const char *doing)
 {
 	enum status status = STATUS_OK;
 	struct cuda_device *cuda = cuda_of(device);
@@ -319,7 +329,7 @@ static enum status prepare(struct cuda_device *cuda, const void *entry, size_t s
 	enum status status = STATUS_OK;
 	struct cudaFuncAttributes attributes;
 	struct entry_slot *slot =
-		&cuda->slots[((uintptr_t)entry >> 4 ^ (uintptr_t)entry >> 12) % ENTRY_SLOTS];
+	        &cuda->slots[((uintptr_t)entry >> 4 ^ (uintptr_t)entry >> 12) % ENTRY_SLOTS];
 	if (slot->entry != entry) {
 		*slot = (struct entry_slot){0};
 		CUDA(cudaFuncGetName(&slot->symbol, entry), "looking up a kernel");
@@ -327,9 +337,9 @@ static enum status prepare(struct cuda_device *cuda, const void *entry, size_t s
 	}
 	if (smem_bytes > DEFAULT_SMEM && !slot->raised) {
 		CUDA(cudaFuncGetAttributes(&attributes, entry), "reading a kernel's resources");
-		CUDA(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
-					  (int)(cuda->base.info.smem_block_bytes -
-						attributes.sharedSizeBytes)),
+		CUDA(cudaFuncSetAttribute(
+		             entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
+		             (int)(cuda->base.info.smem_block_bytes - attributes.sharedSizeBytes)),
 		     "raising a kernel's shared memory");
 		slot->raised = true;
 	}
@@ -339,20 +349,20 @@ done:
 }
 
 /* args_bytes is not needed: the runtime knows the size of a kernel's parameter. */
-static enum status cuda_launch(struct device *device, const void *entry, struct grid grid, const void *args,
-			       size_t args_bytes, struct launch_options options)
+static enum status cuda_launch(struct device *device, const void *entry, struct grid grid,
+                               const void *args, size_t args_bytes, struct launch_options options)
 {
 	enum status status = STATUS_OK;
 	struct cuda_device *cuda = cuda_of(device);
 	cudaLaunchAttribute dependent = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
-					 .val.programmaticStreamSerializationAllowed = 1};
+	                                 .val.programmaticStreamSerializationAllowed = 1};
 	const cudaLaunchConfig_t config = {
-		.gridDim = {grid.x, grid.y, 1},
-		.blockDim = {grid.threads, 1, 1},
-		.dynamicSmemBytes = grid.smem_bytes,
-		.stream = cuda->stream,
-		.attrs = &dependent,
-		.numAttrs = options.dependent && device->info.target.sm >= PDL_SM,
+	        .gridDim = {grid.x, grid.y, 1},
+	        .blockDim = {grid.threads, 1, 1},
+	        .dynamicSmemBytes = grid.smem_bytes,
+	        .stream = cuda->stream,
+	        .attrs = &dependent,
+	        .numAttrs = options.dependent && device->info.target.sm >= PDL_SM,
 	};
 	void *parameters[] = {(void *)(uintptr_t)args};
 	char doing[160];
@@ -364,8 +374,9 @@ static enum status cuda_launch(struct device *device, const void *entry, struct 
 	if (error != cudaSuccess) {
 		const int n = source_name(cuda->latest, &name);
 		snprintf(doing, sizeof doing,
-			 "launching %.*s with %u x %u blocks of %u threads and %zu bytes of shared memory",
-			 n < 64 ? n : 64, name, grid.x, grid.y, grid.threads, grid.smem_bytes);
+		         "launching %.*s with %u x %u blocks of %u threads and %zu bytes of shared "
+		         "memory",
+		         n < 64 ? n : 64, name, grid.x, grid.y, grid.threads, grid.smem_bytes);
 		status = report(cuda, error, doing);
 	}
 done:
@@ -468,7 +479,8 @@ static enum status cuda_event_record(struct event *base)
 {
 	enum status status = STATUS_OK;
 	struct cuda_device *cuda = cuda_of(base->device);
-	CUDA(cudaEventRecord(((struct cuda_event *)base)->event, cuda->stream), "recording an event");
+	CUDA(cudaEventRecord(((struct cuda_event *)base)->event, cuda->stream),
+	     "recording an event");
 done:
 	return status;
 }
@@ -488,7 +500,7 @@ done:
 }
 
 static enum status cuda_resources(struct device *device, const void *entry, struct grid grid,
-				  struct entry_resources *resources)
+                                  struct entry_resources *resources)
 {
 	enum status status = STATUS_OK;
 	struct cuda_device *cuda = cuda_of(device);
@@ -498,15 +510,15 @@ static enum status cuda_resources(struct device *device, const void *entry, stru
 	CUDA(cudaFuncGetAttributes(&attributes, entry), "reading a kernel's resources");
 	TRY(prepare(cuda, entry, grid.smem_bytes));
 	if ((int)grid.threads <= attributes.maxThreadsPerBlock)
-		CUDA(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, entry, (int)grid.threads,
-								   grid.smem_bytes),
+		CUDA(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+		             &blocks, entry, (int)grid.threads, grid.smem_bytes),
 		     "computing occupancy");
 	*resources = (struct entry_resources){
-		.registers = attributes.numRegs,
-		.spill_bytes = (int)attributes.localSizeBytes,
-		.static_smem_bytes = (int)attributes.sharedSizeBytes,
-		.max_threads = attributes.maxThreadsPerBlock,
-		.blocks_per_sm = blocks,
+	        .registers = attributes.numRegs,
+	        .spill_bytes = (int)attributes.localSizeBytes,
+	        .static_smem_bytes = (int)attributes.sharedSizeBytes,
+	        .max_threads = attributes.maxThreadsPerBlock,
+	        .blocks_per_sm = blocks,
 	};
 done:
 	return status;
@@ -525,31 +537,31 @@ static void *cuda_stream(struct device *device)
 }
 
 const struct device_ops cuda_ops = {
-	.names = cuda_names,
-	.open = cuda_open,
-	.close = cuda_close,
-	.alloc = cuda_alloc,
-	.free = cuda_free,
-	.write = cuda_write,
-	.read = cuda_read,
-	.fill = cuda_fill,
-	.launch = cuda_launch,
-	.sync = cuda_sync,
-	.capture_begin = cuda_capture_begin,
-	.capture_end = cuda_capture_end,
-	.graph_launch = cuda_graph_launch,
-	.graph_close = cuda_graph_close,
-	.event_open = cuda_event_open,
-	.event_record = cuda_event_record,
-	.event_elapsed_us = cuda_event_elapsed_us,
-	.event_close = cuda_event_close,
-	.resources = cuda_resources,
-	.read_health = cuda_read_health,
-	.stream = cuda_stream,
+        .names = cuda_names,
+        .open = cuda_open,
+        .close = cuda_close,
+        .alloc = cuda_alloc,
+        .free = cuda_free,
+        .write = cuda_write,
+        .read = cuda_read,
+        .fill = cuda_fill,
+        .launch = cuda_launch,
+        .sync = cuda_sync,
+        .capture_begin = cuda_capture_begin,
+        .capture_end = cuda_capture_end,
+        .graph_launch = cuda_graph_launch,
+        .graph_close = cuda_graph_close,
+        .event_open = cuda_event_open,
+        .event_record = cuda_event_record,
+        .event_elapsed_us = cuda_event_elapsed_us,
+        .event_close = cuda_event_close,
+        .resources = cuda_resources,
+        .read_health = cuda_read_health,
+        .stream = cuda_stream,
 };
 
 static enum status load_part(struct cuda_device *cuda, const struct jit_part *part,
-			     struct jit_instance *instances, cudaLibrary_t *library)
+                             struct jit_instance *instances, cudaLibrary_t *library)
 {
 	enum status status = STATUS_OK;
 	cudaKernel_t kernel;
@@ -570,7 +582,7 @@ enum status jit_load(struct device *device, struct jit_module *module)
 	struct cuda_device *cuda = cuda_of(device);
 	if (device->ops != &cuda_ops)
 		return fail(STATUS_UNSUPPORTED, "compiled GPU code cannot run on device %s",
-			    device->info.name);
+		            device->info.name);
 	CUDA(cudaSetDevice(cuda->index), "loading compiled kernels");
 	module->device = device;
 	for (int i = 0; i < module->n_parts; i++) {

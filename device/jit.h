@@ -1,4 +1,5 @@
-/* Kernel instances compiled when asked for, by NVRTC, from the sources embedded in the program. Compiling needs no GPU. */
+/* Kernel instances compiled when asked for, by NVRTC, from the sources embedded in the program.
+ * Compiling needs no GPU. */
 #ifndef DEVICE_JIT_H
 #define DEVICE_JIT_H
 
@@ -43,17 +44,18 @@ struct jit_source {
 struct jit_request {
 	const char *kernel; /* "gemv": of kernels/gemv.cu */
 	int n;
-	const struct kase *kases;      /* n */
-	const struct config *configs;  /* n */
-	int n_fields, n_params;        /* values used of each */
-	int sm;                        /* 90 */
+	const struct kase *kases;        /* n */
+	const struct config *configs;    /* n */
+	int n_fields, n_params;          /* values used of each */
+	int sm;                          /* 90 */
 	const struct jit_source *source; /* NULL: the embedded one */
 	bool no_cache;
 };
 
-/* Compiles n instances as one program, or takes it from the cache in ${XDG_CACHE_HOME:-~/.cache}/warpsmith. When
- * the program does not compile, it is split until each bad instance stands alone, so that it costs only itself; the
- * status is then still OK. STATUS_UNSUPPORTED without NVRTC. Threads may compile at the same time. */
+/* Compiles n instances as one program, or takes it from the cache in
+ * ${XDG_CACHE_HOME:-~/.cache}/warpsmith. When the program does not compile, it is split until each
+ * bad instance stands alone, so that it costs only itself; the status is then still OK.
+ * STATUS_UNSUPPORTED without NVRTC. Threads may compile at the same time. */
 MUST_CHECK enum status jit_compile(const struct jit_request *request, struct jit_module *module);
 
 /* Makes the compiled instances launchable: sets their `entry`. */

@@ -35,7 +35,7 @@ static bool cache_path(const char *key, char path[PATH_BYTES])
 		return false;
 	if (key && n < PATH_BYTES)
 		n += snprintf(path + n, (size_t)(PATH_BYTES - n), "/%016" PRIx64 ".cubin",
-			      fnv1a(FNV1A_START, key, strlen(key)));
+		              fnv1a(FNV1A_START, key, strlen(key)));
 	return n < PATH_BYTES;
 }
 
@@ -60,7 +60,8 @@ static void *read_file(const char *path, size_t *bytes)
 	FILE *file = fopen(path, "rb");
 	if (!file)
 		return NULL;
-	if (fstat(fileno(file), &stat) || stat.st_size <= 0 || (uint64_t)stat.st_size > MAX_FILE_BYTES)
+	if (fstat(fileno(file), &stat) || stat.st_size <= 0 ||
+	    (uint64_t)stat.st_size > MAX_FILE_BYTES)
 		goto done;
 	*bytes = (size_t)stat.st_size;
 	data = malloc(*bytes);
@@ -81,15 +82,16 @@ static bool check_file(const char *data, size_t bytes, const char *key, struct h
 	memcpy(header, data, sizeof *header);
 	const size_t rest = bytes - sizeof *header;
 	return !memcmp(header->magic, magic, sizeof magic) && header->key_bytes == strlen(key) &&
-	       header->key_bytes <= rest && header->symbol_bytes <= rest && header->image_bytes <= rest &&
-	       header->image_bytes && header->key_bytes + header->symbol_bytes + header->image_bytes == rest &&
+	       header->key_bytes <= rest && header->symbol_bytes <= rest &&
+	       header->image_bytes <= rest && header->image_bytes &&
+	       header->key_bytes + header->symbol_bytes + header->image_bytes == rest &&
 	       header->checksum == fnv1a(FNV1A_START, data + sizeof *header, rest) &&
 	       !memcmp(data + sizeof *header, key, header->key_bytes);
 }
 
 /* Copies the symbols out; all or none. */
 static bool take_symbols(const char *text, size_t bytes, const struct jit_part *part,
-			 struct jit_instance *instances)
+                         struct jit_instance *instances)
 {
 	int i = 0;
 	for (; i < part->n; i++) {
@@ -141,8 +143,8 @@ static char *append(char *at, const void *data, size_t bytes)
 }
 
 /* The whole file in memory. */
-static char *compose(const char *key, const struct jit_part *part, const struct jit_instance *instances,
-		     size_t *bytes)
+static char *compose(const char *key, const struct jit_part *part,
+                     const struct jit_instance *instances, size_t *bytes)
 {
 	struct header header = {.key_bytes = strlen(key), .image_bytes = part->bytes};
 	const struct jit_instance *first = instances + part->first;
@@ -162,7 +164,8 @@ static char *compose(const char *key, const struct jit_part *part, const struct 
 	return data;
 }
 
-void jit_cache_write(const char *key, const struct jit_part *part, const struct jit_instance *instances)
+void jit_cache_write(const char *key, const struct jit_part *part,
+                     const struct jit_instance *instances)
 {
 	char folder[PATH_BYTES], path[PATH_BYTES], draft[PATH_BYTES + 8];
 	size_t bytes;

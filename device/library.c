@@ -13,7 +13,8 @@ static void *open_in(const char *folder, const char *stem)
 	char path[512];
 	void *library = NULL;
 	for (size_t i = 0; !library && i < sizeof suffixes / sizeof suffixes[0]; i++)
-		if (snprintf(path, sizeof path, "%slib%s.so%s", folder, stem, suffixes[i]) < (int)sizeof path)
+		if (snprintf(path, sizeof path, "%slib%s.so%s", folder, stem, suffixes[i]) <
+		    (int)sizeof path)
 			library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	return library;
 }

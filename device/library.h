@@ -9,8 +9,8 @@ struct library_function {
 	void *pointer; /* address of the function pointer to set */
 };
 
-/* Loads "libSTEM.so.13", ".12" or plain, from where the system looks or from the toolkit's folder (CUDA_PATH, else its
- * usual place). NULL when there is none or it lacks one of the functions. */
+/* Loads "libSTEM.so.13", ".12" or plain, from where the system looks or from the toolkit's folder
+ * (CUDA_PATH, else its usual place). NULL when there is none or it lacks one of the functions. */
 void *library_open(const char *stem, const struct library_function *functions, size_t n);
 void library_close(void *library);
 

@@ -27,8 +27,8 @@ static const struct {
 	unsigned long long bit;
 	const char *name;
 } reasons[] = {
-	{0x4, "power_cap"},   {0x8, "hw_slowdown"}, {0x10, "sync_boost"},
-	{0x20, "sw_thermal"}, {0x40, "hw_thermal"}, {0x80, "power_brake"},
+        {0x4, "power_cap"},   {0x8, "hw_slowdown"}, {0x10, "sync_boost"},
+        {0x20, "sw_thermal"}, {0x40, "hw_thermal"}, {0x80, "power_brake"},
 };
 
 static void load_functions(struct nvml *nvml)
@@ -37,14 +37,14 @@ static void load_functions(struct nvml *nvml)
 		void *function; /* a pointer to the member */
 		const char *name;
 	} table[] = {
-		{&nvml->init, "nvmlInit_v2"},
-		{&nvml->shutdown, "nvmlShutdown"},
-		{&nvml->by_pci_id, "nvmlDeviceGetHandleByPciBusId_v2"},
-		{&nvml->driver_version, "nvmlSystemGetDriverVersion"},
-		{&nvml->clock, "nvmlDeviceGetClockInfo"},
-		{&nvml->power, "nvmlDeviceGetPowerUsage"},
-		{&nvml->temperature, "nvmlDeviceGetTemperature"},
-		{&nvml->throttle, "nvmlDeviceGetCurrentClocksThrottleReasons"},
+	        {&nvml->init, "nvmlInit_v2"},
+	        {&nvml->shutdown, "nvmlShutdown"},
+	        {&nvml->by_pci_id, "nvmlDeviceGetHandleByPciBusId_v2"},
+	        {&nvml->driver_version, "nvmlSystemGetDriverVersion"},
+	        {&nvml->clock, "nvmlDeviceGetClockInfo"},
+	        {&nvml->power, "nvmlDeviceGetPowerUsage"},
+	        {&nvml->temperature, "nvmlDeviceGetTemperature"},
+	        {&nvml->throttle, "nvmlDeviceGetCurrentClocksThrottleReasons"},
 	};
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
 		void *symbol = dlsym(nvml->library, table[i].name);
@@ -107,5 +107,5 @@ void nvml_read(const struct nvml *nvml, struct device_health *health)
 	for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
 		if ((bits & reasons[i].bit) && at < sizeof health->throttle)
 			at += (size_t)snprintf(health->throttle + at, sizeof health->throttle - at,
-					       "%s%s", at ? "+" : "", reasons[i].name);
+			                       "%s%s", at ? "+" : "", reasons[i].name);
 }

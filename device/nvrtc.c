@@ -28,12 +28,13 @@ static struct {
 	int (*count_archs)(int *n);
 	int (*get_archs)(int *archs);
 	const char *(*error_text)(int error);
-	int (*create)(struct nvrtc_program **program, const char *source, const char *name, int n_headers,
-		      const char *const *headers, const char *const *header_names);
+	int (*create)(struct nvrtc_program **program, const char *source, const char *name,
+	              int n_headers, const char *const *headers, const char *const *header_names);
 	int (*destroy)(struct nvrtc_program **program);
 	int (*add_name)(struct nvrtc_program *program, const char *expression);
 	int (*compile)(struct nvrtc_program *program, int n_options, const char *const *options);
-	int (*lowered_name)(struct nvrtc_program *program, const char *expression, const char **symbol);
+	int (*lowered_name)(struct nvrtc_program *program, const char *expression,
+	                    const char **symbol);
 	int (*log_size)(struct nvrtc_program *program, size_t *bytes);
 	int (*log)(struct nvrtc_program *program, char *text);
 	int (*cubin_size)(struct nvrtc_program *program, size_t *bytes);
@@ -47,21 +48,21 @@ static struct {
 static void load_nvrtc(void)
 {
 	const struct library_function functions[] = {
-		{"nvrtcVersion", &nvrtc.get_version},
-		{"nvrtcGetNumSupportedArchs", &nvrtc.count_archs},
-		{"nvrtcGetSupportedArchs", &nvrtc.get_archs},
-		{"nvrtcGetErrorString", &nvrtc.error_text},
-		{"nvrtcCreateProgram", &nvrtc.create},
-		{"nvrtcDestroyProgram", &nvrtc.destroy},
-		{"nvrtcAddNameExpression", &nvrtc.add_name},
-		{"nvrtcCompileProgram", &nvrtc.compile},
-		{"nvrtcGetLoweredName", &nvrtc.lowered_name},
-		{"nvrtcGetProgramLogSize", &nvrtc.log_size},
-		{"nvrtcGetProgramLog", &nvrtc.log},
-		{"nvrtcGetCUBINSize", &nvrtc.cubin_size},
-		{"nvrtcGetCUBIN", &nvrtc.cubin},
-		{"nvrtcGetPTXSize", &nvrtc.ptx_size},
-		{"nvrtcGetPTX", &nvrtc.ptx},
+	        {"nvrtcVersion", &nvrtc.get_version},
+	        {"nvrtcGetNumSupportedArchs", &nvrtc.count_archs},
+	        {"nvrtcGetSupportedArchs", &nvrtc.get_archs},
+	        {"nvrtcGetErrorString", &nvrtc.error_text},
+	        {"nvrtcCreateProgram", &nvrtc.create},
+	        {"nvrtcDestroyProgram", &nvrtc.destroy},
+	        {"nvrtcAddNameExpression", &nvrtc.add_name},
+	        {"nvrtcCompileProgram", &nvrtc.compile},
+	        {"nvrtcGetLoweredName", &nvrtc.lowered_name},
+	        {"nvrtcGetProgramLogSize", &nvrtc.log_size},
+	        {"nvrtcGetProgramLog", &nvrtc.log},
+	        {"nvrtcGetCUBINSize", &nvrtc.cubin_size},
+	        {"nvrtcGetCUBIN", &nvrtc.cubin},
+	        {"nvrtcGetPTXSize", &nvrtc.ptx_size},
+	        {"nvrtcGetPTX", &nvrtc.ptx},
 	};
 	void *library = library_open("nvrtc", functions, sizeof functions / sizeof functions[0]);
 	if (!library)
@@ -78,9 +79,10 @@ static enum status nvrtc_open(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	pthread_once(&once, load_nvrtc);
-	return nvrtc.library ? STATUS_OK :
-			       fail(STATUS_UNSUPPORTED, "candidates cannot be compiled: no libnvrtc.so.13 "
-							"or .12 was found (part of the CUDA toolkit)");
+	return nvrtc.library ? STATUS_OK
+	                     : fail(STATUS_UNSUPPORTED,
+	                            "candidates cannot be compiled: no libnvrtc.so.13 "
+	                            "or .12 was found (part of the CUDA toolkit)");
 }
 
 enum status jit_version(char version[16])
@@ -99,7 +101,7 @@ struct job {
 	const char *path, *text; /* of the program */
 	char arch[32];           /* "sm_90", or "compute_120" for a GPU that NVRTC does not know */
 	char (*expressions)[EXPRESSION]; /* (n) */
-	char key[128];           /* what the images depend on, but for their instances */
+	char key[128];                   /* what the images depend on, but for their instances */
 	bool is_ptx;
 };
 
@@ -112,7 +114,7 @@ static enum status choose_arch(struct job *job, int sm)
 			best = nvrtc.archs[i];
 	if (!best)
 		return fail(STATUS_UNSUPPORTED, "NVRTC %d.%d cannot compile for sm_%d", nvrtc.major,
-			    nvrtc.minor, sm);
+		            nvrtc.minor, sm);
 	job->is_ptx = best != sm;
 	snprintf(job->arch, sizeof job->arch, "%s_%d", job->is_ptx ? "compute" : "sm", best);
 	return STATUS_OK;
@@ -141,7 +143,8 @@ static enum status find_source(struct job *job)
 static size_t write_list(char *text, size_t at, const int *values, int n)
 {
 	for (int i = 0; i < n && at < EXPRESSION; i++)
-		at += (size_t)snprintf(text + at, EXPRESSION - at, "%c%d", i ? ',' : '{', values[i]);
+		at += (size_t)snprintf(text + at, EXPRESSION - at, "%c%d", i ? ',' : '{',
+		                       values[i]);
 	if (at < EXPRESSION)
 		at += (size_t)snprintf(text + at, EXPRESSION - at, "}");
 	return at;
@@ -149,7 +152,8 @@ static size_t write_list(char *text, size_t at, const int *values, int n)
 
 static enum status write_expression(const struct jit_request *request, int i, char *text)
 {
-	size_t at = (size_t)snprintf(text, EXPRESSION, "%s<%s_case", request->kernel, request->kernel);
+	size_t at =
+	        (size_t)snprintf(text, EXPRESSION, "%s<%s_case", request->kernel, request->kernel);
 	if (at < EXPRESSION)
 		at = write_list(text, at, request->kases[i].value, request->n_fields);
 	if (at < EXPRESSION)
@@ -158,9 +162,10 @@ static enum status write_expression(const struct jit_request *request, int i, ch
 		at = write_list(text, at, request->configs[i].value, request->n_params);
 	if (at < EXPRESSION)
 		at += (size_t)snprintf(text + at, EXPRESSION - at, ">");
-	return at < EXPRESSION ? STATUS_OK :
-				 fail(STATUS_USAGE, "kernel %s: its configuration does not fit in %d bytes",
-				      request->kernel, EXPRESSION);
+	return at < EXPRESSION
+	               ? STATUS_OK
+	               : fail(STATUS_USAGE, "kernel %s: its configuration does not fit in %d bytes",
+	                      request->kernel, EXPRESSION);
 }
 
 /* The embedded headers count through the kernel's hash; a given source through its own. */
@@ -169,7 +174,8 @@ static void write_key(struct job *job)
 	char hash[17];
 	source_hash(job->request->kernel, hash);
 	snprintf(job->key, sizeof job->key, "%s %016" PRIx64 " %s NVRTC %d.%d", hash,
-		 fnv1a(FNV1A_START, job->text, strlen(job->text)), job->arch, nvrtc.major, nvrtc.minor);
+	         fnv1a(FNV1A_START, job->text, strlen(job->text)), job->arch, nvrtc.major,
+	         nvrtc.minor);
 }
 
 /* The first line with an error in the compiler's log, else what NVRTC calls it. */
@@ -194,9 +200,11 @@ done:
 	free(log);
 }
 
-static enum status take_image(const struct job *job, struct nvrtc_program *program, struct jit_part *part)
+static enum status take_image(const struct job *job, struct nvrtc_program *program,
+                              struct jit_part *part)
 {
-	int (*size)(struct nvrtc_program *, size_t *) = job->is_ptx ? nvrtc.ptx_size : nvrtc.cubin_size;
+	int (*size)(struct nvrtc_program *, size_t *) =
+	        job->is_ptx ? nvrtc.ptx_size : nvrtc.cubin_size;
 	int (*get)(struct nvrtc_program *, char *) = job->is_ptx ? nvrtc.ptx : nvrtc.cubin;
 	if (size(program, &part->bytes) != NVRTC_SUCCESS || !part->bytes)
 		return fail(STATUS_FAILED, "NVRTC returned no code for %s", job->path);
@@ -209,7 +217,7 @@ static enum status take_image(const struct job *job, struct nvrtc_program *progr
 }
 
 static enum status take_symbols(const struct job *job, struct nvrtc_program *program,
-				const struct jit_part *part)
+                                const struct jit_part *part)
 {
 	for (int i = part->first; i < part->first + part->n; i++) {
 		const char *symbol;
@@ -231,14 +239,14 @@ static enum status create_program(const struct job *job, struct nvrtc_program **
 		names[n] = s->path;
 	}
 	const int error = nvrtc.create(program, job->text, job->path, n, texts, names);
-	return error == NVRTC_SUCCESS ? STATUS_OK :
-					fail(STATUS_FAILED, "NVRTC: %s", nvrtc.error_text(error));
+	return error == NVRTC_SUCCESS ? STATUS_OK
+	                              : fail(STATUS_FAILED, "NVRTC: %s", nvrtc.error_text(error));
 }
 
-/* Compiles the instances of `part` (none: just the source) as one program. *rejected: the compiler found errors, the
- * first of which is `reason`. */
+/* Compiles the instances of `part` (none: just the source) as one program. *rejected: the compiler
+ * found errors, the first of which is `reason`. */
 static enum status compile_program(const struct job *job, struct jit_part *part, bool *rejected,
-				   char reason[256])
+                                   char reason[256])
 {
 	enum status status;
 	struct nvrtc_program *program = NULL;
@@ -295,7 +303,8 @@ done:
 
 static enum status keep_part(struct jit_module *module, const struct jit_part *part)
 {
-	struct jit_part *parts = realloc(module->parts, (size_t)(module->n_parts + 1) * sizeof *parts);
+	struct jit_part *parts =
+	        realloc(module->parts, (size_t)(module->n_parts + 1) * sizeof *parts);
 	if (!parts)
 		return fail(STATUS_NO_MEMORY, "no memory for compiled code");
 	module->parts = parts;
@@ -315,7 +324,8 @@ static char *part_key(const struct job *job, const struct jit_part *part)
 }
 
 /* The instances of `part` from the cache, else from the compiler. */
-static enum status get_part(const struct job *job, struct jit_part *part, bool *rejected, char reason[256])
+static enum status get_part(const struct job *job, struct jit_part *part, bool *rejected,
+                            char reason[256])
 {
 	enum status status = STATUS_OK;
 	char *key = job->request->no_cache ? NULL : part_key(job, part);
@@ -422,7 +432,7 @@ enum status jit_load(struct device *device, struct jit_module *module)
 {
 	(void)module;
 	return fail(STATUS_UNSUPPORTED, "compiled GPU code cannot run on device %s",
-		    device_info(device)->name);
+	            device_info(device)->name);
 }
 
 void jit_unload(struct jit_module *module)
