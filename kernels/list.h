@@ -9,6 +9,7 @@
 	X(rope, ROPE)                   \
 	X(embed, EMBED)                 \
 	X(argmax, ARGMAX)               \
-	X(advance, ADVANCE)
+	X(advance, ADVANCE)             \
+	X(stream, STREAM)
 
 #endif

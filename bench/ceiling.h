@@ -1,0 +1,23 @@
+/* What a device's memory can do: the denominator of every percent of a ceiling. */
+#ifndef BENCH_CEILING_H
+#define BENCH_CEILING_H
+
+#include <stdbool.h>
+
+#include "core/kernel.h"
+
+struct ceiling {
+	double gbps; /* bytes read and written over time, 1e9 bytes per second */
+	double bytes;
+	char config[CONFIG_TEXT]; /* of the kernel `stream` that reached it */
+};
+
+struct ceilings {
+	struct ceiling read, copy;
+};
+
+/* The best of the configurations of `stream` in this program over 1 GiB on a GPU, four times the last-level cache of
+ * the host, less where there is less memory. What is read and copied is checked by its sum. */
+MUST_CHECK enum status ceilings_measure(struct device *device, bool quiet, struct ceilings *ceilings);
+
+#endif
