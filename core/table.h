@@ -23,6 +23,9 @@ int table_devices(const struct device_info *info, const struct tuned_device **de
 const struct variant *table_lookup(const struct kernel *kernel, const struct device_info *info,
 				   const int *kase, const struct shape *shape, bool use_tuned);
 
+/* The hash that stands in a header tuned with the present kernel sources: over source_hash() of every kernel. */
+void table_source_hash(char hash[17]);
+
 /* One warning each when the rows in use were tuned with other kernel sources, driver or on another device. */
 void table_warn_stale(const struct device_info *info);
 

@@ -1,0 +1,154 @@
+#include "core/table.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/sources.h"
+#include "results/tuned.h"
+
+#define DEVICE_ROW(K, id, name, sm, lanes, ...) {name, sm, lanes, __VA_ARGS__},
+
+/* Each list ends with an empty row, because an array cannot be empty. */
+static const struct tuned_device host_devices[] = {TUNED_DEVICES_HOST(DEVICE_ROW, ){0}};
+static const struct tuned_device host32_devices[] = {TUNED_DEVICES_HOST32(DEVICE_ROW, ){0}};
+static const struct tuned_device cuda_devices[] = {TUNED_DEVICES_CUDA(DEVICE_ROW, ){0}};
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])) - 1)
+
+int table_devices(const struct device_info *info, const struct tuned_device **devices)
+{
+	if (info->target.sm) {
+		*devices = cuda_devices;
+		return COUNT(cuda_devices);
+	}
+	*devices = info->target.lanes == 1 ? host_devices : host32_devices;
+	return info->target.lanes == 1 ? COUNT(host_devices) : COUNT(host32_devices);
+}
+
+/* How far another device is from this one: a generation counts as much as e times the bandwidth. */
+static double device_distance(const struct tuned_device *other, const struct device_info *info)
+{
+	double distance = fabs(other->sm - info->target.sm) / 10.0;
+	if (other->bus_gbps > 0 && info->bus_gbps > 0)
+		distance += fabs(log(other->bus_gbps / info->bus_gbps));
+	return distance;
+}
+
+/* The device whose rows are used: this one, else the nearest; NULL when the table has none of its kind. */
+static const struct tuned_device *nearest_device(const struct device_info *info)
+{
+	const struct tuned_device *devices, *best = NULL;
+	int n = table_devices(info, &devices);
+	for (int i = 0; i < n; i++) {
+		if (!strcmp(devices[i].name, info->name))
+			return &devices[i];
+		if (!best || device_distance(&devices[i], info) < device_distance(best, info))
+			best = &devices[i];
+	}
+	return best;
+}
+
+static double shape_distance(const struct variant *row, const struct shape *shape)
+{
+	if (row->m == shape->m && row->k == shape->k)
+		return 0;
+	double there = (double)(row->m > 0 ? row->m : 1) * (row->k > 0 ? row->k : 1);
+	double here = (double)(shape->m > 0 ? shape->m : 1) * (shape->k > 0 ? shape->k : 1);
+	/* an exact match comes before any other shape of the same size */
+	return 1e-6 + fabs(log(there / here));
+}
+
+static bool covers(const struct variant *row, const struct shape *shape)
+{
+	return !shape->len || !row->len_max ||
+	       (row->len_min <= shape->len && shape->len <= row->len_max);
+}
+
+const struct variant *table_lookup(const struct kernel *kernel, const struct device_info *info,
+				   const int *kase, const struct shape *shape, bool use_tuned)
+{
+	const struct tuned_device *device = use_tuned ? nearest_device(info) : NULL;
+	const struct variant *variants, *best = NULL;
+	int n = kernel_variants(kernel, info, &variants);
+	for (int i = 0; i < n; i++) {
+		const struct variant *v = &variants[i];
+		if (memcmp(v->kase.value, kase, (size_t)kernel->n_fields * sizeof *kase))
+			continue;
+		if (!v->device) {
+			if (!best)
+				best = v;
+			continue;
+		}
+		if (!device || strcmp(v->device, device->name) || !covers(v, shape) ||
+		    !kernel->legal(kase, v->config.value, info->target) ||
+		    !kernel->valid(shape, kase, v->config.value, info))
+			continue;
+		if (!best || !best->device || shape_distance(v, shape) < shape_distance(best, shape))
+			best = v;
+	}
+	return best;
+}
+
+void table_source_hash(char hash[17])
+{
+	uint64_t h = FNV1A_START;
+	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
+		source_hash((*kernel)->name, hash);
+		h = fnv1a(h, hash, strlen(hash));
+	}
+	snprintf(hash, 17, "%016" PRIx64, h);
+}
+
+void table_warn_stale(const struct device_info *info)
+{
+	const struct tuned_device *device = nearest_device(info);
+	if (!device) {
+		warn_once("results/tuned.h has no rows for %s: using default configurations",
+			  info->name);
+		return;
+	}
+	if (strcmp(device->name, info->name)) {
+		warn_once("results/tuned.h has no rows for %s: using those of %s, the nearest device",
+			  info->name, device->name);
+		return;
+	}
+	char hash[17];
+	table_source_hash(hash);
+	if (strcmp(device->source_hash, hash))
+		warn_once("results/tuned.h: the rows of %s were tuned with other kernel sources (%s, "
+			  "now %s)",
+			  info->name, device->source_hash, hash);
+	if (strcmp(device->driver, info->driver))
+		warn_once("results/tuned.h: the rows of %s were tuned with driver %s, now %s",
+			  info->name, device->driver, info->driver);
+}
+
+int table_ranges(const struct kernel *kernel, const struct device_info *info, const int *kase,
+		 const struct shape *shape, int max_len, int *upper, int max)
+{
+	const struct variant *variants;
+	int n_variants = kernel_variants(kernel, info, &variants), n = 0;
+	struct shape at = *shape;
+	for (int len = 1; len <= max_len && n < max;) {
+		/* the answer can change only where some row begins or ends */
+		int next = max_len;
+		for (int i = 0; i < n_variants; i++) {
+			const struct variant *v = &variants[i];
+			if (v->len_max >= len && v->len_max < next)
+				next = v->len_max;
+			if (v->len_min > len && v->len_min - 1 < next)
+				next = v->len_min - 1;
+		}
+		at.len = len;
+		const struct variant *here = table_lookup(kernel, info, kase, &at, true);
+		at.len = next + 1;
+		bool last = next == max_len;
+		if (last || table_lookup(kernel, info, kase, &at, true) != here)
+			upper[n++] = last ? max_len : next;
+		len = next + 1;
+	}
+	if (n == max)
+		upper[n - 1] = max_len;
+	return n;
+}
