@@ -7,12 +7,21 @@
 
 static _Thread_local char message[1024];
 
+/* Names and values from files may hold line breaks and terminal codes; a message is one line of text. */
+static void make_printable(void)
+{
+	for (char *c = message; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+}
+
 enum status fail(enum status status, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
 	vsnprintf(message, sizeof message, format, args);
 	va_end(args);
+	make_printable();
 	return status;
 }
 
@@ -25,6 +34,7 @@ enum status fail_errno(enum status status, const char *format, ...)
 	va_end(args);
 	if (n >= 0 && (size_t)n < sizeof message)
 		snprintf(message + n, sizeof message - (size_t)n, ": %s", strerror(error));
+	make_printable();
 	return status;
 }
 
