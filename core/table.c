@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/sources.h"
@@ -29,7 +30,7 @@ int table_devices(const struct device_info *info, const struct tuned_device **de
 /* How far another device is from this one: a generation counts as much as e times the bandwidth. */
 static double device_distance(const struct tuned_device *other, const struct device_info *info)
 {
-	double distance = fabs(other->sm - info->target.sm) / 10.0;
+	double distance = abs(other->sm - info->target.sm) / 10.0;
 	if (other->bus_gbps > 0 && info->bus_gbps > 0)
 		distance += fabs(log(other->bus_gbps / info->bus_gbps));
 	return distance;
