@@ -1,0 +1,264 @@
+#define _GNU_SOURCE
+#include "tuner/measure.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/progress.h"
+
+/* A candidate that takes SLOWEST times as long as the default is out after one launch; a launch is a hang when it exceeds
+ * that by LAUNCHES times and the allowance for everything else. */
+static const double SLOWEST = 20, LAUNCHES = 20, ALLOWANCE_SECONDS = 10;
+static const double SETUP_SECONDS = 600, DEFAULT_SECONDS = 120, COMPILE_SECONDS = 300;
+static const double CEILING_SECONDS = 60;
+/* Set-ups of one task that may fail in a row before it is given up. */
+enum { SETUP_ATTEMPTS = 2 };
+
+static void identify(const struct measuring *m, int round, int which, char config[CONFIG_TEXT],
+		     char number[16], const char *identity[N_JOURNAL_IDENTITY])
+{
+	const struct task *task = m->task;
+	params_format(task->kernel->params, task->kernel->n_params,
+		      m->candidates->config[which].value, config);
+	snprintf(number, 16, "%d", round);
+	identity[JOURNAL_key] = m->provenance->key;
+	identity[JOURNAL_kernel] = task->kernel->name;
+	identity[JOURNAL_case] = task->case_text;
+	identity[JOURNAL_shape] = task->shape_text;
+	identity[JOURNAL_config] = config;
+	identity[JOURNAL_round] = number;
+}
+
+const struct journal_row *measure_row(const struct measuring *m, int round, int which)
+{
+	char config[CONFIG_TEXT], number[16];
+	const char *identity[N_JOURNAL_IDENTITY];
+	identify(m, round, which, config, number, identity);
+	return journal_find(m->journal, identity);
+}
+
+int measure_known(const struct measuring *m, int round, const int *which, int n)
+{
+	int known = 0;
+	for (int i = 0; i < n; i++)
+		known += measure_row(m, round, which[i]) != NULL;
+	return known;
+}
+
+static void now_text(char text[32])
+{
+	time_t now = time(NULL);
+	struct tm tm;
+	strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+}
+
+static enum status record(struct measuring *m, int round, int which, const struct answer *answer,
+			  double seconds)
+{
+	char config[CONFIG_TEXT], number[16], us[32] = "", samples[16] = "", took[32], date[32];
+	const char *cell[N_JOURNAL_COLUMNS] = {0};
+	bool ok = !strcmp(answer->status, "ok");
+	identify(m, round, which, config, number, cell);
+	if (ok) {
+		snprintf(us, sizeof us, "%.6g", answer->value);
+		snprintf(samples, sizeof samples, "%d", answer->samples);
+	}
+	snprintf(took, sizeof took, "%.4f", seconds);
+	now_text(date);
+	cell[JOURNAL_us] = us;
+	cell[JOURNAL_status] = answer->status;
+	cell[JOURNAL_reason] = answer->reason;
+	cell[JOURNAL_samples] = samples;
+	cell[JOURNAL_seconds] = took;
+	cell[JOURNAL_date] = date;
+	m->n_measured += ok;
+	m->n_failed += !ok;
+	return journal_append(m->journal, cell);
+}
+
+/* A worker set up for the task. */
+static enum status ready(struct measuring *m)
+{
+	enum status status = STATUS_OK;
+	char request[1024];
+	struct answer answer = {.status = "crash"};
+	const struct task *task = m->task;
+	for (int attempt = 0; attempt < SETUP_ATTEMPTS && m->worker->task != task; attempt++) {
+		if (!worker_alive(m->worker))
+			TRY(worker_start(m->worker, m->worker->device));
+		snprintf(request, sizeof request, "task\t%s\t%s\t%s\n", task->kernel->name,
+			 task->case_text, task->shape_text);
+		worker_ask(m->worker, request);
+		worker_answer(m->worker, SETUP_SECONDS, &answer);
+		if (!strcmp(answer.status, "ok"))
+			m->worker->task = task;
+	}
+	if (m->worker->task != task)
+		status = fail(STATUS_UNSUPPORTED, "%s %s %s: cannot be set up: %s: %s", task->kernel->name,
+			      task->case_text, task->shape_text, answer.status, answer.reason);
+done:
+	return status;
+}
+
+/* After a failed launch the device's state is unknown. */
+static void distrust(struct measuring *m, const struct answer *answer)
+{
+	if (!strcmp(answer->status, "launch"))
+		worker_stop(m->worker);
+}
+
+static char *append_config(const struct measuring *m, int which, char *at)
+{
+	*at++ = '\t';
+	params_format(m->task->kernel->params, m->task->kernel->n_params,
+		      m->candidates->config[which].value, at);
+	return at + strlen(at);
+}
+
+static enum status screen(struct measuring *m, int which)
+{
+	enum status status;
+	char request[CONFIG_TEXT + 64];
+	struct answer answer;
+	TRY(ready(m));
+	double started = seconds_now(), limit_us = which ? SLOWEST * m->default_us : 0;
+	char *end = request + sprintf(request, "screen\t%.6g", limit_us);
+	strcpy(append_config(m, which, end), "\n");
+	worker_ask(m->worker, request);
+	worker_answer(m->worker,
+		      which ? ALLOWANCE_SECONDS + LAUNCHES * 1e-6 * limit_us : DEFAULT_SECONDS,
+		      &answer);
+	distrust(m, &answer);
+	TRY(record(m, SCREENING, which, &answer, seconds_now() - started));
+done:
+	return status;
+}
+
+/* Has the worker compile, on devices where candidates are compiled on demand, what is not in the journal. */
+static enum status prepare(struct measuring *m, const int *which, int n)
+{
+	enum status status = STATUS_OK;
+	static char request[WORKER_LINE];
+	char *end = request + sprintf(request, "prepare");
+	struct answer answer;
+	int missing = 0;
+	if (!m->worker->info.target.sm)
+		return STATUS_OK;
+	for (int i = 0; i < n && end < request + WORKER_LINE - CONFIG_TEXT - 4; i++) {
+		if (measure_row(m, SCREENING, which[i]))
+			continue;
+		end = append_config(m, which[i], end);
+		missing++;
+	}
+	strcpy(end, "\n");
+	if (!missing)
+		return STATUS_OK;
+	TRY(ready(m));
+	worker_ask(m->worker, request);
+	worker_answer(m->worker, COMPILE_SECONDS, &answer);
+done:
+	return status;
+}
+
+static enum status stop_if_interrupted(const struct measuring *m)
+{
+	if (!*m->interrupted)
+		return STATUS_OK;
+	return fail(STATUS_FAILED, "interrupted; the same command goes on from here, nothing is measured twice");
+}
+
+/* What the journal has of a round, all of it by now. */
+static void collect(struct measuring *m, int round, const int *which, int n, double *us)
+{
+	for (int i = 0; i < n; i++) {
+		const struct journal_row *row = measure_row(m, round, which[i]);
+		double value = row ? journal_number(row, JOURNAL_us) : NAN;
+		double seconds = row ? journal_number(row, JOURNAL_seconds) : NAN;
+		us[i] = row && !strcmp(row->cell[JOURNAL_status], "ok") && value > 0 ? value :
+										      INFINITY;
+		m->seconds += seconds > 0 ? seconds : 0;
+		if (which[i] == 0 && round == SCREENING)
+			m->default_us = us[i];
+	}
+}
+
+enum status measure_screening(struct measuring *m, const int *which, int n, double *us)
+{
+	enum status status;
+	TRY(prepare(m, which, n));
+	for (int i = 0; i < n; i++) {
+		if (measure_row(m, SCREENING, which[i]))
+			continue;
+		TRY(stop_if_interrupted(m));
+		TRY(screen(m, which[i]));
+	}
+	collect(m, SCREENING, which, n, us);
+done:
+	return status;
+}
+
+/* Asks for one sample set of each; writes a row for every answer. A candidate that ends the worker gets its row, those
+ * after it have none yet. */
+static enum status ask_round(struct measuring *m, int round, int sweeps, const int *which, int n)
+{
+	enum status status;
+	static char request[WORKER_LINE];
+	struct answer answer;
+	TRY(ready(m));
+	char *end = request + sprintf(request, "round\t%d", sweeps);
+	for (int i = 0; i < n; i++)
+		end = append_config(m, which[i], end);
+	strcpy(end, "\n");
+	double started = seconds_now();
+	double limit = DEFAULT_SECONDS + n * sweeps * (1 + LAUNCHES * 1e-6 * SLOWEST * m->default_us);
+	worker_ask(m->worker, request);
+	for (int i = 0; i < n; i++) {
+		worker_answer(m->worker, limit, &answer);
+		bool died = !worker_alive(m->worker);
+		/* A worker that died before any answer did so on the candidate it named last. */
+		int whose = died && answer.at >= i && answer.at < n ? answer.at : i;
+		TRY(record(m, round, which[whose], &answer, (seconds_now() - started) / n));
+		distrust(m, &answer);
+		if (!worker_alive(m->worker))
+			break;
+	}
+done:
+	return status;
+}
+
+enum status measure_round(struct measuring *m, int round, int sweeps, const int *which, int n,
+			  double *us)
+{
+	enum status status = STATUS_OK;
+	int missing[64];
+	for (;;) {
+		int n_missing = 0;
+		for (int i = 0; i < n; i++)
+			if (!measure_row(m, round, which[i]))
+				missing[n_missing++] = which[i];
+		if (!n_missing)
+			break;
+		TRY(stop_if_interrupted(m));
+		TRY(ask_round(m, round, sweeps, missing, n_missing));
+	}
+	collect(m, round, which, n, us);
+done:
+	return status;
+}
+
+enum status measure_ceiling(struct worker *worker, double *gbps)
+{
+	enum status status = STATUS_OK;
+	struct answer answer;
+	*gbps = NAN;
+	if (!worker_alive(worker))
+		TRY(worker_start(worker, worker->device));
+	worker_ask(worker, "ceiling\n");
+	worker_answer(worker, CEILING_SECONDS, &answer);
+	if (!strcmp(answer.status, "ok"))
+		*gbps = answer.value;
+done:
+	return status;
+}

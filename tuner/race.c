@@ -1,0 +1,333 @@
+#include "tuner/race.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/statistics.h"
+
+const struct race_plan race_full = {
+	.stage = {{24, 1}, {12, 2}, {6, 4}},
+	.n_stages = 3,
+	.look = {12, 24, 48},
+	.n_looks = 3,
+	.sweeps = 2,
+};
+const struct race_plan race_quick = {
+	.stage = {{8, 1}, {4, 2}},
+	.n_stages = 2,
+	.look = {10, 20},
+	.n_looks = 2,
+	.sweeps = 1,
+};
+
+/* Slower than the best of the screening by more than this: not raced. */
+static const double SCREENED_OUT = 1.5;
+/* Candidates proposed at a time: on a GPU as many as make one program, else few, so that a budget of seconds holds. */
+enum { GPU_BATCH = 64, HOST_BATCH = 8 };
+
+enum status budget_parse(const char *text, struct budget *budget)
+{
+	char *end;
+	double value = strtod(text, &end);
+	*budget = (struct budget){0};
+	if (end == text || !(value > 0) || value > 1e9)
+		return fail(STATUS_USAGE, "--budget: '%s' is no N, P%% or Ns", text);
+	if (!strcmp(end, "%") && value <= 100)
+		budget->percent = value;
+	else if (!strcmp(end, "s"))
+		budget->seconds = value;
+	else if (!*end && value == floor(value))
+		budget->evaluations = (int)value;
+	else
+		return fail(STATUS_USAGE, "--budget: '%s' is no N, P%% or Ns", text);
+	return STATUS_OK;
+}
+
+int budget_evaluations(const struct budget *budget, int n)
+{
+	int most = n;
+	if (budget->evaluations)
+		most = budget->evaluations;
+	if (budget->percent > 0)
+		most = (int)ceil(budget->percent / 100 * n);
+	return most < n ? most : n;
+}
+
+/* One candidate of the race with its time in each complete round. */
+struct racer {
+	int which;
+	double us[MAX_ROUNDS];
+	double score; /* median over rounds of its time by the default's */
+	bool failed;
+};
+
+struct field {
+	const struct race *race;
+	struct measuring *m;
+	struct racer racer[MAX_RACERS]; /* [0] is the default */
+	int n, n_rounds;
+	int first_final; /* rounds that chose the finalists do not judge them */
+	int round;       /* last number used in the journal */
+	double *us; /* of the screening, by candidate */
+	int n_tried, n_failed;
+};
+
+static void report(const struct field *f)
+{
+	double best = INFINITY;
+	for (int i = 0; i < f->m->candidates->n; i++)
+		if (f->us[i] < best) /* false for NaN */
+			best = f->us[i];
+	if (f->race->report)
+		f->race->report(f->race->user, f->n_tried, f->n_failed, best);
+}
+
+/* The default first, then what the strategy proposes, until it or the budget ends. */
+static enum status search(struct field *f)
+{
+	enum status status;
+	struct measuring *m = f->m;
+	const struct race *race = f->race;
+	struct search search = {m->task->kernel, m->candidates, f->us, 1, race->seed};
+	int batch[GPU_BATCH], most = budget_evaluations(&race->budget, m->candidates->n);
+	int batch_size = m->worker->info.target.sm ? GPU_BATCH : HOST_BATCH;
+	double got[GPU_BATCH];
+	TRY(measure_screening(m, (int[]){0}, 1, &f->us[0]));
+	if (!isfinite(f->us[0])) {
+		const struct journal_row *row = measure_row(m, SCREENING, 0);
+		status = fail(STATUS_UNSUPPORTED, "%s %s %s: the default fails: %s: %s", m->task->kernel->name,
+			      m->task->case_text, m->task->shape_text, row->cell[JOURNAL_status],
+			      row->cell[JOURNAL_reason]);
+		goto done;
+	}
+	f->n_tried = 1;
+	while (f->n_tried < most &&
+	       !(race->budget.seconds > 0 && m->seconds >= race->budget.seconds)) {
+		int room = most - f->n_tried;
+		int n = race->strategy->propose(&search, batch, room < batch_size ? room : batch_size);
+		if (!n)
+			break;
+		TRY(measure_screening(m, batch, n, got));
+		for (int i = 0; i < n; i++) {
+			f->us[batch[i]] = got[i];
+			f->n_failed += !isfinite(got[i]);
+		}
+		f->n_tried += n;
+		search.n_tried = f->n_tried;
+		report(f);
+	}
+done:
+	return status;
+}
+
+/* The default and the `keep` fastest of the screening, those far behind left out. */
+static void enter(struct field *f, int keep)
+{
+	f->n = 0;
+	f->racer[f->n++] = (struct racer){.which = 0};
+	double best = INFINITY, last = -1;
+	int last_which = -1;
+	for (int i = 0; i < f->m->candidates->n; i++)
+		best = f->us[i] < best ? f->us[i] : best;
+	while (f->n <= keep && f->n < MAX_RACERS) {
+		int next = -1; /* the smallest (us, which) after (last, last_which) */
+		for (int i = 1; i < f->m->candidates->n; i++)
+			if ((f->us[i] > last || (f->us[i] == last && i > last_which)) &&
+			    (next < 0 || f->us[i] < f->us[next]))
+				next = i;
+		if (next < 0 || f->us[next] > SCREENED_OUT * best)
+			break;
+		last = f->us[next];
+		last_which = next;
+		f->racer[f->n++] = (struct racer){.which = next};
+	}
+}
+
+static void drop_failed(struct field *f)
+{
+	int n = 1;
+	for (int i = 1; i < f->n; i++)
+		if (!f->racer[i].failed)
+			f->racer[n++] = f->racer[i];
+	f->n_failed += f->n - n;
+	f->n = n;
+}
+
+/* A round that the journal has for some of the field alone was cut short. It is no pair of anything; who failed in it stays out. */
+static void pass_over(struct field *f)
+{
+	for (int i = 0; i < f->n; i++) {
+		const struct journal_row *row = measure_row(f->m, f->round, f->racer[i].which);
+		f->racer[i].failed |= row && strcmp(row->cell[JOURNAL_status], "ok");
+	}
+}
+
+/* Runs until every racer has `target` complete rounds. */
+static enum status run_rounds(struct field *f, int target)
+{
+	enum status status = STATUS_OK;
+	int which[MAX_RACERS];
+	double us[MAX_RACERS];
+	while (f->n_rounds < target && f->n > 1) {
+		for (int i = 0; i < f->n; i++)
+			which[i] = f->racer[i].which;
+		f->round++;
+		int known = measure_known(f->m, f->round, which, f->n);
+		if (known && known < f->n) {
+			pass_over(f);
+		} else {
+			TRY(measure_round(f->m, f->round, f->race->plan->sweeps, which, f->n, us));
+			for (int i = 0; i < f->n; i++) {
+				f->racer[i].us[f->n_rounds] = us[i];
+				f->racer[i].failed |= !isfinite(us[i]);
+			}
+			f->n_rounds += !f->racer[0].failed;
+		}
+		if (f->racer[0].failed) {
+			status = fail(STATUS_UNSUPPORTED, "%s %s %s: the default failed in round %d",
+				      f->m->task->kernel->name, f->m->task->case_text,
+				      f->m->task->shape_text, f->round);
+			goto done;
+		}
+		drop_failed(f);
+		report(f);
+	}
+done:
+	return status;
+}
+
+static int by_score(const void *left, const void *right)
+{
+	const struct racer *a = left, *b = right;
+	int order = (a->score > b->score) - (a->score < b->score);
+	return order ? order : a->which - b->which;
+}
+
+static void rank(struct field *f)
+{
+	double ratio[MAX_ROUNDS];
+	for (int i = 0; i < f->n; i++) {
+		for (int r = 0; r < f->n_rounds; r++)
+			ratio[r] = f->racer[i].us[r] / f->racer[0].us[r];
+		f->racer[i].score = median(ratio, f->n_rounds);
+	}
+	qsort(&f->racer[1], (size_t)f->n - 1, sizeof f->racer[0], by_score);
+}
+
+/* What the tests say of the finalists, ranked. */
+struct judgement {
+	bool beats_default[MAX_RACERS], behind_best[MAX_RACERS];
+	bool settled; /* no comparison is open */
+	double confidence;
+};
+
+static void judge(const struct field *f, struct judgement *j)
+{
+	const struct racer *best = NULL;
+	int first = f->first_final, n = f->n_rounds - first;
+	int tests = 2 * (f->n - 1) * f->race->plan->n_looks;
+	*j = (struct judgement){.settled = true, .confidence = 1 - RACE_ERROR / (tests ? tests : 1)};
+	for (int i = 1; i < f->n; i++) {
+		struct comparison c = compare_paired(f->racer[0].us + first,
+						     f->racer[i].us + first, n, j->confidence,
+						     RACE_NOISE);
+		j->beats_default[i] = c.verdict == VERDICT_FASTER;
+		j->settled &= c.verdict != VERDICT_UNSURE;
+		if (j->beats_default[i] && !best)
+			best = &f->racer[i];
+	}
+	for (int i = 1; i < f->n && best; i++) {
+		if (&f->racer[i] == best)
+			continue;
+		struct comparison c = compare_paired(best->us + first, f->racer[i].us + first,
+						     n, j->confidence, RACE_NOISE);
+		j->behind_best[i] = c.verdict == VERDICT_SLOWER;
+		j->settled &= c.verdict != VERDICT_UNSURE;
+	}
+}
+
+/* Among those that beat the default and are not behind the best, the first in the order of candidates wins. */
+static void conclude(const struct field *f, const struct judgement *j, struct outcome *o)
+{
+	int winner = 0, equals = 0;
+	for (int i = 1; i < f->n; i++) {
+		if (!j->beats_default[i] || j->behind_best[i])
+			continue;
+		equals++;
+		if (!winner || f->racer[i].which < f->racer[winner].which)
+			winner = i;
+	}
+	int runner_up = winner == 1 ? (f->n > 2 ? 2 : 0) : f->n > 1 ? 1 : -1;
+	o->verdict = !winner ? "default" : equals > 1 ? "tie" : "win";
+	o->winner = f->racer[winner].which;
+	o->us = median(f->racer[winner].us, f->n_rounds);
+	o->default_us = median(f->racer[0].us, f->n_rounds);
+	o->runner_up = runner_up < 0 ? -1 : f->racer[runner_up].which;
+	o->runner_up_us = runner_up < 0 ? NAN : median(f->racer[runner_up].us, f->n_rounds);
+	o->rounds = f->n_rounds;
+	if (f->n < 2) {
+		o->us = o->default_us = f->us[0];
+		snprintf(o->reason, sizeof o->reason, "no other candidate to race");
+	} else {
+		double lead = f->racer[runner_up].score / f->racer[winner].score - 1;
+		snprintf(o->reason, sizeof o->reason,
+			 "%+.2f %% to the runner-up, %.2f %% under the default, %d rounds, %d equal, "
+			 "%.2f %% confidence per test",
+			 100 * lead, 100 * (1 - f->racer[winner].score), f->n_rounds,
+			 equals > 1 ? equals : 0, 100 * j->confidence);
+	}
+}
+
+static enum status race(struct field *f, struct outcome *outcome)
+{
+	enum status status = STATUS_OK;
+	const struct race_plan *plan = f->race->plan;
+	struct judgement judgement = {0};
+	enter(f, plan->stage[0].keep);
+	for (int s = 0; s < plan->n_stages; s++) {
+		if (f->n > plan->stage[s].keep + 1)
+			f->n = plan->stage[s].keep + 1;
+		TRY(run_rounds(f, plan->stage[s].rounds));
+		if (f->n_rounds)
+			rank(f);
+	}
+	f->first_final = f->n_rounds;
+	for (int l = 0; l < plan->n_looks && f->n > 1; l++) {
+		TRY(run_rounds(f, f->first_final + plan->look[l]));
+		rank(f);
+		judge(f, &judgement);
+		if (judgement.settled)
+			break;
+	}
+	conclude(f, &judgement, outcome);
+done:
+	return status;
+}
+
+enum status race_run(const struct race *options, struct measuring *m, struct outcome *outcome)
+{
+	enum status status;
+	struct field *f = calloc(1, sizeof *f);
+	*outcome = (struct outcome){0};
+	if (f)
+		f->us = malloc((size_t)m->candidates->n * sizeof *f->us);
+	if (!f || !f->us) {
+		status = fail(STATUS_NO_MEMORY, "no memory for a race");
+		goto done;
+	}
+	f->race = options;
+	f->m = m;
+	for (int i = 0; i < m->candidates->n; i++)
+		f->us[i] = NAN;
+	TRY(search(f));
+	TRY(race(f, outcome));
+	outcome->tried = f->n_tried;
+	outcome->failed = f->n_failed;
+done:
+	if (f)
+		free(f->us);
+	free(f);
+	return status;
+}

@@ -1,0 +1,228 @@
+#define _GNU_SOURCE
+#include "tuner/tasks.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/gemv.h"
+#include "model/sizes.h"
+
+/* Cache lengths that attention is tuned at; 0 ends. */
+static const int gpu_lengths[] = {64, 256, 1024, 4096, 16384, 65536, 131072, 0};
+static const int host_lengths[] = {64, 256, 1024, 4096, 0};
+static const int quick_lengths[] = {128, 2048, 0};
+
+/* A name of a list separated by commas, or any name when there is no list. */
+static bool listed(const char *list, const char *name)
+{
+	size_t n = strlen(name);
+	for (const char *at = list; at; at = strchr(at, ',')) {
+		at += *at == ',';
+		if (strcspn(at, ",") == n && !strncmp(at, name, n))
+			return true;
+	}
+	return !list;
+}
+
+static int field_index(const struct kernel *kernel, const char *name)
+{
+	for (int i = 0; i < kernel->n_fields; i++)
+		if (!strcmp(kernel->fields[i].name, name))
+			return i;
+	return -1;
+}
+
+/* A builder's state. */
+struct builder {
+	const struct tasks_request *request;
+	const int *lengths;
+	struct tasks *tasks;
+	int dtype; /* of weights; the cache has it too where it can */
+	int found; /* tasks of the shape being added, known ones included */
+};
+
+static enum status add(struct builder *b, const struct kernel *kernel, const struct kase *kase,
+		       const struct shape *shape)
+{
+	struct tasks *tasks = b->tasks;
+	struct task task = {.kernel = kernel, .kase = *kase, .shape = *shape};
+	if (kernel->specialise)
+		kernel->specialise(shape, task.kase.value);
+	params_format(kernel->fields, kernel->n_fields, task.kase.value, task.case_text);
+	kernel->format_shape(shape, task.shape_text);
+	b->found++;
+	for (int i = 0; i < tasks->n; i++)
+		if (tasks->task[i].kernel == kernel &&
+		    !strcmp(tasks->task[i].case_text, task.case_text) &&
+		    !strcmp(tasks->task[i].shape_text, task.shape_text))
+			return STATUS_OK;
+	if (tasks->n == tasks->capacity) {
+		int capacity = tasks->capacity ? 2 * tasks->capacity : 32;
+		void *grown = realloc(tasks->task, (size_t)capacity * sizeof task);
+		if (!grown)
+			return fail(STATUS_NO_MEMORY, "no memory for the list of tasks");
+		tasks->task = grown;
+		tasks->capacity = capacity;
+	}
+	tasks->task[tasks->n++] = task;
+	return STATUS_OK;
+}
+
+/* Sets a field of a case where the kernel has it and lists the value. */
+static void set_field(const struct kernel *kernel, struct kase *kase, const char *name, int value)
+{
+	int i = field_index(kernel, name);
+	if (i >= 0 && param_allows(&kernel->fields[i], value))
+		kase->value[i] = value;
+}
+
+/* The case that the decode step uses: f32 activations, cache appended to, nothing added but by epilogues. */
+static struct kase decode_case(const struct kernel *kernel, int dtype)
+{
+	struct kase kase = {0};
+	set_field(kernel, &kase, "w", dtype);
+	set_field(kernel, &kase, "x", DTYPE_F32);
+	set_field(kernel, &kase, "kv", DTYPE_BF16);
+	set_field(kernel, &kase, "kv", dtype);
+	set_field(kernel, &kase, "append", 1);
+	return kase;
+}
+
+static enum status add_gemv(struct builder *b, int epilogue, int m, int k)
+{
+	const struct kernel *kernel = kernel_find("gemv");
+	if (!kernel || !listed(b->request->kernels, kernel->name))
+		return STATUS_OK;
+	struct kase kase = decode_case(kernel, b->dtype);
+	set_field(kernel, &kase, "epilogue", epilogue);
+	return add(b, kernel, &kase, &(struct shape){.m = m, .k = k});
+}
+
+/* Attention at every length of the grid, unless the shape has one; other kernels once. */
+static enum status add_lengths(struct builder *b, const char *name, struct shape shape, bool grid)
+{
+	enum status status = STATUS_OK;
+	const struct kernel *kernel = kernel_find(name);
+	if (!kernel || !listed(b->request->kernels, name))
+		return STATUS_OK;
+	struct kase kase = decode_case(kernel, b->dtype);
+	if (!grid)
+		return add(b, kernel, &kase, &shape);
+	for (const int *len = b->lengths; *len; len++) {
+		shape.len = *len;
+		TRY(add(b, kernel, &kase, &shape));
+	}
+done:
+	return status;
+}
+
+static enum status add_heads(struct builder *b, struct shape heads)
+{
+	enum status status;
+	TRY(add_lengths(b, "gqa_attention", heads, heads.len == 0));
+	heads.len = 0;
+	TRY(add_lengths(b, "rope", heads, false));
+done:
+	return status;
+}
+
+static enum status add_size(struct builder *b, const struct model_size *size)
+{
+	enum status status;
+	int head_dim = size->hidden / size->heads;
+	int q = size->heads * head_dim, kv = size->kv_heads * head_dim;
+	TRY(add_gemv(b, EPILOGUE_BIAS, q + 2 * kv, size->hidden));
+	TRY(add_gemv(b, EPILOGUE_RESIDUAL, size->hidden, q));
+	TRY(add_gemv(b, EPILOGUE_SWIGLU, 2 * size->ffn, size->hidden));
+	TRY(add_gemv(b, EPILOGUE_RESIDUAL, size->hidden, size->ffn));
+	TRY(add_gemv(b, EPILOGUE_NONE, size->vocab, size->hidden));
+	TRY(add_heads(b, (struct shape){.m = size->heads, .k = size->kv_heads, .head_dim = head_dim}));
+	TRY(add_lengths(b, "rms_norm", (struct shape){.m = size->hidden}, false));
+done:
+	return status;
+}
+
+/* "M" is a vector, "MxK" a matrix, with each epilogue, "Q/KV/D" and "Q/KV/D@LENGTH" heads. */
+static enum status add_text(struct builder *b, const char *text)
+{
+	enum status status = STATUS_OK;
+	struct shape s = {0};
+	int end = 0, n = (int)strlen(text);
+	if (sscanf(text, "%dx%d%n", &s.m, &s.k, &end) == 2 && end == n && s.m > 0 && s.k > 0) {
+		for (int epilogue = EPILOGUE_NONE; epilogue <= EPILOGUE_SWIGLU; epilogue++)
+			TRY(add_gemv(b, epilogue, s.m, s.k));
+	} else if ((sscanf(text, "%d/%d/%d%n@%d%n", &s.m, &s.k, &s.head_dim, &end, &s.len, &end) >= 3) &&
+		   end == n && s.m > 0 && s.k > 0 && s.head_dim > 0 && s.len >= 0) {
+		TRY(add_heads(b, s));
+	} else if (sscanf(text, "%d%n", &s.m, &end) == 1 && end == n && s.m > 0) {
+		TRY(add_lengths(b, "rms_norm", (struct shape){.m = s.m}, false));
+	} else {
+		status = fail(STATUS_USAGE, "--shape: '%s' is neither a model size nor N, MxK or Q/KV/D[@LENGTH]",
+			      text);
+	}
+done:
+	return status;
+}
+
+static enum status add_shape(struct builder *b, const char *text)
+{
+	enum status status;
+	const struct model_size *size = model_size_find(text, strlen(text));
+	b->found = 0;
+	TRY(size ? add_size(b, size) : add_text(b, text));
+	if (!b->found)
+		status = fail(STATUS_USAGE, "--shape: no kernel of --kernel takes '%s'", text);
+done:
+	return status;
+}
+
+static enum status check_kernels(const char *list)
+{
+	char copy[512], *save = NULL;
+	snprintf(copy, sizeof copy, "%s", list ? list : "");
+	for (char *name = strtok_r(copy, ",", &save); name; name = strtok_r(NULL, ",", &save))
+		if (!kernel_find(name))
+			return fail(STATUS_USAGE, "--kernel: no kernel '%s'", name);
+	return STATUS_OK;
+}
+
+enum status tasks_open(const struct tasks_request *request, const struct device_info *info,
+		       struct tasks *tasks)
+{
+	enum status status;
+	bool gpu = info->target.sm > 0;
+	char dtypes[256], shapes[1024], *save = NULL, *save_shape = NULL;
+	struct builder b = {.request = request, .tasks = tasks};
+	*tasks = (struct tasks){0};
+	b.lengths = request->quick ? quick_lengths : gpu ? gpu_lengths : host_lengths;
+	TRY(check_kernels(request->kernels));
+	snprintf(dtypes, sizeof dtypes, "%s", request->dtypes ? request->dtypes : "bf16");
+	for (char *d = strtok_r(dtypes, ",", &save); d; d = strtok_r(NULL, ",", &save)) {
+		b.dtype = dtype_parse(d);
+		int w = field_index(kernel_find("gemv"), "w");
+		if (b.dtype < 0 || !param_allows(&kernel_find("gemv")->fields[w], b.dtype)) {
+			status = fail(STATUS_USAGE, "--dtype: no kernel takes '%s'", d);
+			goto done;
+		}
+		snprintf(shapes, sizeof shapes, "%s",
+			 request->shapes	? request->shapes :
+			 gpu && !request->quick ? "qwen2.5-0.5b,qwen2.5-7b" :
+						  "qwen2.5-0.5b");
+		for (char *s = strtok_r(shapes, ",", &save_shape); s;
+		     s = strtok_r(NULL, ",", &save_shape))
+			TRY(add_shape(&b, s));
+	}
+	if (!tasks->n)
+		status = fail(STATUS_USAGE, "nothing to tune: --kernel, --shape and --dtype leave no launch");
+done:
+	if (status != STATUS_OK)
+		tasks_close(tasks);
+	return status;
+}
+
+void tasks_close(struct tasks *tasks)
+{
+	free(tasks->task);
+	*tasks = (struct tasks){0};
+}

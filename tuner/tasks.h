@@ -1,0 +1,31 @@
+/* What is tuned: the launches of a decode step, by kernel, case and shape. */
+#ifndef TUNER_TASKS_H
+#define TUNER_TASKS_H
+
+#include "core/kernel.h"
+
+struct task {
+	const struct kernel *kernel;
+	struct kase kase;
+	struct shape shape;
+	char case_text[CONFIG_TEXT], shape_text[64];
+};
+
+struct tasks {
+	struct task *task;
+	int n, capacity;
+};
+
+/* Lists separated by commas; NULL is the device's default: all kernels of a decode step; the 0.5B and 7B shapes of
+ * Qwen2.5 on a GPU, 0.5B on the host; bf16. A shape is the name of a model size or as the kernels write theirs; attention
+ * shapes without a length stand for the whole grid of lengths, which is shorter when `quick`. */
+struct tasks_request {
+	const char *kernels, *shapes, *dtypes;
+	bool quick;
+};
+
+MUST_CHECK enum status tasks_open(const struct tasks_request *request,
+				  const struct device_info *info, struct tasks *tasks);
+void tasks_close(struct tasks *tasks);
+
+#endif
