@@ -19,22 +19,23 @@
 	X(unroll, 1, "keys in flight per group of lanes", 1, 2, 4)                           \
 	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2)
 
-#define GQA_ATTENTION_CASES_OF(X, kv) \
-	X(0, 0, kv)                   \
-	X(64, 1, kv)                  \
-	X(64, 4, kv)                  \
-	X(64, 6, kv)                  \
-	X(64, 7, kv)                  \
-	X(128, 1, kv)                 \
-	X(128, 4, kv)                 \
-	X(128, 5, kv)                 \
-	X(128, 6, kv)                 \
-	X(128, 7, kv)                 \
-	X(128, 8, kv)
-#define GQA_ATTENTION_CASES(X)                \
-	GQA_ATTENTION_CASES_OF(X, DTYPE_BF16) \
-	GQA_ATTENTION_CASES_OF(X, DTYPE_F16)  \
-	GQA_ATTENTION_CASES_OF(X, DTYPE_F32)
+/* Points of the space that the host device's tuner and tests compile ahead of time. */
+#if SIMT_WARP == 1
+#define GQA_ATTENTION_SUBSET(X) \
+	X(splits, 1, 2, 8) X(warps, 1, 4) X(lanes, 8) X(unroll, 1, 4) X(min_blocks, 1)
+#else
+#define GQA_ATTENTION_SUBSET(X) \
+	X(splits, 1, 8) X(warps, 1, 4) X(lanes, 4, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)
+#endif
+
+/* Every Qwen2.5 head shape has its own instance with the default cache dtype. */
+#define GQA_ATTENTION_CASES(X)                                                  \
+	X(0, 0, DTYPE_BF16) X(64, 1, DTYPE_BF16) X(64, 4, DTYPE_BF16)           \
+	X(64, 6, DTYPE_BF16) X(64, 7, DTYPE_BF16) X(128, 1, DTYPE_BF16)         \
+	X(128, 4, DTYPE_BF16) X(128, 5, DTYPE_BF16) X(128, 6, DTYPE_BF16)       \
+	X(128, 7, DTYPE_BF16) X(128, 8, DTYPE_BF16)                             \
+	X(0, 0, DTYPE_F16) X(64, 7, DTYPE_F16) X(128, 7, DTYPE_F16)             \
+	X(0, 0, DTYPE_F32) X(64, 7, DTYPE_F32) X(128, 7, DTYPE_F32)
 
 struct gqa_attention_case {
 	GQA_ATTENTION_FIELDS(PARAM_MEMBER)
@@ -63,8 +64,8 @@ struct attention_head_trace {
 };
 
 /* One new query per head against a cache; keys 0 .. *position are visible.
- * out, q (n_heads, head_dim) f32; k, v (n_kv_heads, capacity, head_dim). partial (n_heads, splits, head_dim + 2) f32
- * holds each split's output, max and sum; arrived (n_kv_heads or, generic, n_heads) is 0 between launches. Traces
+ * out, q (n_heads, head_dim) f32; k, v (n_kv_heads, capacity, head_dim). partial (n_heads, splits, head_dim + 4) f32
+ * holds the records of the splits; arrived (n_kv_heads or, generic, n_heads) is 0 between launches. Traces
  * (n_heads, splits) and (n_heads) are touched by traced instances only. */
 struct gqa_attention_args {
 	float *out;
@@ -78,6 +79,17 @@ struct gqa_attention_args {
 	struct attention_split_trace *split_trace;
 	struct attention_head_trace *head_trace;
 };
+
+/* A record is what some keys contribute to one query head: head_dim outputs, weighted by 2^(score - max), then max and sum
+ * of those weights, an output whose values are all 1, and a count of keys; the last two only when traced. */
+#define ATTENTION_RECORD_TAIL 4
+
+/* Floats of dynamic shared memory: `group` scaled queries, a record per warp and query, two weights per record. */
+CONST_FN int gqa_attention_smem_floats(int group, int head_dim, int warps, int splits)
+{
+	return group * (head_dim + warps * (head_dim + ATTENTION_RECORD_TAIL) +
+			2 * (warps > splits ? warps : splits));
+}
 
 CONST_FN bool gqa_attention_legal(struct gqa_attention_case kase, struct gqa_attention_config c,
 				  struct target target)

@@ -12,6 +12,8 @@
 	X(warps, 4, "warps per block", 1, 2, 4, 8)                                           \
 	X(pairs, 1, "rotated pairs per lane", 1, 2, 4)
 
+#define ROPE_SUBSET(X) X(warps, 1, 2, 4, 8) X(pairs, 1, 2, 4)
+
 #define ROPE_CASES(X)     \
 	X(DTYPE_BF16, 1)  \
 	X(DTYPE_F16, 1)   \
@@ -38,6 +40,14 @@ struct rope_args {
 	const int *position;
 	int n_heads, n_kv_heads, head_dim, capacity;
 };
+
+#ifndef __CUDACC_RTC__
+#ifdef __cplusplus
+extern "C"
+#endif
+/* turns (head_dim / 2): theta^(-2 i / head_dim) / (2 pi) in units of 2^-64, rounded. */
+void rope_turns(double theta, int head_dim, unsigned long long *turns);
+#endif
 
 CONST_FN bool rope_legal(struct rope_case kase, struct rope_config c, struct target target)
 {

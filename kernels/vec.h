@@ -77,6 +77,59 @@ SIMT_FN void dot_scaled(simt::partial &sum, const float (&a)[N], const float (&b
 	sum.v += scale * block.v;
 }
 
+/* Four floats at an address aligned to 16 bytes. */
+SIMT_FN void put4(float *p, float4 v) { *reinterpret_cast<float4 *>(p) = v; }
+
+/* 16-byte stores, for N and i multiples of kChunk. */
+template <int Dtype, int N>
+SIMT_FN void store(void *base, size_t i, const float (&v)[N])
+{
+	if constexpr (Dtype == DTYPE_F32) {
+#pragma unroll
+		for (int j = 0; j < N; j += 4)
+			put4(static_cast<float *>(base) + i + j, {v[j], v[j + 1], v[j + 2], v[j + 3]});
+	} else {
+#pragma unroll
+		for (int j = 0; j < N; j++)
+			put<Dtype>(base, i + j, v[j]);
+	}
+}
+
+/* Written as loops over a small array that both kinds of compiler keep in registers. */
+template <int N>
+SIMT_FN void scale(float (&v)[N], float factor)
+{
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		v[i] *= factor;
+}
+
+/* y += factor x */
+template <int N>
+SIMT_FN void axpy(float (&y)[N], float factor, const float (&x)[N])
+{
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		y[i] = simt::fma(factor, x[i], y[i]);
+}
+
+/* y *= x */
+template <int N>
+SIMT_FN void multiply(float (&y)[N], const float (&x)[N])
+{
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		y[i] *= x[i];
+}
+
+template <int N>
+SIMT_FN void fill(float (&y)[N], float v)
+{
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		y[i] = v;
+}
+
 /* v / (1 + e^-v) */
 SIMT_FN float silu(float v) { return v / (1.0f + simt::exp2_fast(-1.44269504f * v)); }
 
