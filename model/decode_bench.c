@@ -1,0 +1,151 @@
+#include "model/decode_bench.h"
+
+#include <math.h>
+
+#include "bench/ceiling.h"
+#include "bench/csv.h"
+#include "bench/statistics.h"
+#include "core/progress.h"
+#include "core/table.h"
+
+enum { MIN_SAMPLES = 15, MAX_DECODE_SAMPLES = 101, MAX_STEPS = 64, WARMUP_STEPS = 4 };
+static const double SAMPLE_S = 0.05, LIMIT_S = 10, HALF_WIDTH = 0.005;
+
+struct result {
+	double tok_s, tok_s_lo, tok_s_hi;
+	double bytes; /* of a token */
+	double ceiling_gbps, percent, joule;
+	int samples;
+};
+
+int decode_bench_capacity(int length)
+{
+	return length - 1 + MAX_STEPS;
+}
+
+/* `steps` tokens, each read by the host as when it is printed, the first with `length` keys.
+ * Seconds per token. */
+static enum status sample(struct decoder *d, int length, int steps, double *seconds)
+{
+	enum status status;
+	int token;
+	TRY(decoder_seek(d, length - 1));
+	TRY(device_sync(d->device));
+	double start = seconds_now();
+	for (int i = 0; i < steps; i++) {
+		TRY(decoder_step(d, -1, NULL, 0));
+		TRY(decoder_token(d, &token));
+	}
+	*seconds = (seconds_now() - start) / steps;
+done:
+	return status;
+}
+
+static enum status measure(struct decoder *d, int length, bool quiet, struct result *r)
+{
+	enum status status;
+	struct progress progress;
+	struct device_health health;
+	double seconds[MAX_DECODE_SAMPLES], one;
+	TRY(sample(d, length, WARMUP_STEPS, &one));
+	TRY(sample(d, length, WARMUP_STEPS, &one));
+	int steps = (int)fmin(fmax(SAMPLE_S / one, 1), MAX_STEPS);
+	double start = seconds_now();
+	progress_start(&progress, "decoding", LIMIT_S, quiet);
+	while (r->samples < MAX_DECODE_SAMPLES) {
+		TRY(sample(d, length, steps, &seconds[r->samples++]));
+		progress_update(&progress, seconds_now() - start, NULL);
+		struct interval t = median_interval(seconds, r->samples, 0.95);
+		r->tok_s = 1 / t.median;
+		r->tok_s_lo = 1 / t.hi;
+		r->tok_s_hi = 1 / t.lo;
+		if (r->samples >= MIN_SAMPLES &&
+		    (interval_half_width(&t) < HALF_WIDTH || seconds_now() - start > LIMIT_S))
+			break;
+	}
+	progress_finish(&progress, NULL);
+	device_read_health(d->device, &health);
+	r->joule = health.watt / r->tok_s;
+done:
+	return status;
+}
+
+static const char *plan_name(const struct decoder *d)
+{
+	return !d->options.graphs     ? (d->options.use_tuned ? "tuned eager" : "default eager")
+	       : d->options.use_tuned ? "tuned"
+	                              : "default";
+}
+
+static const char *weight_type(const struct decoder *d)
+{
+	return dtype_name(d->weights.layers[0].down.dtype);
+}
+
+static enum status write_row(const struct decoder *d, int length, const struct result *r,
+                             const char *csv)
+{
+	enum status status;
+	struct csv_log log = {0};
+	char path[4096], number[8][32], context[16], hash[17];
+	const double values[] = {r->tok_s,        r->tok_s_lo, r->tok_s_hi, r->bytes,
+	                         r->ceiling_gbps, r->percent,  r->joule};
+	for (int i = 0; i < 7; i++)
+		snprintf(number[i], sizeof number[i], isnan(values[i]) ? "" : "%.6g", values[i]);
+	snprintf(number[3], sizeof number[3], "%.0f", r->bytes);
+	snprintf(context, sizeof context, "%d", length);
+	table_source_hash(hash);
+	const struct device_info *info = device_info(d->device);
+	const char *fields[] = {info->name,     d->model->hparams.name,
+	                        weight_type(d), dtype_name(d->state.kv),
+	                        context,        plan_name(d),
+	                        number[0],      number[1],
+	                        number[2],      number[3],
+	                        number[4],      number[5],
+	                        number[6],      hash};
+	snprintf(path, sizeof path, "%s/%s", csv, info->slug);
+	TRY(make_folders(path));
+	snprintf(path, sizeof path, "%s/%s/decode.csv", csv, info->slug);
+	TRY(csv_log_open(path,
+	                 "device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,"
+	                 "ceiling_gbps,percent,joule,source_hash",
+	                 0, &log));
+	TRY(csv_log_row(&log, fields));
+done:
+	csv_log_close(&log);
+	return status;
+}
+
+static int count_tuned(const struct plan *plan)
+{
+	int n = 0;
+	for (int i = 0; i < plan->n; i++)
+		n += launch_is_tuned(&plan->launches[i]);
+	return n;
+}
+
+enum status decode_bench(struct decoder *d, int length, bool quiet, const char *csv, FILE *to)
+{
+	enum status status;
+	struct result r = {0};
+	struct ceilings ceilings;
+	const struct plan *plan = decoder_plan(d, length - 1);
+	TRY(decoder_fill_cache(d, d->state.capacity, NULL, NULL));
+	r.bytes = plan_bytes(plan, length);
+	TRY(measure(d, length, quiet, &r));
+	TRY(ceilings_measure(d->device, quiet, &ceilings));
+	r.ceiling_gbps = ceilings.read.gbps;
+	r.percent = 100 * r.bytes * r.tok_s / 1e9 / r.ceiling_gbps;
+	fprintf(to,
+	        "%s %s, cache %s, context %d, %s rows (%d of %d launches tuned): %.2f tokens/s "
+	        "(95 %%: %.2f to %.2f, %d samples), %.2f MB per token, %.2f GB/s = %.1f %% of the "
+	        "measured read ceiling of %.2f GB/s, on %s\n",
+	        d->model->hparams.name, weight_type(d), dtype_name(d->state.kv), length,
+	        plan_name(d), count_tuned(plan), plan->n, r.tok_s, r.tok_s_lo, r.tok_s_hi,
+	        r.samples, r.bytes / 1e6, r.bytes * r.tok_s / 1e9, r.percent, r.ceiling_gbps,
+	        device_info(d->device)->name);
+	if (csv)
+		TRY(write_row(d, length, &r, csv));
+done:
+	return status;
+}

@@ -1,0 +1,153 @@
+#include "model/generate.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/progress.h"
+
+static int vocabulary(const struct generation *g)
+{
+	return g->decoder->model->hparams.vocab;
+}
+
+/* One forward, with the observers whose turn it still is. */
+static enum status forward(struct generation *g, int number, int token)
+{
+	struct observer observers[2];
+	int n = 0;
+	for (int i = 0; i < g->n_observers; i++)
+		if (number < g->observed[i])
+			observers[n++] = g->observers[i];
+	return decoder_step(g->decoder, token, observers, n);
+}
+
+static enum status write_logits(const struct generation *g, int position, const float *logits)
+{
+	for (int i = 0; i < vocabulary(g); i++)
+		fprintf(g->logits, "%d,%d,%.9g\n", position, i, (double)logits[i]);
+	return ferror(g->logits) ? fail_errno(STATUS_FAILED, "--logits") : STATUS_OK;
+}
+
+static enum status print_token(const struct generation *g, struct tokenizer_stream *stream, int id)
+{
+	enum status status = STATUS_OK;
+	struct gguf_string text;
+	if (!g->text)
+		return STATUS_OK;
+	if (!g->tokenizer) {
+		fprintf(g->text, "%s%d", g->n_ids > 1 ? " " : "", id);
+	} else if (!tokenizer_is_control(g->tokenizer, id)) {
+		TRY(tokenizer_stream_next(stream, g->tokenizer, id, &text));
+		fwrite(text.data, 1, text.len, g->text);
+	}
+	fflush(g->text);
+done:
+	return status;
+}
+
+/* Forward `number` on `token` (-1: the one chosen last) and, unless more of the prompt follows, the
+ * token after it. */
+static enum status advance(struct generation *g, int number, int token, float *logits, int *next)
+{
+	enum status status;
+	bool last = (size_t)number + 1 >= g->n_prompt;
+	double start = seconds_now();
+	TRY(forward(g, number, token));
+	if (g->logits || (g->sampler && last)) {
+		TRY(decoder_logits(g->decoder, logits));
+		if (g->logits)
+			TRY(write_logits(g, g->decoder->position - 1, logits));
+	}
+	if (last && g->sampler)
+		*next = sampler_next(g->sampler, logits);
+	else
+		TRY(decoder_token(g->decoder, next));
+	double seconds = seconds_now() - start;
+	if ((size_t)number < g->n_prompt) {
+		g->prompt_seconds += seconds;
+	} else {
+		g->seconds += seconds;
+		g->forwards++;
+	}
+done:
+	return status;
+}
+
+enum status generate(struct generation *g)
+{
+	enum status status = STATUS_OK;
+	struct tokenizer_stream stream = {0};
+	float *logits = malloc((size_t)vocabulary(g) * sizeof *logits);
+	int next = -1, number = 0;
+	g->ids = malloc(((size_t)g->n + 1) * sizeof *g->ids);
+	if (!logits || !g->ids) {
+		status = fail(STATUS_NO_MEMORY, "out of host memory");
+		goto done;
+	}
+	for (; (size_t)number < g->n_prompt; number++)
+		TRY(advance(g, number, g->prompt[number], logits, &next));
+	while ((int)g->n_ids < g->n) {
+		g->ids[g->n_ids++] = next;
+		if (g->tokenizer && !g->ignore_end && tokenizer_is_end(g->tokenizer, next))
+			break;
+		TRY(print_token(g, &stream, next));
+		if ((int)g->n_ids < g->n)
+			TRY(advance(g, number++, g->sampler ? next : -1, logits, &next));
+	}
+done:
+	if (g->text && g->n_ids) {
+		struct gguf_string rest = tokenizer_stream_end(&stream);
+		fwrite(rest.data, 1, rest.len, g->text);
+		fprintf(g->text, "\n");
+		fflush(g->text);
+	}
+	tokenizer_stream_close(&stream);
+	free(logits);
+	return status;
+}
+
+void generation_close(struct generation *g)
+{
+	free(g->ids);
+	g->ids = NULL;
+	g->n_ids = 0;
+}
+
+/* -log softmax(logits)[token] */
+static double negative_log_likelihood(const float *logits, int n, int token)
+{
+	double max = -INFINITY, sum = 0;
+	for (int i = 0; i < n; i++)
+		max = fmax(max, (double)logits[i]);
+	for (int i = 0; i < n; i++)
+		sum += exp((double)logits[i] - max);
+	return max + log(sum) - (double)logits[token];
+}
+
+enum status perplexity(struct decoder *d, const int32_t *ids, size_t n, bool quiet, double *nats,
+                       size_t *predicted)
+{
+	enum status status = STATUS_OK;
+	struct progress progress;
+	int vocab = d->model->hparams.vocab;
+	float *logits = malloc((size_t)vocab * sizeof *logits);
+	double sum = 0;
+	*predicted = 0;
+	if (!logits)
+		return fail(STATUS_NO_MEMORY, "out of host memory");
+	progress_start(&progress, "perplexity", (double)n, quiet);
+	for (size_t i = 0; i + 1 < n; i++) {
+		if (i % (size_t)d->state.capacity == 0)
+			TRY(decoder_seek(d, 0));
+		TRY(decoder_step(d, ids[i], NULL, 0));
+		TRY(decoder_logits(d, logits));
+		sum += negative_log_likelihood(logits, vocab, ids[i + 1]);
+		++*predicted;
+		progress_update(&progress, (double)i, NULL);
+	}
+	progress_finish(&progress, NULL);
+	*nats = *predicted ? sum / (double)*predicted : NAN;
+done:
+	free(logits);
+	return status;
+}

@@ -1,0 +1,41 @@
+/* Tokens in, tokens and text out: the loop around decoder_step(). */
+#ifndef MODEL_GENERATE_H
+#define MODEL_GENERATE_H
+
+#include <stdio.h>
+
+#include "model/decoder.h"
+#include "model/sampler.h"
+#include "model/tokenizer.h"
+
+struct generation {
+	struct decoder *decoder;
+	const struct tokenizer
+	        *tokenizer;      /* NULL: no vocabulary, ids are printed instead of text */
+	struct sampler *sampler; /* NULL: greedy, on the device */
+	const int32_t *prompt;
+	size_t n_prompt; /* at least 1 */
+	int n;           /* tokens to generate at most */
+	bool ignore_end;
+	FILE *text;   /* NULL: none */
+	FILE *logits; /* CSV of every forward's logits; NULL: none */
+	/* The first observed[i] forwards are watched by observers[i]. */
+	struct observer observers[2];
+	int observed[2], n_observers;
+
+	int32_t *ids; /* results: n_ids generated tokens, an end token included */
+	size_t n_ids;
+	double prompt_seconds, seconds; /* of the prompt's forwards, of the others */
+	int forwards;                   /* of the others */
+};
+
+/* ids are kept after a failure too. */
+MUST_CHECK enum status generate(struct generation *generation);
+void generation_close(struct generation *generation);
+
+/* Mean negative log likelihood of `ids` in nats per token, each predicted from all before it within
+ * the context. */
+MUST_CHECK enum status perplexity(struct decoder *decoder, const int32_t *ids, size_t n, bool quiet,
+                                  double *nats, size_t *predicted);
+
+#endif

@@ -1,0 +1,262 @@
+#include "model/plan.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/table.h"
+
+#define OP_NAME(op, name) [op] = name,
+
+const char *op_name(enum op op)
+{
+	static const char *const names[] = {OPS(OP_NAME)};
+	return names[op];
+}
+
+int kernel_param_max(const char *kernel, const char *param)
+{
+	const struct kernel *k = kernel_find(kernel);
+	int max = 0;
+	for (int p = 0; k && p < k->n_params; p++)
+		for (int i = 0; !strcmp(k->params[p].name, param) && i < k->params[p].n_values; i++)
+			if (k->params[p].values[i] > max)
+				max = k->params[p].values[i];
+	return max;
+}
+
+/* NULL after a failure. */
+static struct launch *append(struct plan *plan)
+{
+	if (plan->n == plan->capacity) {
+		int capacity = plan->capacity ? 2 * plan->capacity : 64;
+		struct launch *launches =
+		        realloc(plan->launches, (size_t)capacity * sizeof *launches);
+		if (!launches)
+			return NULL;
+		plan->launches = launches;
+		plan->capacity = capacity;
+	}
+	return &plan->launches[plan->n++];
+}
+
+static void add(struct builder *b, enum op op, const char *kernel, struct shape shape,
+                struct kase kase, union launch_args args)
+{
+	if (b->status != STATUS_OK)
+		return;
+	struct launch *l = append(b->plan);
+	if (!l) {
+		b->status = fail(STATUS_NO_MEMORY, "out of host memory for the plan");
+		return;
+	}
+	*l = (struct launch){.op = op,
+	                     .layer = b->layer,
+	                     .kernel = kernel_find(kernel),
+	                     .kase = kase,
+	                     .shape = shape,
+	                     .args = args};
+	l->variant = table_lookup(l->kernel, b->info, l->kase.value, &l->shape, b->use_tuned);
+	if (!l->variant) {
+		char text[CONFIG_TEXT];
+		params_format(l->kernel->fields, l->kernel->n_fields, l->kase.value, text);
+		b->status = fail(STATUS_UNSUPPORTED, "this build has no %s kernel for %s", kernel,
+		                 text);
+		return;
+	}
+	l->grid = l->kernel->grid(&l->shape, l->variant->kase.value, l->variant->config.value,
+	                          b->info);
+}
+
+void plan_embed(struct builder *b, enum op op, const struct matrix *table, float *y)
+{
+	union launch_args args = {.embed = {.y = y,
+	                                    .w = table->w,
+	                                    .scale = table->scale,
+	                                    .token = b->state->token,
+	                                    .n_rows = table->m,
+	                                    .n = table->k}};
+	add(b, op, "embed", (struct shape){.m = table->k}, (struct kase){{table->dtype}}, args);
+}
+
+void plan_norm(struct builder *b, enum op op, const float *weight, const float *x, float *y)
+{
+	int n = b->hparams->hidden;
+	union launch_args args = {
+	        .norm = {.y = y, .x = x, .w = weight, .eps = (float)b->hparams->eps, .n = n}};
+	add(b, op, "rms_norm", (struct shape){.m = n}, (struct kase){{DTYPE_F32, 0}}, args);
+}
+
+void plan_gemv(struct builder *b, enum op op, const struct matrix *w, const float *x, float *y,
+               enum epilogue epilogue, const float *addend)
+{
+	union launch_args args = {
+	        .gemv = {.y = y,
+	                 .w = w->w,
+	                 .scale = w->scale,
+	                 .x = x,
+	                 .bias = epilogue == EPILOGUE_BIAS ? addend : NULL,
+	                 .residual = epilogue == EPILOGUE_RESIDUAL ? addend : NULL,
+	                 .m = w->m,
+	                 .k = w->k}};
+	add(b, op, "gemv", (struct shape){.m = w->m, .k = w->k},
+	    (struct kase){{w->dtype, DTYPE_F32, (int)epilogue}}, args);
+}
+
+void plan_rope(struct builder *b, enum op op)
+{
+	const struct hparams *h = b->hparams;
+	const struct state *s = b->state;
+	size_t cache = (size_t)b->layer * s->cache_layer_bytes;
+	float *k = s->qkv + h->heads * h->head_dim;
+	union launch_args args = {.rope = {.q = s->qkv,
+	                                   .k = k,
+	                                   .v = k + h->kv_heads * h->head_dim,
+	                                   .k_cache = s->k_cache + cache,
+	                                   .v_cache = s->v_cache + cache,
+	                                   .turns = s->turns,
+	                                   .position = s->position,
+	                                   .n_heads = h->heads,
+	                                   .n_kv_heads = h->kv_heads,
+	                                   .head_dim = h->head_dim,
+	                                   .capacity = s->capacity}};
+	struct shape shape = {.m = h->heads, .k = h->kv_heads, .head_dim = h->head_dim};
+	add(b, op, "rope", shape, (struct kase){{s->kv, 1}}, args);
+}
+
+static struct shape attention_shape(const struct hparams *h, int len)
+{
+	return (struct shape){.m = h->heads, .k = h->kv_heads, .len = len, .head_dim = h->head_dim};
+}
+
+static struct kase attention_kase(const struct shape *shape, int kv)
+{
+	struct kase kase = {{0, 0, kv}};
+	kernel_find("gqa_attention")->specialise(shape, kase.value);
+	return kase;
+}
+
+void plan_attention(struct builder *b, enum op op)
+{
+	const struct hparams *h = b->hparams;
+	const struct state *s = b->state;
+	size_t cache = (size_t)b->layer * s->cache_layer_bytes;
+	union launch_args args = {.attention = {.out = s->attention,
+	                                        .q = s->qkv,
+	                                        .k = s->k_cache + cache,
+	                                        .v = s->v_cache + cache,
+	                                        .partial = s->partial,
+	                                        .arrived = s->attention_arrived,
+	                                        .position = s->position,
+	                                        .scale = (float)(1 / sqrt((double)h->head_dim)),
+	                                        .n_heads = h->heads,
+	                                        .n_kv_heads = h->kv_heads,
+	                                        .head_dim = h->head_dim,
+	                                        .capacity = s->capacity,
+	                                        .split_trace = s->split_trace,
+	                                        .head_trace = s->head_trace}};
+	struct shape shape = attention_shape(h, b->plan->len_max);
+	add(b, op, "gqa_attention", shape, attention_kase(&shape, s->kv), args);
+}
+
+void plan_argmax(struct builder *b, enum op op)
+{
+	const struct state *s = b->state;
+	union launch_args args = {.argmax = {.index = s->next,
+	                                     .x = s->logits,
+	                                     .best = s->best,
+	                                     .arrived = s->argmax_arrived,
+	                                     .n = b->hparams->vocab}};
+	add(b, op, "argmax", (struct shape){.m = b->hparams->vocab}, (struct kase){{DTYPE_F32}},
+	    args);
+}
+
+void plan_advance(struct builder *b, enum op op)
+{
+	const struct state *s = b->state;
+	union launch_args args = {.advance = {.token = s->token,
+	                                      .position = s->position,
+	                                      .history = s->history,
+	                                      .next = s->next,
+	                                      .capacity = s->capacity}};
+	add(b, op, "advance", (struct shape){.m = 1}, (struct kase){{1}}, args);
+}
+
+int plan_ranges(const struct builder *b, int upper[PLAN_MAX_RANGES])
+{
+	struct shape shape = attention_shape(b->hparams, b->state->capacity);
+	struct kase kase = attention_kase(&shape, b->state->kv);
+	int n = 0;
+	if (b->use_tuned)
+		n = table_ranges(kernel_find("gqa_attention"), b->info, kase.value, &shape,
+		                 b->state->capacity, upper, PLAN_MAX_RANGES);
+	if (n == 0)
+		upper[n++] = b->state->capacity;
+	upper[n - 1] = b->state->capacity;
+	return n;
+}
+
+enum status plan_open(const struct arch *arch, struct builder *b, int len_max, struct plan *plan)
+{
+	*plan = (struct plan){.len_max = len_max};
+	b->plan = plan;
+	b->layer = -1;
+	b->status = STATUS_OK;
+	arch->build(b);
+	if (b->status != STATUS_OK)
+		plan_close(plan);
+	return b->status;
+}
+
+void plan_close(struct plan *plan)
+{
+	free(plan->launches);
+	*plan = (struct plan){0};
+}
+
+bool launch_is_tuned(const struct launch *launch)
+{
+	return launch->variant->device != NULL;
+}
+
+double launch_bytes(const struct launch *launch, int len)
+{
+	struct shape shape = launch->shape;
+	if (shape.len)
+		shape.len = len;
+	return launch->kernel->bytes(&shape, launch->kase.value);
+}
+
+double plan_bytes(const struct plan *plan, int len)
+{
+	double bytes = 0;
+	for (int i = 0; i < plan->n; i++)
+		bytes += launch_bytes(&plan->launches[i], len);
+	return bytes;
+}
+
+static void print_launch(const struct plan *plan, int i, FILE *to)
+{
+	const struct launch *l = &plan->launches[i];
+	char kase[CONFIG_TEXT], config[CONFIG_TEXT], shape[64], layer[16] = "-";
+	params_format(l->kernel->fields, l->kernel->n_fields, l->variant->kase.value, kase);
+	params_format(l->kernel->params, l->kernel->n_params, l->variant->config.value, config);
+	l->kernel->format_shape(&l->shape, shape);
+	if (l->layer >= 0)
+		snprintf(layer, sizeof layer, "%d", l->layer);
+	fprintf(to, "%4d  %5s  %-10s  %-13s  %-32s  %-16s  %-60s  %-7s  %5ux%-3u %4u  %10.0f\n", i,
+	        layer, op_name(l->op), l->kernel->name, kase, shape, config,
+	        launch_is_tuned(l) ? "tuned" : "default", l->grid.x, l->grid.y, l->grid.threads,
+	        launch_bytes(l, plan->len_max) / 1e3);
+}
+
+void plan_print(const struct plan *plan, FILE *to)
+{
+	fprintf(to, "%4s  %5s  %-10s  %-13s  %-32s  %-16s  %-60s  %-7s  %9s %4s  %10s\n", "#",
+	        "layer", "operation", "kernel", "case", "shape", "configuration", "row", "blocks",
+	        "thr", "kB");
+	for (int i = 0; i < plan->n; i++)
+		print_launch(plan, i, to);
+	fprintf(to, "%d launches, %.3f MB at cache length %d\n", plan->n,
+	        plan_bytes(plan, plan->len_max) / 1e6, plan->len_max);
+}

@@ -1,0 +1,148 @@
+/* Qwen2 and Qwen2.5: pre-norm layers, grouped-query attention with biases on query, key and value,
+ * NeoX RoPE, SwiGLU. */
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/arch.h"
+#include "model/plan.h"
+
+#define MAX_LAYERS  1024
+#define MAX_HIDDEN  65536
+#define MAX_HEADS   1024
+#define MAX_FFN     (1 << 20)
+#define MAX_CONTEXT (1 << 24)
+
+static const struct tensor_row layer_rows[LAYER_TENSORS] = {
+        [ATTN_NORM] = {"attn_norm.weight", EXTENT_ONE, EXTENT_HIDDEN, 1, 0.1f},
+        [ATTN_Q] = {"attn_q.weight", EXTENT_Q, EXTENT_HIDDEN, 0, 0},
+        [ATTN_K] = {"attn_k.weight", EXTENT_KV, EXTENT_HIDDEN, 0, 0},
+        [ATTN_V] = {"attn_v.weight", EXTENT_KV, EXTENT_HIDDEN, 0, 0},
+        [ATTN_Q_BIAS] = {"attn_q.bias", EXTENT_ONE, EXTENT_Q, 0, 0.1f},
+        [ATTN_K_BIAS] = {"attn_k.bias", EXTENT_ONE, EXTENT_KV, 0, 0.1f},
+        [ATTN_V_BIAS] = {"attn_v.bias", EXTENT_ONE, EXTENT_KV, 0, 0.1f},
+        [ATTN_O] = {"attn_output.weight", EXTENT_HIDDEN, EXTENT_Q, 0, 0},
+        [FFN_NORM] = {"ffn_norm.weight", EXTENT_ONE, EXTENT_HIDDEN, 1, 0.1f},
+        [FFN_GATE] = {"ffn_gate.weight", EXTENT_FFN, EXTENT_HIDDEN, 0, 0},
+        [FFN_UP] = {"ffn_up.weight", EXTENT_FFN, EXTENT_HIDDEN, 0, 0},
+        [FFN_DOWN] = {"ffn_down.weight", EXTENT_HIDDEN, EXTENT_FFN, 0, 0},
+};
+
+/* A scaled rotation would change every angle, so its keys may only say that there is none. */
+static enum status refuse_scaling(const struct gguf *file)
+{
+	enum status status;
+	struct gguf_string type = {"none", 4};
+	float factor = 1;
+	uint32_t length = 0;
+	TRY(gguf_string(file, GGUF_OPTIONAL, "qwen2.rope.scaling.type", &type));
+	if (type.len != 4 || memcmp(type.data, "none", 4))
+		return fail(STATUS_UNSUPPORTED,
+		            "%s: qwen2.rope.scaling.type '%.*s' is not supported", file->path,
+		            (int)type.len, type.data);
+	TRY(gguf_f32(file, GGUF_OPTIONAL, "qwen2.rope.scaling.factor", 0, FLT_MAX, &factor));
+	if (factor != 0 && factor != 1)
+		return fail(STATUS_UNSUPPORTED, "%s: qwen2.rope.scaling.factor %g is not supported",
+		            file->path, (double)factor);
+	factor = 1;
+	TRY(gguf_f32(file, GGUF_OPTIONAL, "qwen2.rope.scale_linear", 0, FLT_MAX, &factor));
+	if (factor != 0 && factor != 1)
+		return fail(STATUS_UNSUPPORTED, "%s: qwen2.rope.scale_linear %g is not supported",
+		            file->path, (double)factor);
+	TRY(gguf_u32(file, GGUF_OPTIONAL, "qwen2.attention.sliding_window", 0, UINT32_MAX,
+	             &length));
+	if (length)
+		return fail(STATUS_UNSUPPORTED,
+		            "%s: qwen2.attention.sliding_window %u is not supported", file->path,
+		            length);
+done:
+	return status;
+}
+
+static enum status read_head_dim(const struct gguf *file, struct hparams *h)
+{
+	enum status status;
+	uint32_t dim = 0, rotated, value_dim;
+	TRY(gguf_u32(file, GGUF_OPTIONAL, "qwen2.attention.key_length", 1, 256, &dim));
+	if (!dim && h->hidden % h->heads)
+		return fail(STATUS_FAILED,
+		            "%s: qwen2.embedding_length %d does not divide by %d heads", file->path,
+		            h->hidden, h->heads);
+	h->head_dim = dim ? (int)dim : h->hidden / h->heads;
+	rotated = value_dim = (uint32_t)h->head_dim;
+	TRY(gguf_u32(file, GGUF_OPTIONAL, "qwen2.attention.value_length", value_dim, value_dim,
+	             &value_dim));
+	TRY(gguf_u32(file, GGUF_OPTIONAL, "qwen2.rope.dimension_count", rotated, rotated,
+	             &rotated));
+done:
+	return status;
+}
+
+static enum status read_qwen2(const struct gguf *file, struct hparams *h)
+{
+	enum status status;
+	struct gguf_string name = {"", 0};
+	uint32_t heads, kv_heads, context, v;
+	float base = 10000, eps;
+	TRY(gguf_string(file, GGUF_OPTIONAL, "general.name", &name));
+	snprintf(h->name, sizeof h->name, "%.*s", (int)name.len, name.data);
+	TRY(gguf_u32(file, GGUF_REQUIRED, "qwen2.block_count", 1, MAX_LAYERS, &v));
+	h->layers = (int)v;
+	TRY(gguf_u32(file, GGUF_REQUIRED, "qwen2.embedding_length", 8, MAX_HIDDEN, &v));
+	h->hidden = (int)v;
+	TRY(gguf_u32(file, GGUF_REQUIRED, "qwen2.feed_forward_length", 1, MAX_FFN, &v));
+	h->ffn = (int)v;
+	TRY(gguf_u32(file, GGUF_REQUIRED, "qwen2.attention.head_count", 1, MAX_HEADS, &heads));
+	h->heads = (int)heads;
+	kv_heads = heads;
+	TRY(gguf_u32(file, GGUF_OPTIONAL, "qwen2.attention.head_count_kv", 1, heads, &kv_heads));
+	h->kv_heads = (int)kv_heads;
+	TRY(gguf_u32(file, GGUF_REQUIRED, "qwen2.context_length", 1, MAX_CONTEXT, &context));
+	h->context = (int)context;
+	TRY(gguf_f32(file, GGUF_OPTIONAL, "qwen2.rope.freq_base", 1.0001f, FLT_MAX, &base));
+	h->rope_base = (double)base;
+	TRY(gguf_f32(file, GGUF_REQUIRED, "qwen2.attention.layer_norm_rms_epsilon", FLT_MIN, 1,
+	             &eps));
+	h->eps = (double)eps;
+	TRY(read_head_dim(file, h));
+	TRY(refuse_scaling(file));
+done:
+	return status;
+}
+
+static void build_qwen2(struct builder *b)
+{
+	const struct weights *w = b->weights;
+	const struct state *s = b->state;
+	plan_embed(b, OP_EMBED, &w->embed, s->x);
+	for (int l = 0; l < b->hparams->layers; l++) {
+		const struct layer_weights *lw = &w->layers[l];
+		const float *bias = b->use_bias ? lw->qkv_bias : NULL;
+		b->layer = l;
+		plan_norm(b, OP_ATTN_NORM, lw->attn_norm, s->x, s->normed);
+		plan_gemv(b, OP_QKV, &lw->qkv, s->normed, s->qkv,
+		          bias ? EPILOGUE_BIAS : EPILOGUE_NONE, bias);
+		plan_rope(b, OP_ROPE);
+		plan_attention(b, OP_ATTENTION);
+		plan_gemv(b, OP_ATTN_OUT, &lw->o, s->attention, s->x, EPILOGUE_RESIDUAL, s->x);
+		plan_norm(b, OP_FFN_NORM, lw->ffn_norm, s->x, s->normed);
+		plan_gemv(b, OP_GATE_UP, &lw->gate_up, s->normed, s->hidden, EPILOGUE_SWIGLU, NULL);
+		plan_gemv(b, OP_DOWN, &lw->down, s->hidden, s->x, EPILOGUE_RESIDUAL, s->x);
+	}
+	b->layer = -1;
+	plan_norm(b, OP_FINAL_NORM, w->norm, s->x, s->normed);
+	plan_gemv(b, OP_HEAD, &w->head, s->normed, s->logits, EPILOGUE_NONE, NULL);
+	plan_argmax(b, OP_ARGMAX);
+	plan_advance(b, OP_ADVANCE);
+}
+
+const struct arch qwen2 = {
+        .name = "qwen2",
+        .read = read_qwen2,
+        .layer = layer_rows,
+        .embed = {"token_embd.weight", EXTENT_VOCAB, EXTENT_HIDDEN, 0, 0},
+        .norm = {"output_norm.weight", EXTENT_ONE, EXTENT_HIDDEN, 1, 0.1f},
+        .head = {"output.weight", EXTENT_VOCAB, EXTENT_HIDDEN, 0, 0},
+        .build = build_qwen2,
+};

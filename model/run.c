@@ -1,0 +1,437 @@
+#include "model/run.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/options.h"
+#include "model/check.h"
+#include "model/decode_bench.h"
+#include "model/generate.h"
+#include "model/inspect.h"
+#include "model/trace.h"
+
+enum { DEFAULT_CONTEXT = 4096, DEFAULT_N = 128, DEFAULT_CHECKED_N = 16, DEFAULT_LENGTH = 1024 };
+
+struct arguments {
+	const char *model, *random, *prompt, *file, *tokens, *device, *kv, *logits, *ppl, *csv;
+	int n, context, top_k, length, trace, trace_layer, check_at;
+	double temperature, top_p;
+	unsigned long long seed;
+	bool ignore_eos, bench, plan, profile, no_graph, check, inspect, no_bias, print_ids,
+	        tokenize;
+	bool detokenize, default_rows, quiet;
+};
+
+/* What a command has opened. */
+struct session {
+	struct arguments args;
+	FILE *out;
+	struct model model;
+	struct tokenizer tokenizer;
+	bool has_tokenizer;
+	struct device *device;
+	struct decoder decoder;
+	int32_t *prompt;
+	size_t n_prompt;
+};
+
+static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
+{
+	const struct option_row rows[] = {
+	        {"model", 'm', OPTION_TEXT, &a->model, "FILE", "GGUF file (Qwen2, Qwen2.5)"},
+	        {"random", 0, OPTION_TEXT, &a->random, "SIZE[:TYPE]",
+	         "random weights: qwen2.5-0.5b, -1.5b, -3b, -7b, -14b, -32b, -72b; bf16, q8_0"},
+	        {"prompt", 'p', OPTION_TEXT, &a->prompt, "TEXT",
+	         "prompt; special tokens are parsed"},
+	        {"file", 'f', OPTION_TEXT, &a->file, "FILE", "prompt from a file"},
+	        {"tokens", 0, OPTION_TEXT, &a->tokens, "1,2,3", "prompt as token ids"},
+	        {"n", 'n', OPTION_COUNT, &a->n, "N",
+	         "tokens to generate at most (128; checked: 16)"},
+	        {"context", 'c', OPTION_COUNT, &a->context, "CTX",
+	         "tokens that the cache holds (the model's context, at most 4096)"},
+	        {"kv", 0, OPTION_TEXT, &a->kv, "TYPE", "cache dtype: bf16 (default), f16, f32"},
+	        {"temp", 0, OPTION_NUMBER, &a->temperature, "T",
+	         "temperature; 0 (default): greedy"},
+	        {"top-k", 0, OPTION_INT, &a->top_k, "K", "sample from the K likeliest; 0: all"},
+	        {"top-p", 0, OPTION_NUMBER, &a->top_p, "P", "sample from the likeliest of sum P"},
+	        {"seed", 0, OPTION_U64, &a->seed, "S", "of sampling (0)"},
+	        {"ignore-eos", 0, OPTION_FLAG, &a->ignore_eos, NULL, "go on after an end token"},
+	        {"print-ids", 0, OPTION_FLAG, &a->print_ids, NULL,
+	         "last line: the generated token ids"},
+	        {"logits", 0, OPTION_TEXT, &a->logits, "OUT.csv",
+	         "write the logits of every forward"},
+	        {"device", 0, OPTION_TEXT, &a->device, "auto|host|cuda[:N]", "where to run (auto)"},
+	        {"bench", 0, OPTION_FLAG, &a->bench, NULL, "measure tokens/s"},
+	        {"at", 0, OPTION_COUNT, &a->length, "LENGTH", "cache length of --bench (1024)"},
+	        {"csv", 0, OPTION_TEXT, &a->csv, "DIR",
+	         "add --bench's figures to DIR/DEVICE/decode.csv"},
+	        {"plan", 0, OPTION_FLAG, &a->plan, NULL, "print the launches of one step"},
+	        {"default-rows", 0, OPTION_FLAG, &a->default_rows, NULL,
+	         "default configurations instead of the tuned ones"},
+	        {"no-graph", 0, OPTION_FLAG, &a->no_graph, NULL,
+	         "launch one by one, under NVTX ranges"},
+	        {"profile", 0, OPTION_FLAG, &a->profile, NULL, "the same, for a profiler"},
+	        {"trace", 0, OPTION_COUNT, &a->trace, "N",
+	         "CSV of what attention did in the first N forwards"},
+	        {"trace-layer", 0, OPTION_COUNT, &a->trace_layer, "L", "layer to trace (0)"},
+	        {"check", 0, OPTION_FLAG, &a->check, NULL,
+	         "compare every operation with a double-precision reference"},
+	        {"check-at", 0, OPTION_COUNT, &a->check_at, "POS",
+	         "the same from position POS on, after random keys and values"},
+	        {"inspect", 0, OPTION_FLAG, &a->inspect, NULL, "statistics of every tensor"},
+	        {"no-bias", 0, OPTION_FLAG, &a->no_bias, NULL, "leave the QKV biases out"},
+	        {"tokenize", 0, OPTION_FLAG, &a->tokenize, NULL, "print the prompt's token ids"},
+	        {"detokenize", 0, OPTION_FLAG, &a->detokenize, NULL, "print the text of --tokens"},
+	        {"ppl", 0, OPTION_TEXT, &a->ppl, "FILE", "perplexity of a text"},
+	        {"quiet", 0, OPTION_FLAG, &a->quiet, NULL, "no progress, no figures on stderr"},
+	};
+	const struct command command = {
+	        .name = "warpsmith-run",
+	        .summary = "decodes with a Qwen2.5 model, and shows what every launch does",
+	        .examples = "  warpsmith-run -m model.gguf -p 'Once upon a time' -n 64\n"
+	                    "  warpsmith-run -m model.gguf -p 'Hello' --check\n"
+	                    "  warpsmith-run -m model.gguf -p 'Hello' --trace 3\n"
+	                    "  warpsmith-run --random qwen2.5-7b --bench --at 1024\n",
+	        .rows = rows,
+	        .n_rows = sizeof rows / sizeof *rows,
+	};
+	return options_parse(&command, argc, argv, done);
+}
+
+static enum status check_arguments(const struct arguments *a)
+{
+	int sources = !!a->prompt + !!a->file + !!a->tokens;
+	if (!a->model == !a->random)
+		return fail(STATUS_USAGE, "give one of -m FILE and --random SIZE (see --help)");
+	if (sources > 1)
+		return fail(STATUS_USAGE, "give only one of -p, -f and --tokens");
+	if (a->random && (a->prompt || a->file || a->ppl || a->tokenize || a->detokenize))
+		return fail(STATUS_USAGE, "--random has no vocabulary: give --tokens");
+	if (a->tokenize && !a->prompt && !a->file)
+		return fail(STATUS_USAGE, "--tokenize needs -p TEXT or -f FILE");
+	if (a->detokenize && !a->tokens)
+		return fail(STATUS_USAGE, "--detokenize needs --tokens");
+	if (a->length < 1)
+		return fail(STATUS_USAGE, "--at: a cache length of at least 1");
+	if (a->context == 0)
+		return fail(STATUS_USAGE, "-c: a context of at least 1 token");
+	int kv = dtype_parse(a->kv);
+	if (kv != DTYPE_BF16 && kv != DTYPE_F16 && kv != DTYPE_F32)
+		return fail(STATUS_USAGE, "--kv: '%s' is none of bf16, f16, f32", a->kv);
+	return STATUS_OK;
+}
+
+static enum status read_file(const char *path, char **text, size_t *len)
+{
+	enum status status = STATUS_OK;
+	size_t room = 4096;
+	FILE *file = fopen(path, "rb");
+	*text = NULL;
+	*len = 0;
+	if (!file)
+		return fail_errno(STATUS_FAILED, "%s", path);
+	do {
+		char *more = realloc(*text, room *= 2);
+		if (!more) {
+			status = fail(STATUS_NO_MEMORY, "%s: out of host memory", path);
+			break;
+		}
+		*text = more;
+		*len += fread(*text + *len, 1, room - *len, file);
+	} while (*len == room);
+	if (status == STATUS_OK && ferror(file))
+		status = fail_errno(STATUS_FAILED, "%s", path);
+	fclose(file);
+	return status;
+}
+
+/* "1,2,3" */
+static enum status parse_tokens(const char *text, int32_t **ids, size_t *n)
+{
+	*n = 0;
+	*ids = malloc((strlen(text) / 2 + 1) * sizeof **ids);
+	if (!*ids)
+		return fail(STATUS_NO_MEMORY, "out of host memory");
+	for (const char *at = text;; at++) {
+		char *end;
+		errno = 0;
+		long id = strtol(at, &end, 10);
+		if (end == at || errno || id < 0 || id > INT_MAX || (*end && *end != ','))
+			return fail(STATUS_USAGE, "--tokens: '%s' is not a list of ids", text);
+		(*ids)[(*n)++] = (int32_t)id;
+		if (!*end)
+			return STATUS_OK;
+		at = end;
+	}
+}
+
+static enum status tokenize_file(struct session *s, const char *path)
+{
+	enum status status;
+	char *text;
+	size_t len;
+	TRY(read_file(path, &text, &len));
+	status = tokenizer_encode(&s->tokenizer, text, len, &s->prompt, &s->n_prompt);
+done:
+	free(text);
+	return status;
+}
+
+static enum status open_prompt(struct session *s)
+{
+	const struct arguments *a = &s->args;
+	bool needs_text = a->prompt || a->file || a->ppl || a->detokenize;
+	if (needs_text && !s->has_tokenizer)
+		return fail(STATUS_FAILED, "%s: has no vocabulary, give --tokens", a->model);
+	if (a->prompt)
+		return tokenizer_encode(&s->tokenizer, a->prompt, strlen(a->prompt), &s->prompt,
+		                        &s->n_prompt);
+	if (a->file || a->ppl)
+		return tokenize_file(s, a->file ? a->file : a->ppl);
+	if (a->tokens)
+		return parse_tokens(a->tokens, &s->prompt, &s->n_prompt);
+	if (a->random || a->check_at >= 0)
+		return parse_tokens("0", &s->prompt, &s->n_prompt);
+	return STATUS_OK;
+}
+
+static void print_ids(FILE *to, const int32_t *ids, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		fprintf(to, "%s%d", i ? " " : "", ids[i]);
+	fprintf(to, "\n");
+}
+
+static enum status detokenize(const struct session *s)
+{
+	enum status status;
+	char *text;
+	size_t len;
+	TRY(tokenizer_decode(&s->tokenizer, s->prompt, s->n_prompt, &text, &len));
+	fwrite(text, 1, len, s->out);
+	fprintf(s->out, "\n");
+	free(text);
+done:
+	return status;
+}
+
+/* Rows of the cache: -c, else the model's context up to DEFAULT_CONTEXT, or more where a
+ * measurement needs it. */
+static int choose_context(const struct session *s)
+{
+	const struct arguments *a = &s->args;
+	int context = s->model.hparams.context, needed = 0;
+	if (a->context > 0)
+		return a->context;
+	if (context > DEFAULT_CONTEXT)
+		context = DEFAULT_CONTEXT;
+	if (a->bench)
+		needed = decode_bench_capacity(a->length);
+	if (a->check_at >= 0)
+		needed = a->check_at + (int)s->n_prompt + a->n;
+	return context > needed ? context : needed;
+}
+
+static enum status open_decoder(struct session *s)
+{
+	enum status status;
+	const struct arguments *a = &s->args;
+	const struct hparams *h = &s->model.hparams;
+	struct decoder_options options = {.capacity = choose_context(s),
+	                                  .kv = dtype_parse(a->kv),
+	                                  .use_bias = !a->no_bias,
+	                                  .use_tuned = !a->default_rows,
+	                                  .graphs = !a->no_graph && !a->profile,
+	                                  .quiet = a->quiet};
+	TRY(device_open(a->device, a->quiet, &s->device));
+	TRY(decoder_open(s->device, &s->model, &options, &s->decoder));
+	if (!a->quiet)
+		fprintf(stderr,
+		        "%s: %d layers, %s, %.1f MB of weights on %s; context %d of %d tokens, "
+		        "cache %s\n",
+		        h->name, h->layers, dtype_name(s->decoder.weights.layers[0].down.dtype),
+		        (double)s->decoder.weights.bytes / 1e6, device_info(s->device)->name,
+		        options.capacity, h->context, a->kv);
+	if (options.capacity > h->context)
+		warn_once("a context of %d tokens is more than the model's %d", options.capacity,
+		          h->context);
+done:
+	return status;
+}
+
+static enum status run_plan(const struct session *s)
+{
+	for (int i = 0; i < s->decoder.n_plans; i++) {
+		fprintf(s->out, "%splan for cache lengths up to %d on %s\n", i ? "\n" : "",
+		        s->decoder.plans[i].len_max, device_info(s->device)->name);
+		plan_print(&s->decoder.plans[i], s->out);
+	}
+	return STATUS_OK;
+}
+
+static enum status run_bench(struct session *s)
+{
+	int needed = decode_bench_capacity(s->args.length);
+	if (s->decoder.state.capacity < needed)
+		return fail(STATUS_USAGE, "--bench --at %d needs a context of %d (-c)",
+		            s->args.length, needed);
+	return decode_bench(&s->decoder, s->args.length, s->args.quiet, s->args.csv, s->out);
+}
+
+static enum status run_ppl(struct session *s)
+{
+	enum status status;
+	double nats;
+	size_t n;
+	TRY(perplexity(&s->decoder, s->prompt, s->n_prompt, s->args.quiet, &nats, &n));
+	fprintf(s->out, "%zu tokens predicted: %.6f nats per token, perplexity %.4f, on %s\n", n,
+	        nats, exp(nats), device_info(s->device)->name);
+done:
+	return status;
+}
+
+static void print_speed(const struct session *s, const struct generation *g)
+{
+	fprintf(stderr, "prompt: %zu tokens, %.1f tokens/s; generated: %zu tokens", g->n_prompt,
+	        (double)g->n_prompt / g->prompt_seconds, g->n_ids);
+	if (g->forwards)
+		fprintf(stderr, ", %.1f tokens/s", g->forwards / g->seconds);
+	fprintf(stderr, "; on %s\n", device_info(s->device)->name);
+}
+
+static enum status open_logits(const char *path, FILE **file)
+{
+	if (!path)
+		return STATUS_OK;
+	*file = fopen(path, "w");
+	if (!*file)
+		return fail_errno(STATUS_FAILED, "--logits %s", path);
+	fprintf(*file, "position,token,logit\n");
+	return STATUS_OK;
+}
+
+static enum status run_generate(struct session *s)
+{
+	enum status status;
+	const struct arguments *a = &s->args;
+	struct trace trace = {0};
+	struct check check = {0};
+	struct sampler sampler = {0};
+	bool traces = a->trace > 0, checks = a->check || a->check_at >= 0;
+	struct generation g = {.decoder = &s->decoder,
+	                       .tokenizer = s->has_tokenizer ? &s->tokenizer : NULL,
+	                       .prompt = s->prompt,
+	                       .n_prompt = s->n_prompt,
+	                       .n = a->n,
+	                       .ignore_end = a->ignore_eos,
+	                       .text = traces ? stderr : s->out};
+	if (s->n_prompt > (size_t)s->decoder.state.capacity)
+		return fail(STATUS_FAILED,
+		            "a prompt of %zu tokens exceeds the context of %d (see -c)",
+		            s->n_prompt, s->decoder.state.capacity);
+	TRY(open_logits(a->logits, &g.logits));
+	TRY(sampler_open(&sampler, (size_t)s->model.hparams.vocab, (float)a->temperature, a->top_k,
+	                 (float)a->top_p, a->seed));
+	g.sampler = a->temperature > 0 ? &sampler : NULL;
+	if (traces) {
+		TRY(trace_open(&s->decoder, a->trace_layer, s->out, &trace));
+		g.observed[g.n_observers] = a->trace;
+		g.observers[g.n_observers++] = trace_observer(&trace);
+	}
+	if (checks) {
+		TRY(check_open(&s->decoder, &check));
+		g.observed[g.n_observers] = INT_MAX;
+		g.observers[g.n_observers++] = check_observer(&check);
+	}
+	if (a->check_at >= 0)
+		TRY(check_seek(&check, &s->decoder, a->check_at));
+	status = generate(&g);
+	if (a->print_ids)
+		print_ids(s->out, g.ids, g.n_ids);
+	TRY(status);
+	if (checks)
+		check_summary(&check, stderr);
+	else if (!a->quiet)
+		print_speed(s, &g);
+done:
+	if (g.logits && fclose(g.logits) && status == STATUS_OK)
+		status = fail_errno(STATUS_FAILED, "--logits %s", a->logits);
+	generation_close(&g);
+	sampler_close(&sampler);
+	trace_close(&trace);
+	check_close(&check);
+	return status;
+}
+
+static enum status open_model(struct session *s)
+{
+	enum status status;
+	if (s->args.random)
+		return model_open_random(s->args.random, &s->model);
+	TRY(model_open(s->args.model, &s->model));
+	if (gguf_find(&s->model.file, "tokenizer.ggml.model")) {
+		TRY(tokenizer_open(&s->model.file, &s->tokenizer));
+		s->has_tokenizer = true;
+	}
+done:
+	return status;
+}
+
+static enum status run_session(struct session *s)
+{
+	enum status status;
+	struct arguments *a = &s->args;
+	if (a->n < 0)
+		a->n = a->check || a->check_at >= 0 ? DEFAULT_CHECKED_N : DEFAULT_N;
+	TRY(open_model(s));
+	if (a->inspect)
+		return inspect(&s->model, s->out);
+	TRY(open_prompt(s));
+	if (a->tokenize) {
+		print_ids(s->out, s->prompt, s->n_prompt);
+		return STATUS_OK;
+	}
+	if (a->detokenize)
+		return detokenize(s);
+	if (!a->plan && !a->bench && s->n_prompt == 0)
+		return fail(STATUS_USAGE, "nothing to decode: give -p, -f or --tokens");
+	TRY(open_decoder(s));
+	if (a->plan)
+		return run_plan(s);
+	if (a->bench)
+		return run_bench(s);
+	if (a->ppl)
+		return run_ppl(s);
+	return run_generate(s);
+done:
+	return status;
+}
+
+enum status run(int argc, char **argv, FILE *out)
+{
+	enum status status;
+	bool done;
+	struct session s = {.out = out,
+	                    .args = {.device = "auto",
+	                             .kv = "bf16",
+	                             .n = -1,
+	                             .context = -1,
+	                             .top_p = 1,
+	                             .length = DEFAULT_LENGTH,
+	                             .check_at = -1}};
+	TRY(parse(argc, argv, &s.args, &done));
+	if (done)
+		return STATUS_OK;
+	TRY(check_arguments(&s.args));
+	status = run_session(&s);
+done:
+	decoder_close(&s.decoder);
+	device_close(&s.device);
+	tokenizer_close(&s.tokenizer);
+	model_close(&s.model);
+	free(s.prompt);
+	return status;
+}

@@ -1,0 +1,32 @@
+/* --trace: what the attention kernel says it did, held against what the host knows it should have
+ * done. */
+#ifndef MODEL_TRACE_H
+#define MODEL_TRACE_H
+
+#include <stdio.h>
+
+#include "model/decoder.h"
+
+struct trace {
+	FILE *csv;
+	int layer;    /* whose heads are printed; all layers are checked */
+	int forward;  /* number of this step */
+	int position; /* where the host expects it */
+	int token, repeated;
+	struct attention_head_trace *heads;   /* (heads) of the latest attention */
+	struct attention_split_trace *splits; /* (heads, n_splits) likewise */
+	char *rows, *row_end; /* CSV of the printed layer, but for its last column */
+	float *output,
+	        *previous; /* (layers, heads * head_dim) of this step's attentions and the last's */
+	enum status found; /* STATUS_VIOLATION after the first violation of a step; its message is
+	                      kept */
+	char message[256];
+};
+
+/* Writes the CSV's header. */
+MUST_CHECK enum status trace_open(const struct decoder *decoder, int layer, FILE *csv,
+                                  struct trace *trace);
+void trace_close(struct trace *trace);
+struct observer trace_observer(struct trace *trace);
+
+#endif

@@ -1,0 +1,42 @@
+/* A model's weights on the device, in the layout that the kernels read: query, key and value fused
+ * into one matrix, gate and up interleaved row by row, q8_0 as planes, rows padded with zeros to a
+ * multiple of 32 elements. */
+#ifndef MODEL_WEIGHTS_H
+#define MODEL_WEIGHTS_H
+
+#include "device/device.h"
+#include "model/model.h"
+
+/* m rows of k elements in device layout. */
+struct matrix {
+	int dtype, m, k;
+	void *w;
+	const void *scale; /* of q8_0, inside w */
+};
+
+struct layer_weights {
+	struct matrix qkv, o, gate_up, down;
+	float *attn_norm, *qkv_bias, *ffn_norm;
+};
+
+struct weights {
+	struct device *device;
+	struct matrix embed, head; /* the same memory when tied */
+	float *norm;
+	struct layer_weights *layers;
+	int n_layers;
+	size_t bytes; /* on the device */
+};
+
+/* Elements of a row as the kernels see them: `n` and zeros up to a multiple of 32. */
+static inline int padded(int n)
+{
+	return (n + 31) / 32 * 32;
+}
+
+/* Types that differ within a fused matrix become f32, with a warning. */
+MUST_CHECK enum status weights_open(const struct model *model, struct device *device, bool quiet,
+                                    struct weights *weights);
+void weights_close(struct weights *weights);
+
+#endif
