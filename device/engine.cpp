@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -54,6 +53,30 @@ struct site {
 	unsigned line, column;
 };
 
+/* One line, on the stack: a lane that fails is abandoned, and with it whatever it had on the heap. */
+struct line {
+	char text[900] = "";
+	size_t length = 0;
+
+	[[gnu::format(printf, 2, 3)]] line &add(const char *format, ...)
+	{
+		va_list args;
+		va_start(args, format);
+		vsnprintf(text + length, sizeof text - length, format, args);
+		va_end(args);
+		length += strlen(text + length);
+		return *this;
+	}
+
+	/* "gemv.cu:42" */
+	line &place(const void *at)
+	{
+		const site *s = static_cast<const site *>(at);
+		const char *name = strrchr(s->file, '/');
+		return add("%s:%u", name ? name + 1 : s->file, s->line);
+	}
+};
+
 struct job {
 	host_entry *entry;
 	const void *args;
@@ -64,7 +87,7 @@ struct job {
 	std::atomic<bool> failed{false}, waited{false};
 	std::mutex lock; /* of the failure */
 	enum status status = STATUS_OK;
-	std::string message;
+	line message;
 };
 
 /* A 16-byte asynchronous copy that has not arrived. */
@@ -103,61 +126,46 @@ struct host_check check = {SCHEDULE_FORWARD, 1, 0, kWarp == 32};
 
 // ---------------------------------------------------------------- messages
 
-std::string text(const char *format, ...)
-{
-	char line[512];
-	va_list args;
-	va_start(args, format);
-	vsnprintf(line, sizeof line, format, args);
-	va_end(args);
-	return line;
-}
-
-/* "gemv.cu:42" */
-std::string place(const void *at)
-{
-	const site *s = static_cast<const site *>(at);
-	const char *name = strrchr(s->file, '/');
-	return text("%s:%u", name ? name + 1 : s->file, s->line);
-}
-
 unsigned number_of(const lane *l)
 {
 	return l->thread.x;
 }
 
 /* What the lanes of a warp are doing: "warp 0: lanes 0000ffff at k.cu:12, lanes ffff0000 exited". */
-std::string describe_warp(const warp &w)
+void describe_warp(line &what, const warp &w)
 {
-	std::string lines = text("warp %u:", w.id);
+	auto place_of = [&](unsigned i) -> const void * {
+		if (!(w.live >> i & 1))
+			return nullptr;
+		return w.waiting >> i & 1 ? w.site[i] : w.lanes[i].barrier;
+	};
+	what.add("warp %u:", w.id);
 	const char *separator = " ";
 	for (unsigned left = w.valid; left;) {
 		const unsigned i = __builtin_ctz(left);
-		auto state = [&](unsigned j) -> const void * {
-			const bool in_collective = w.waiting >> j & 1;
-			return !(w.live >> j & 1) ? nullptr : in_collective ? w.site[j] : w.lanes[j].barrier;
-		};
 		unsigned same = 0;
 		for (unsigned j = 0; j < kWarp; j++)
-			if ((left >> j & 1) && state(j) == state(i) && ((w.live >> j ^ w.live >> i) & 1) == 0)
+			if ((left >> j & 1) && place_of(j) == place_of(i) && !((w.live >> j ^ w.live >> i) & 1))
 				same |= 1u << j;
 		left &= ~same;
-		lines += separator + text("lanes %08x ", same);
-		lines += !(w.live >> i & 1) ? "exited" : state(i) ? "at " + place(state(i)) : "running";
+		what.add("%slanes %08x ", separator, same);
+		if (place_of(i))
+			what.add("at ").place(place_of(i));
+		else
+			what.add(w.live >> i & 1 ? "running" : "exited");
 		separator = ", ";
 	}
-	return lines;
 }
 
-void record_failure(enum status status, const std::string &what)
+void record_failure(enum status status, const line &what)
 {
 	struct job *j = self->job;
 	const uint3 b = self->block.index;
 	std::lock_guard<std::mutex> guard(j->lock);
-	if (!j->failed.exchange(true)) {
-		j->status = status;
-		j->message = text("kernel, block (%u,%u): ", b.x, b.y) + what;
-	}
+	if (j->failed.exchange(true))
+		return;
+	j->status = status;
+	j->message.add("kernel, block (%u,%u): %s", b.x, b.y, what.text);
 }
 
 // ---------------------------------------------------------------- fibers
@@ -226,7 +234,7 @@ void leave(void **save)
 }
 
 /* Gives up on all lanes of this worker. */
-[[noreturn]] void abandon(enum status status, const std::string &what)
+[[noreturn]] void abandon(enum status status, const line &what)
 {
 	record_failure(status, what);
 	self->n_ready_lanes = 0;
@@ -276,21 +284,25 @@ lane *pick(unsigned last_warp)
 [[noreturn]] void deadlock()
 {
 	const block &b = self->block;
-	std::string what = "deadlock: ";
+	line what;
+	what.add("deadlock: ");
 	for (unsigned i = 0; i < b.n_warps; i++) {
 		const warp &w = b.warps[i];
 		for (unsigned left = w.waiting; left; left &= left - 1) {
 			const unsigned k = __builtin_ctz(left);
 			const unsigned gone = w.mask[k] & ~w.live;
 			if (gone)
-				what = text("lanes %08x of warp %u exited before ", gone, w.id) +
-				       "the collective at " + place(w.site[k]) + ": ";
+				what = line().add("lanes %08x of warp %u exited before the collective at ", gone,
+						  w.id)
+					       .place(w.site[k])
+					       .add(": ");
 		}
 	}
 	const char *separator = "";
-	for (unsigned i = 0; i < b.n_warps && what.size() < 700; i++)
+	for (unsigned i = 0; i < b.n_warps; i++)
 		if (b.warps[i].live) {
-			what += separator + describe_warp(b.warps[i]);
+			what.add("%s", separator);
+			describe_warp(what, b.warps[i]);
 			separator = "; ";
 		}
 	abandon(STATUS_VIOLATION, what);
@@ -312,8 +324,10 @@ void check_barrier()
 			first = &l;
 		if (l.barrier != first->barrier)
 			abandon(STATUS_VIOLATION,
-				text("divergent barrier: thread %u waits at ", number_of(first)) +
-					place(first->barrier) + text(", thread %u at ", t) + place(l.barrier));
+				line().add("divergent barrier: thread %u waits at ", number_of(first))
+					.place(first->barrier)
+					.add(", thread %u at ", t)
+					.place(l.barrier));
 	}
 }
 
@@ -488,13 +502,13 @@ void record_fault(worker *me)
 	const char *guard = me->stacks + thread * kStack;
 	const char *fault = static_cast<char *>(me->fault);
 	if (fault >= guard && fault < guard + kPage)
-		record_failure(STATUS_FAILED, text("thread %u: stack overflow, the host gives a thread %zu KiB",
-						   thread, (kStack - kPage) >> 10));
+		record_failure(STATUS_FAILED, line().add("thread %u: stack overflow, the host gives a thread %zu KiB",
+							   thread, (kStack - kPage) >> 10));
 	else if (me->fault_signal == SIGFPE)
-		record_failure(STATUS_FAILED, text("thread %u: arithmetic fault", thread));
+		record_failure(STATUS_FAILED, line().add("thread %u: arithmetic fault", thread));
 	else
 		record_failure(STATUS_FAILED,
-			       text("thread %u: memory fault at %p", thread, me->fault));
+			       line().add("thread %u: memory fault at %p", thread, me->fault));
 	current = nullptr;
 	me->n_ready_lanes = 0;
 }
@@ -542,7 +556,7 @@ void work(struct job *j)
 	if (!self) {
 		std::lock_guard<std::mutex> guard(j->lock);
 		j->status = STATUS_NO_MEMORY;
-		j->message = "no memory for the threads of a host block";
+		j->message.add("no memory for the threads of a host block");
 		j->failed = true;
 		return;
 	}
@@ -686,9 +700,9 @@ void spin_yield()
 	lane *me = current;
 	const block &b = self->block;
 	if (self->job->failed)
-		abandon(STATUS_FAILED, "another block failed");
+		abandon(STATUS_FAILED, line().add("another block failed"));
 	if (++self->spins > kMaxSpins)
-		abandon(STATUS_VIOLATION, text("thread %u spins for ever", number_of(me)));
+		abandon(STATUS_VIOLATION, line().add("thread %u spins for ever", number_of(me)));
 	lane *to = nullptr;
 	const unsigned later = me->warp->ready & ~((2u << me->index) - 1);
 	if (later)
@@ -711,19 +725,23 @@ void check_agreement(const warp *w, unsigned mask, const void *at)
 			continue;
 		if (w->mask[i] != mask)
 			abandon(STATUS_VIOLATION,
-				text("mask mismatch in warp %u: lane %u with mask %08x at ", w->id, current->index,
-				     mask) + place(at) + text(", lane %d with mask %08x at ", i, w->mask[i]) +
-					place(w->site[i]));
+				line().add("mask mismatch in warp %u: lane %u with mask %08x at ", w->id,
+					   current->index, mask)
+					.place(at)
+					.add(", lane %d with mask %08x at ", i, w->mask[i])
+					.place(w->site[i]));
 		if (w->site[i] != at)
 			abandon(STATUS_VIOLATION,
-				text("divergent collective in warp %u: lane %u at ", w->id, current->index) +
-					place(at) + text(", lane %d at ", i) + place(w->site[i]));
+				line().add("divergent collective in warp %u: lane %u at ", w->id, current->index)
+					.place(at)
+					.add(", lane %d at ", i)
+					.place(w->site[i]));
 	}
 }
 
 void kernel_error(const void *at, const char *what)
 {
-	abandon(STATUS_VIOLATION, text("thread %u: %s at ", number_of(current), what) + place(at));
+	abandon(STATUS_VIOLATION, line().add("thread %u: %s at ", number_of(current), what).place(at));
 }
 
 void warp_synced(const warp *w, unsigned mask)
@@ -738,8 +756,8 @@ void *shared_new(const void *key, size_t bytes, size_t align)
 	constexpr unsigned n_max = sizeof b.slots / sizeof *b.slots;
 	void *memory = b.n_slots < n_max ? shared_take(self, bytes, align) : nullptr;
 	if (!memory)
-		abandon(STATUS_FAILED, text("more than %u variables or %zu bytes of shared memory", n_max,
-					    kSharedBytes));
+		abandon(STATUS_FAILED, line().add("more than %u variables or %zu bytes of shared memory", n_max,
+						   kSharedBytes));
 	b.slots[b.n_slots++] = {key, memory, bytes};
 	if (mode.checked)
 		memset(memory, 0xff, bytes);
@@ -906,10 +924,8 @@ enum status engine_run(host_entry *entry, struct grid grid, const void *args,
 	if (watcher)
 		watcher->launch(options.dependent);
 	run(&j);
-	if (watcher)
-		watcher->launch_end();
 	if (j.failed)
-		return fail(j.status, "%s", j.message.c_str());
+		return fail(j.status, "%s", j.message.text);
 	if (mode.checked && j.dependent && !j.waited)
 		return fail(STATUS_VIOLATION, "a dependent launch of %ux%u blocks never waited for its predecessor",
 			    grid.x, grid.y);

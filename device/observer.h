@@ -10,7 +10,6 @@ namespace simt
 struct observer {
 	void (*boundary)(); /* see engine_boundary() */
 	void (*launch)(bool dependent);
-	void (*launch_end)();
 	void (*block)(unsigned number);
 	void (*memory)(const char *engine_begin, const char *engine_end, const char *shared_begin,
 		       const char *shared_end); /* of the worker: its own, and what blocks share */

@@ -500,7 +500,7 @@ SIMT_FN float fma(float a, float b, float c)
 }
 
 /* 2^v = 2^n 2^f with n the nearest integer: Taylor series of exp(f ln 2) to degree 7, within 6e-9 before rounding.
- * Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits. */
+ * Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits. 0 below -126.5, infinite from 127.5. */
 SIMT_FN float exp2_fast(float v)
 {
 	constexpr float kRound = 12582912.0f;

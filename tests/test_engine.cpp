@@ -1,0 +1,788 @@
+/* The host engine: kernels that must work under every schedule, bugs that must be named, the device API. */
+#include "tests/test_engine.h"
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/planted/engine.h"
+
+namespace
+{
+
+using simt::kWarp;
+
+/* Runs `body` under the schedules that a correct kernel cannot tell apart. */
+template <typename Body>
+void each_schedule(Body body)
+{
+	const struct host_check before = host_check_get();
+	for (int schedule = SCHEDULE_FORWARD; schedule <= SCHEDULE_RANDOM; schedule++)
+		for (unsigned long seed = 1; seed <= (schedule == SCHEDULE_RANDOM ? 5 : 1); seed++) {
+			struct host_check check = before;
+			check.schedule = (enum schedule)schedule;
+			check.seed = seed;
+			host_check_set(check);
+			body();
+		}
+	host_check_set(before);
+}
+
+// ---------------------------------------------------------------- shared memory and barriers
+
+struct out_args {
+	float *y;
+};
+
+__global__ void reverse_dynamic(const out_args a)
+{
+	SIMT_DYN_SMEM(float, part);
+	part[threadIdx.x] = (float)threadIdx.x;
+	simt::sync_block();
+	a.y[blockIdx.x * blockDim.x + threadIdx.x] = part[blockDim.x - 1 - threadIdx.x];
+}
+
+__global__ void reverse_static(const out_args a)
+{
+	SIMT_SHARED(float[128], part);
+	SIMT_SHARED(float[128], other);
+	part[threadIdx.x] = (float)threadIdx.x;
+	other[threadIdx.x] = 1000.0f;
+	__syncthreads();
+	a.y[blockIdx.x * blockDim.x + threadIdx.x] = part[blockDim.x - 1 - threadIdx.x] + other[0];
+}
+
+void test_shared_memory(void **)
+{
+	each_schedule([] {
+		std::vector<float> y(8 * 128);
+		RUN(SIMT_ENTRY(reverse_dynamic), 8, 128, out_args{y.data()}, 512);
+		for (int i = 0; i < 8 * 128; i++)
+			assert_true(y[i] == (float)(127 - i % 128));
+		RUN(SIMT_ENTRY(reverse_static), 8, 128, out_args{y.data()});
+		for (int i = 0; i < 8 * 128; i++)
+			assert_true(y[i] == (float)(1127 - i % 128));
+	});
+}
+
+__global__ void count_threads(const out_args a)
+{
+	const int even = simt::sync_block_count(threadIdx.x % 2 == 0);
+	const int third = simt::sync_block_count(threadIdx.x % 3 == 0);
+	a.y[threadIdx.x] = (float)(1000 * even + third);
+}
+
+/* Threads that return early no longer count at a barrier. */
+__global__ void early_exit(const out_args a)
+{
+	if (threadIdx.x % 3 == 0)
+		return;
+	a.y[threadIdx.x] += 1.0f;
+	simt::sync_block();
+	a.y[threadIdx.x] += 1.0f;
+}
+
+void test_barriers(void **)
+{
+	each_schedule([] {
+		for (unsigned threads : {1, 7, 100, 1024}) {
+			std::vector<float> y(threads);
+			RUN(SIMT_ENTRY(count_threads), 1, threads, out_args{y.data()});
+			for (float v : y)
+				assert_true(v == (float)(1000 * ((threads + 1) / 2) + (threads + 2) / 3));
+			std::fill(y.begin(), y.end(), 0.0f);
+			RUN(SIMT_ENTRY(early_exit), 1, threads, out_args{y.data()});
+			for (unsigned i = 0; i < threads; i++)
+				assert_true(y[i] == (i % 3 ? 2.0f : 0.0f));
+		}
+	});
+}
+
+// ---------------------------------------------------------------- several blocks
+
+struct sum_args {
+	const float *x;
+	float *part, *sum;
+	unsigned *counter;
+};
+
+/* Twice in one launch, so that the counter must come back to 0. */
+__global__ void sum_by_last_block(const sum_args a)
+{
+	for (int round = 0; round < 2; round++) {
+		const float mine = simt::warp_sum(a.x[blockIdx.x * blockDim.x + threadIdx.x]);
+		float *part = a.part + round * gridDim.x * blockDim.x;
+		part[blockIdx.x * blockDim.x + threadIdx.x] = mine / kWarp;
+		if (!simt::arrive_last(a.counter + round, gridDim.x))
+			continue;
+		float sum = 0.0f;
+		for (unsigned i = threadIdx.x; i < gridDim.x * blockDim.x; i += blockDim.x)
+			sum += simt::load_fresh(part + i);
+		simt::atomic_add(a.sum, sum);
+	}
+}
+
+void test_last_block(void **)
+{
+	each_schedule([] {
+		constexpr int n = 100 * 64;
+		std::vector<float> x(n, 1.0f), part(2 * n);
+		unsigned counter[2] = {};
+		for (int repeat = 1; repeat <= 3; repeat++) {
+			float sum = 0.0f;
+			RUN(SIMT_ENTRY(sum_by_last_block), 100, 64,
+			    sum_args{x.data(), part.data(), &sum, counter});
+			assert_true(sum == 2.0f * n);
+			assert_int_equal(counter[0], 0);
+		}
+	});
+}
+
+struct chain_args {
+	unsigned *flag;
+	int *out;
+};
+
+__global__ void chain_of_blocks(const chain_args a)
+{
+	if (threadIdx.x > 0)
+		return;
+	const unsigned b = blockIdx.x;
+	while (b > 0 && !simt::load_acquire(a.flag + b - 1))
+		simt::spin_pause();
+	a.out[b] = b > 0 ? a.out[b - 1] + 1 : 1;
+	simt::fence_device();
+	simt::atomic_add(a.flag + b, 1u);
+}
+
+__global__ void spin_in_block(const chain_args a)
+{
+	if (threadIdx.x == 31) {
+		while (!simt::load_acquire(a.flag))
+			simt::spin_pause();
+		*a.out = 7;
+	}
+	if (threadIdx.x == 63)
+		simt::atomic_add(a.flag, 1u);
+}
+
+void test_spinning(void **)
+{
+	each_schedule([] {
+		unsigned flags[50] = {};
+		int out[50] = {};
+		RUN(SIMT_ENTRY(chain_of_blocks), 50, 32, chain_args{flags, out});
+		assert_int_equal(out[49], 50);
+		flags[0] = 0;
+		RUN(SIMT_ENTRY(spin_in_block), 1, 64, chain_args{flags, out});
+		assert_int_equal(out[0], 7);
+	});
+}
+
+struct atomic_args {
+	float *sum;
+	int *count;
+	unsigned *wrapped;
+	unsigned long long *best;
+};
+
+__global__ void atomics(const atomic_args a)
+{
+	const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+	simt::atomic_add(a.sum, 0.5f);
+	simt::atomic_add(a.count, -1);
+	simt::atomic_inc(a.wrapped, 6);
+	simt::atomic_max(a.best, (unsigned long long)(i * 7919u % 1000) << 32 | i);
+}
+
+void test_atomics(void **)
+{
+	each_schedule([] {
+		float sum = 0.0f;
+		int count = 0;
+		unsigned wrapped = 0;
+		unsigned long long best = 0, expected = 0;
+		RUN(SIMT_ENTRY(atomics), 10, 64, atomic_args{&sum, &count, &wrapped, &best});
+		for (unsigned i = 0; i < 640; i++)
+			expected = std::max(expected, (unsigned long long)(i * 7919u % 1000) << 32 | i);
+		assert_true(sum == 320.0f);
+		assert_int_equal(count, -640);
+		assert_int_equal(wrapped, 640 % 7);
+		assert_true(best == expected);
+	});
+}
+
+// ---------------------------------------------------------------- collectives
+
+struct collective_args {
+	const float *x;
+	float *sum, *max, *sum_n, *max_n, *broadcast;
+	unsigned long long *best;
+};
+
+template <int W>
+__global__ void collectives(const collective_args a)
+{
+	const unsigned i = threadIdx.x;
+	const float v = a.x[i];
+	float sums[3] = {v, 2.0f * v, -v}, maxima[3] = {v, 2.0f * v, -v};
+	a.sum[i] = simt::group_sum<W>(v);
+	a.max[i] = simt::group_max<W>(v);
+	simt::group_sum_n<W>(sums);
+	simt::group_max_n<W>(maxima);
+	for (int n = 0; n < 3; n++) {
+		a.sum_n[3 * i + n] = sums[n];
+		a.max_n[3 * i + n] = maxima[n];
+	}
+	a.broadcast[i] = simt::broadcast<W>(v, W - 1);
+	a.best[i] = simt::group_max_u64<W>((unsigned long long)(v + 100.0f) << 32 | i);
+}
+
+template <int W>
+void check_collectives()
+{
+	constexpr unsigned width = W < kWarp ? W : kWarp, threads = 96;
+	std::vector<float> x(threads), sum(threads), max(threads), sum_n(3 * threads), max_n(3 * threads),
+		first(threads);
+	std::vector<unsigned long long> best(threads);
+	for (unsigned i = 0; i < threads; i++)
+		x[i] = (float)(i * 37 % 64) - 20.0f; /* sums are exact */
+	RUN(SIMT_ENTRY(collectives<W>), 1, threads,
+	    collective_args{x.data(), sum.data(), max.data(), sum_n.data(), max_n.data(), first.data(),
+			    best.data()});
+	for (unsigned i = 0; i < threads; i++) {
+		const unsigned begin = i / width * width;
+		float total = 0.0f, largest = -1e9f, smallest = 1e9f;
+		unsigned long long key = 0;
+		for (unsigned j = begin; j < begin + width; j++) {
+			total += x[j];
+			largest = std::max(largest, x[j]);
+			smallest = std::min(smallest, x[j]);
+			key = std::max(key, (unsigned long long)(x[j] + 100.0f) << 32 | j);
+		}
+		assert_true(sum[i] == total && max[i] == largest);
+		assert_true(sum_n[3 * i] == total && sum_n[3 * i + 1] == 2.0f * total &&
+			    sum_n[3 * i + 2] == -total);
+		assert_true(max_n[3 * i] == largest && max_n[3 * i + 1] == 2.0f * largest &&
+			    max_n[3 * i + 2] == -smallest);
+		assert_true(first[i] == x[begin + width - 1] && best[i] == key);
+	}
+}
+
+void test_collectives(void **)
+{
+	each_schedule([] {
+		check_collectives<1>();
+		check_collectives<2>();
+		check_collectives<8>();
+		check_collectives<16>();
+		check_collectives<32>();
+		check_collectives<64>();
+	});
+}
+
+__global__ void shuffles(const out_args a)
+{
+	double wide = simt::shuffle_xor((double)threadIdx.x + 0.5, 5);
+	float v = (float)threadIdx.x;
+	const unsigned half = threadIdx.x % 32 < 16 ? 0xffffu : 0xffff0000u;
+	for (int lanes = 8; lanes > 0; lanes /= 2)
+		v += simt::shuffle_xor(v, lanes, half);
+	if (threadIdx.x < 8) {
+		v += (float)simt::ballot(threadIdx.x & 1, 0xffu);
+		simt::sync_warp(0xffu);
+	}
+	a.y[threadIdx.x] = v + 1000.0f * (float)wide;
+}
+
+void test_shuffles(void **)
+{
+	if (kWarp == 1)
+		skip();
+	each_schedule([] {
+		float y[32];
+		RUN(SIMT_ENTRY(shuffles), 1, 32, out_args{y});
+		for (int i = 0; i < 32; i++)
+			assert_true(y[i] == (i < 16 ? 120.0f : 376.0f) + (i < 8 ? 170.0f : 0.0f) +
+						    1000.0f * ((float)(i ^ 5) + 0.5f));
+	});
+}
+
+struct copy_args {
+	const float *x;
+	float *y;
+	int n; /* tiles */
+};
+
+/* y = sums over tiles, double-buffered: a lane reads what its neighbour copied. */
+__global__ void pipelined_sum(const copy_args a)
+{
+	SIMT_SHARED(float[2][4 * kWarp], tile);
+	const int lane = simt::lane_id();
+	float sum[4] = {};
+	auto copy = [&](int i) {
+		simt::cp_async16(&tile[i % 2][4 * lane], a.x + (i * kWarp + lane) * 4);
+		simt::cp_async_commit();
+	};
+	copy(0);
+	for (int i = 0; i < a.n; i++) {
+		if (i + 1 < a.n) {
+			copy(i + 1);
+			simt::cp_async_wait<1>();
+		} else {
+			simt::cp_async_wait<0>();
+		}
+		simt::sync_warp();
+		for (int k = 0; k < 4; k++)
+			sum[k] += tile[i % 2][4 * ((lane + 1) % kWarp) + k];
+		simt::sync_warp();
+	}
+	for (int k = 0; k < 4; k++)
+		a.y[4 * lane + k] = sum[k];
+}
+
+void test_async_copies(void **)
+{
+	each_schedule([] {
+		constexpr int n = 9, tile = 4 * kWarp;
+		alignas(16) float x[n * tile], y[tile];
+		for (int i = 0; i < n * tile; i++)
+			x[i] = (float)(i % 101);
+		RUN(SIMT_ENTRY(pipelined_sum), 1, (unsigned)kWarp, copy_args{x, y, n});
+		for (int i = 0; i < tile; i++) {
+			float sum = 0.0f;
+			for (int t = 0; t < n; t++)
+				sum += x[t * tile + (i + 4) % tile];
+			assert_true(y[i] == sum);
+		}
+	});
+}
+
+struct mma_args {
+	const unsigned short *a, *b; /* bf16: a 16x16 row-major, b 8 columns of 16 */
+	float *d;		     /* 16x8 row-major */
+};
+
+/* Fragments as in the PTX manual. */
+__global__ void multiply_tile(const mma_args p)
+{
+	const int g = simt::lane_id() / 4, t = simt::lane_id() % 4 * 2;
+	auto pair = [](const unsigned short *at) { return at[0] | (unsigned)at[1] << 16; };
+	const unsigned a[4] = {pair(p.a + g * 16 + t), pair(p.a + (g + 8) * 16 + t),
+			       pair(p.a + g * 16 + t + 8), pair(p.a + (g + 8) * 16 + t + 8)};
+	const unsigned b[2] = {pair(p.b + g * 16 + t), pair(p.b + g * 16 + t + 8)};
+	const float c[4] = {1.0f, 2.0f, 3.0f, 4.0f};
+	float d[4];
+	simt::mma_bf16_16816(d, a, b, c);
+	for (int i = 0; i < 4; i++)
+		p.d[(g + 8 * (i / 2)) * 8 + t + i % 2] = d[i];
+}
+
+void test_mma(void **)
+{
+	if (kWarp == 1)
+		skip();
+	each_schedule([] {
+		unsigned short a[256], b[128];
+		float d[128];
+		for (int i = 0; i < 256; i++)
+			a[i] = simt::float_to_bf16((float)(i * 7 % 13) - 6.0f);
+		for (int i = 0; i < 128; i++)
+			b[i] = simt::float_to_bf16((float)(i * 5 % 11) - 5.0f);
+		RUN(SIMT_ENTRY(multiply_tile), 1, 32, mma_args{a, b, d});
+		for (int row = 0; row < 16; row++)
+			for (int column = 0; column < 8; column++) {
+				float sum = 1.0f + (float)(row / 8 * 2 + column % 2);
+				for (int k = 0; k < 16; k++)
+					sum += simt::bf16_to_float(a[row * 16 + k]) *
+					       simt::bf16_to_float(b[column * 16 + k]);
+				assert_true(d[row * 8 + column] == sum);
+			}
+	});
+}
+
+// ---------------------------------------------------------------- arithmetic
+
+/* Value of a 16-bit float with the given exponent bits, by its definition. */
+double value_of(unsigned bits, int exponent_bits)
+{
+	const int mantissa_bits = 15 - exponent_bits, bias = (1 << (exponent_bits - 1)) - 1;
+	const int exponent = bits >> mantissa_bits & ((1 << exponent_bits) - 1);
+	const int mantissa = bits & ((1 << mantissa_bits) - 1);
+	double v = exponent ? ldexp((1 << mantissa_bits) + mantissa, exponent - bias - mantissa_bits)
+			    : ldexp(mantissa, 1 - bias - mantissa_bits);
+	if (exponent == (1 << exponent_bits) - 1)
+		v = mantissa ? (double)NAN : (double)INFINITY;
+	return bits & 0x8000 ? -v : v;
+}
+
+void test_conversions(void **)
+{
+	for (unsigned bits = 0; bits < 0x10000; bits++) {
+		const unsigned short b = (unsigned short)bits;
+		const double half = value_of(bits, 5), bf16 = value_of(bits, 8);
+		if (std::isnan(half)) {
+			assert_true(std::isnan(simt::half_to_float(b)));
+		} else {
+			assert_true(simt::half_to_float(b) == half);
+			assert_int_equal(simt::float_to_half((float)half), bits);
+			assert_true(simt::half_lo(0x3c000000u | bits) == half);
+			assert_true(simt::half_hi(bits << 16 | 0x3c00u) == half);
+		}
+		if (std::isnan(bf16)) {
+			assert_true(std::isnan(simt::bf16_to_float(b)));
+			assert_true(std::isnan(simt::bf16_to_float(simt::float_to_bf16(simt::bf16_to_float(b)))));
+		} else {
+			assert_true(simt::bf16_to_float(b) == bf16);
+			assert_int_equal(simt::float_to_bf16((float)bf16), bits);
+			assert_true(simt::bf16_lo(0x3f800000u | bits) == bf16);
+			assert_true(simt::bf16_hi(bits << 16 | 0x3f80u) == bf16);
+		}
+	}
+	/* Ties go to even. */
+	assert_int_equal(simt::float_to_bf16(simt::bits_to_float(0x3f808000)), 0x3f80);
+	assert_int_equal(simt::float_to_bf16(simt::bits_to_float(0x3f818000)), 0x3f82);
+	assert_int_equal(simt::float_to_half(1.0f + 0x1p-11f), 0x3c00);
+	assert_int_equal(simt::float_to_half(1.0f + 0x3p-11f), 0x3c02);
+}
+
+void test_unpacking(void **)
+{
+	unsigned short words[8];
+	signed char bytes[16];
+	uint4 v;
+	float wide[8], halves[8], quants[16];
+	for (int i = 0; i < 8; i++)
+		words[i] = (unsigned short)(0x3c00 + 97 * i + (i % 2 ? 0x8000 : 0));
+	memcpy(&v, words, sizeof v);
+	simt::unpack_bf16(v, wide);
+	simt::unpack_half(v, halves);
+	for (int i = 0; i < 8; i++) {
+		assert_true(wide[i] == value_of(words[i], 8));
+		assert_true(halves[i] == value_of(words[i], 5));
+	}
+	for (int i = 0; i < 16; i++)
+		bytes[i] = (signed char)(i * 17 - 128);
+	memcpy(&v, bytes, sizeof v);
+	simt::unpack_int8(v, quants);
+	simt::partial sum;
+	simt::dot(sum, quants, quants);
+	float expected = 0.0f;
+	for (int i = 0; i < 16; i++) {
+		assert_true(quants[i] == (float)bytes[i]);
+		expected += quants[i] * quants[i];
+	}
+	assert_true(simt::total(sum) == expected);
+}
+
+void test_functions(void **)
+{
+	for (int i = -1270000; i < 1275000; i += 37) {
+		const float v = (float)i * 1e-4f;
+		const double exact = exp2((double)v);
+		if (v >= -126.0f)
+			assert_true(fabs(simt::exp2_fast(v) - exact) <= 1.5e-7 * exact);
+		else
+			assert_true(simt::exp2_fast(v) <= 0x1p-126f);
+	}
+	assert_true(simt::exp2_fast(-INFINITY) == 0.0f);
+	assert_true(std::isinf(simt::exp2_fast(129.0f)));
+	assert_true(std::isnan(simt::exp2_fast(NAN)));
+	for (int i = -4000; i < 4000; i++) {
+		const float turns = (float)i * 0.0137f;
+		float sine, cosine;
+		simt::sincos_turns(turns, &sine, &cosine);
+		assert_true(fabs(sine - sin(2 * M_PI * (double)turns)) < 1e-6);
+		assert_true(fabs(cosine - cos(2 * M_PI * (double)turns)) < 1e-6);
+	}
+}
+
+// ---------------------------------------------------------------- planted bugs
+
+struct planted_bug {
+	const void *entry;
+	unsigned threads;
+	enum status status;
+	const char *says;
+	int lines[2]; /* of planted/engine.h that the message names; 0: none */
+};
+
+const planted_bug bugs[] = {
+	{SIMT_ENTRY(planted::divergent_barrier), 128, STATUS_VIOLATION,
+	 "divergent barrier", {planted::DIVERGENT_BARRIER_IF, planted::DIVERGENT_BARRIER_ELSE}},
+	{SIMT_ENTRY(planted::misaligned_load), 32, STATUS_VIOLATION,
+	 "16-byte load from a misaligned address", {planted::MISALIGNED_LOAD, 0}},
+	{SIMT_ENTRY(planted::half_barrier), 64, STATUS_VIOLATION, "deadlock",
+	 {planted::HALF_BARRIER, planted::HALF_WARP}},
+	{SIMT_ENTRY(planted::exit_before_shuffle), 64, STATUS_VIOLATION,
+	 "lanes fffc0000 of warp 1 exited before", {planted::EXIT_SHUFFLE, 0}},
+	{SIMT_ENTRY(planted::divergent_shuffle), 32, STATUS_VIOLATION,
+	 "divergent collective", {planted::DIVERGENT_SHUFFLE_IF, planted::DIVERGENT_SHUFFLE_ELSE}},
+	{SIMT_ENTRY(planted::mask_mismatch), 32, STATUS_VIOLATION, "mask mismatch",
+	 {planted::MASK_MISMATCH, 0}},
+	{SIMT_ENTRY(planted::shuffle_outside_mask), 32, STATUS_VIOLATION,
+	 "not in the mask", {planted::SHUFFLE_OUTSIDE_MASK, 0}},
+};
+
+void test_planted_bugs(void **)
+{
+	if (kWarp == 1)
+		skip();
+	alignas(16) float x[256] = {}, y[256];
+	each_schedule([&] {
+		for (const planted_bug &bug : bugs) {
+			assert_int_equal(launch(bug.entry, 3, bug.threads, planted::args{x, y, nullptr}),
+					 bug.status);
+			expect_text(fail_message(), bug.says);
+			expect_text(fail_message(), "block (");
+			for (int line : bug.lines)
+				if (line)
+					expect_text(fail_message(), at("engine.h", line));
+			RUN(SIMT_ENTRY(reverse_static), 2, 128, out_args{y}); /* the engine goes on */
+		}
+	});
+}
+
+template <typename Entry>
+void expect_nan(Entry bug, Entry fixed, bool (*is_bad)(const float *y))
+{
+	alignas(16) float x[256], y[256];
+	for (int i = 0; i < 256; i++)
+		x[i] = 1.0f;
+	RUN(bug, 1, 32, planted::args{x, y, nullptr}, 256);
+	assert_true(is_bad(y));
+	RUN(fixed, 1, 32, planted::args{x, y, nullptr}, 256);
+	for (int i = 0; i < 32; i++)
+		assert_true(y[i] == 1.0f);
+}
+
+/* Shared memory that nobody wrote is NaN, in every block. */
+void test_poison(void **)
+{
+	if (kWarp == 1)
+		skip();
+	each_schedule([] {
+		expect_nan(SIMT_ENTRY(planted::copy_without_wait<true>),
+			   SIMT_ENTRY(planted::copy_without_wait<false>),
+			   [](const float *y) { return std::isnan(y[0]) && std::isnan(y[31]); });
+		expect_nan(SIMT_ENTRY(planted::uninitialised_shared<true>),
+			   SIMT_ENTRY(planted::uninitialised_shared<false>),
+			   [](const float *y) { return std::isnan(y[0]) && y[1] == 1.0f; });
+		expect_nan(SIMT_ENTRY(planted::uninitialised_dynamic<true>),
+			   SIMT_ENTRY(planted::uninitialised_dynamic<false>),
+			   [](const float *y) { return std::isnan(y[0]) && y[1] == 1.0f; });
+	});
+}
+
+/* A dependent launch that never waits, with nothing but checked mode to tell. */
+void test_missing_wait(void **)
+{
+	struct host_check check = host_check_get();
+	const struct host_check before = check;
+	check.checked = true;
+	host_check_set(check);
+	float x[64] = {}, y[64], z[64];
+	RUN(SIMT_ENTRY(planted::producer), 2, 32, planted::args{x, y, nullptr});
+	assert_int_equal(launch(SIMT_ENTRY(planted::wait_missing<true>), 2, 32, planted::args{y, z, nullptr}, 0,
+				true),
+			 STATUS_VIOLATION);
+	expect_text(fail_message(), "never waited");
+	RUN(SIMT_ENTRY(planted::wait_missing<false>), 2, 32, planted::args{y, z, nullptr}, 0, true);
+	host_check_set(before);
+	assert_true(z[63] == 2.0f);
+}
+
+#ifdef __SANITIZE_ADDRESS__
+
+/* Standard error of a child that runs the kernel; the child must not get to its end. */
+std::string death_of(const void *entry)
+{
+	int channel[2];
+	assert_int_equal(pipe(channel), 0);
+	const pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		dup2(channel[1], STDERR_FILENO);
+		void *memory;
+		if (device_alloc(host, 8 * sizeof(float), &memory) != STATUS_OK)
+			_exit(0);
+		float *y = static_cast<float *>(memory);
+		(void)!launch(entry, 1, 8, planted::args{y, y, nullptr}, 8 * sizeof(float));
+		_exit(0);
+	}
+	close(channel[1]);
+	std::string text;
+	char part[4096];
+	for (ssize_t n; (n = read(channel[0], part, sizeof part)) > 0;)
+		text.append(part, (size_t)n);
+	close(channel[0]);
+	int status;
+	waitpid(child, &status, 0);
+	assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	return text;
+}
+
+void test_out_of_bounds(void **)
+{
+	expect_text(death_of(SIMT_ENTRY(planted::past_global)).c_str(), "heap-buffer-overflow");
+	expect_text(death_of(SIMT_ENTRY(planted::past_shared)).c_str(), "planted/engine.h");
+	expect_text(death_of(SIMT_ENTRY(planted::past_dynamic)).c_str(), "planted/engine.h");
+}
+
+#else
+
+void test_faults(void **)
+{
+	float x[8] = {}, y[8];
+	device_close(&host); /* cmocka has put its handlers before the engine's */
+	assert_int_equal(open_host(nullptr), 0);
+	each_schedule([&] {
+		assert_int_equal(launch(SIMT_ENTRY(planted::wild_write), 2, 8, planted::args{x, y, nullptr}),
+				 STATUS_FAILED);
+		expect_text(fail_message(), "thread 5: memory fault at ");
+		assert_int_equal(launch(SIMT_ENTRY(planted::stack_overflow), 2, 8, planted::args{x, y, nullptr}),
+				 STATUS_FAILED);
+		expect_text(fail_message(), "stack overflow");
+		RUN(SIMT_ENTRY(reverse_static), 2, 128, out_args{std::vector<float>(256).data()});
+	});
+}
+
+#endif
+
+// ---------------------------------------------------------------- device API
+
+void test_open(void **)
+{
+	struct device *device = nullptr;
+	const char *other = kWarp == 1 ? "host32" : "host";
+	assert_int_equal(device_open(other, true, &device), STATUS_NO_DEVICE);
+	assert_null(device);
+	expect_text(fail_message(), "check build");
+	assert_int_equal(device_open("tpu", true, &device), STATUS_USAGE);
+	expect_text(fail_message(), "tpu");
+
+	const struct device_info *info = device_info(host);
+	assert_string_equal(info->name, kWarp == 1 ? "host" : "host32");
+	assert_int_equal(info->target.sm, 0);
+	assert_int_equal(info->target.lanes, kWarp);
+	assert_true(info->sm_count >= 1 && info->memory_bytes > 0 && info->toolkit[0] && info->driver[0]);
+}
+
+void test_workers(void **)
+{
+	struct device *device = nullptr;
+	device_close(&host);
+	assert_null(host);
+	setenv("WARPSMITH_THREADS", "3", 1);
+	assert_int_equal(device_open("auto", true, &device), STATUS_OK);
+	assert_int_equal(device_info(device)->sm_count, 3);
+	device_close(&device);
+	device_close(&device);
+	setenv("WARPSMITH_THREADS", "many", 1);
+	assert_int_equal(device_open("auto", true, &device), STATUS_USAGE);
+	expect_text(fail_message(), "WARPSMITH_THREADS=many");
+	unsetenv("WARPSMITH_THREADS");
+	assert_int_equal(open_host(nullptr), 0);
+}
+
+void test_geometry(void **)
+{
+	float y[1];
+	assert_int_equal(launch(SIMT_ENTRY(reverse_static), 1, 1025, out_args{y}), STATUS_USAGE);
+	expect_text(fail_message(), "1025 threads");
+	assert_int_equal(launch(SIMT_ENTRY(reverse_static), 0, 32, out_args{y}), STATUS_USAGE);
+	assert_int_equal(launch(SIMT_ENTRY(reverse_static), 1, 32, out_args{y}, 300 << 10), STATUS_USAGE);
+}
+
+void test_memory(void **)
+{
+	float x[4] = {1, 2, 3, 4}, y[4];
+	void *memory, *nothing;
+	assert_int_equal(device_alloc(host, sizeof x, &memory), STATUS_OK);
+	assert_int_equal((uintptr_t)memory % 256, 0);
+	assert_int_equal(device_write(host, memory, x, sizeof x), STATUS_OK);
+	assert_int_equal(device_fill(host, (float *)memory + 1, 0, 4), STATUS_OK);
+	assert_int_equal(device_read(host, y, memory, sizeof y), STATUS_OK);
+	assert_true(y[0] == 1 && y[1] == 0 && y[2] == 3 && y[3] == 4);
+	assert_int_equal(device_alloc(host, (size_t)1 << 62, &nothing), STATUS_NO_MEMORY);
+	assert_null(nothing);
+	device_free(host, nothing);
+	device_free(host, memory);
+}
+
+void test_graph(void **)
+{
+	struct graph *graph = nullptr;
+	float a[64] = {}, b[64] = {};
+	assert_int_equal(device_capture_end(host, &graph), STATUS_USAGE);
+	assert_int_equal(device_capture_begin(host), STATUS_OK);
+	assert_int_equal(device_capture_begin(host), STATUS_USAGE);
+	{
+		const planted::args there = {a, b, nullptr}, back = {b, a, nullptr};
+		RUN(SIMT_ENTRY(planted::producer), 2, 32, there);
+		RUN(SIMT_ENTRY(planted::producer), 2, 32, back, 0, true);
+	}
+	assert_true(a[0] == 0 && b[0] == 0);
+	assert_int_equal(device_capture_end(host, &graph), STATUS_OK);
+	assert_int_equal(graph_launch(graph), STATUS_OK);
+	assert_int_equal(graph_launch(graph), STATUS_OK);
+	assert_true(a[0] == 4 && b[63] == 3);
+	graph_close(&graph);
+	graph_close(&graph);
+	assert_null(graph);
+}
+
+void test_events(void **)
+{
+	struct event *from, *to;
+	double us = -1;
+	assert_int_equal(event_open(host, &from), STATUS_OK);
+	assert_int_equal(event_open(host, &to), STATUS_OK);
+	assert_int_equal(event_elapsed_us(from, to, &us), STATUS_USAGE);
+	assert_int_equal(event_record(from), STATUS_OK);
+	usleep(2000);
+	assert_int_equal(event_record(to), STATUS_OK);
+	assert_int_equal(event_elapsed_us(from, to, &us), STATUS_OK);
+	assert_true(us >= 2000 && us < 60e6);
+	event_close(&from);
+	event_close(&to);
+	event_close(&to);
+}
+
+} // namespace
+
+int main()
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_shared_memory),
+		cmocka_unit_test(test_barriers),
+		cmocka_unit_test(test_last_block),
+		cmocka_unit_test(test_spinning),
+		cmocka_unit_test(test_atomics),
+		cmocka_unit_test(test_collectives),
+		cmocka_unit_test(test_shuffles),
+		cmocka_unit_test(test_async_copies),
+		cmocka_unit_test(test_mma),
+		cmocka_unit_test(test_conversions),
+		cmocka_unit_test(test_unpacking),
+		cmocka_unit_test(test_functions),
+		cmocka_unit_test(test_planted_bugs),
+		cmocka_unit_test(test_poison),
+		cmocka_unit_test(test_missing_wait),
+#ifdef __SANITIZE_ADDRESS__
+		cmocka_unit_test(test_out_of_bounds),
+#else
+		cmocka_unit_test(test_faults),
+#endif
+		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_workers),
+		cmocka_unit_test(test_geometry),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_graph),
+		cmocka_unit_test(test_events),
+	};
+	return cmocka_run_group_tests_name("engine", tests, open_host, close_host);
+}
