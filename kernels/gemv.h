@@ -65,11 +65,13 @@ struct gemv_args {
 	int m, k;
 };
 
-/* One lane per warp makes every value of `lanes` the same instance: the default stands for all. */
+/* A vector of f32 weights is too short for one of bf16 activations. One lane per warp makes every value of `lanes` the
+ * same instance: the default stands for all. */
 CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct target target)
 {
 	return (target.lanes > 1 ? c.lanes <= target.lanes : c.lanes == 32) &&
 	       (kase.epilogue != EPILOGUE_SWIGLU || c.rows % 2 == 0) &&
+	       (kase.w != DTYPE_F32 || kase.x == DTYPE_F32) &&
 	       c.rows * c.unroll <= 32 && c.warps * 32 * c.min_blocks <= 1024 &&
 	       (target.lanes > 1 || (c.min_blocks == 1 && c.stream == 1));
 }

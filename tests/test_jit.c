@@ -1,0 +1,328 @@
+/* Compiling kernels on demand, without a GPU: where there is no NVRTC the tests that need it are
+ * skipped. */
+#include <glob.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/sources.h"
+#include "device/jit.h"
+#include "device/jit_cache.h"
+#include "tests/toy.h"
+
+#include <cmocka.h>
+
+static char cache[] = "/tmp/warpsmith-jit-XXXXXX"; /* XDG_CACHE_HOME of these tests */
+
+static void need_nvrtc(void)
+{
+	char version[16];
+	if (jit_version(version) == STATUS_OK)
+		return;
+	print_message("%s\n", fail_message());
+	skip();
+}
+
+static void sources_are_embedded_whole(void **state)
+{
+	char path[512], hash[17], again[17], other[17];
+	(void)state;
+	int n = 0;
+	for (const struct source *s = sources; s->path; s++, n++) {
+		snprintf(path, sizeof path, "%s/%s", SOURCE_DIR, s->path);
+		char *text = toy_read_file(path);
+		assert_string_equal(text, s->text);
+		assert_int_equal(strlen(text), s->bytes);
+		free(text);
+	}
+	assert_true(n > 5);
+	source_hash("gemv", hash);
+	source_hash("gemv", again);
+	source_hash("gqa_attention", other);
+	assert_int_equal(strlen(hash), 16);
+	assert_string_equal(hash, again);
+	assert_string_not_equal(hash, other);
+}
+
+static void bad_instance_costs_only_itself(void **state)
+{
+	(void)state;
+	need_nvrtc();
+	char *text = toy_read_file(TOY_PATH);
+	struct jit_module module = {0};
+	const struct jit_request request = toy_request(text, 7, 90);
+	assert_int_equal(jit_compile(&request, &module), STATUS_OK);
+	assert_int_equal(module.n_instances, 7);
+	for (int i = 0; i < 7; i++)
+		if (i == TOY_BAD) {
+			assert_null(module.instances[i].symbol);
+			assert_non_null(strstr(module.instances[i].reason, "toy.cu"));
+			assert_non_null(strstr(module.instances[i].reason, "three warps"));
+		} else {
+			assert_non_null(module.instances[i].symbol);
+			assert_string_equal(module.instances[i].reason, "");
+		}
+	jit_close(&module);
+	jit_close(&module);
+	free(text);
+}
+
+static void broken_source_names_its_line(void **state)
+{
+	(void)state;
+	need_nvrtc();
+	struct jit_module module = {0};
+	struct jit_request request = toy_request("struct toy_case { int factor; };\n"
+	                                         "int planted = ;\n",
+	                                         4, 90);
+	assert_int_equal(jit_compile(&request, &module), STATUS_OK);
+	for (int i = 0; i < 4; i++) {
+		assert_null(module.instances[i].symbol);
+		assert_non_null(strstr(module.instances[i].reason, "toy.cu(2): error"));
+	}
+	jit_close(&module);
+}
+
+static void resources_are_read_without_a_gpu(void **state)
+{
+	static const int sms[] = {80, 90};
+	(void)state;
+	need_nvrtc();
+	char *text = toy_read_file(TOY_PATH);
+	for (int i = 0; i < 2; i++) {
+		struct jit_module module = {0};
+		const struct jit_request request = toy_request(text, TOY_BAD, sms[i]);
+		assert_int_equal(jit_compile(&request, &module), STATUS_OK);
+		const struct cubin_resources *small = &module.instances[0].resources;
+		const struct cubin_resources *spilling = &module.instances[TOY_SPILLING].resources;
+		assert_in_range(small->registers, 8, 64);
+		assert_int_equal(small->stack_bytes, 0);
+		assert_int_equal(small->static_smem_bytes, 256 * sizeof(float));
+		assert_int_equal(small->max_threads, 32);
+		assert_in_range(spilling->registers, 8, 64);
+		assert_true(spilling->stack_bytes > 100);
+		assert_int_equal(spilling->max_threads, 1024);
+		jit_close(&module);
+	}
+	free(text);
+}
+
+/* Truncations and changed bytes of a real image: an answer or an error, never a crash. What is
+ * needed lies within the first part of it, so that a cut behind that changes nothing. */
+static void damaged_cubin_is_an_error(void **state)
+{
+	struct cubin_resources resources;
+	int n_refused = 0;
+	(void)state;
+	need_nvrtc();
+	char *text = toy_read_file(TOY_PATH);
+	struct jit_module module = {0};
+	const struct jit_request request = toy_request(text, 1, 90);
+	assert_int_equal(jit_compile(&request, &module), STATUS_OK);
+	const struct jit_part *part = &module.parts[0];
+	const char *symbol = module.instances[0].symbol;
+	assert_int_equal(cubin_read(part->image, part->bytes, "nothing", &resources),
+	                 STATUS_FAILED);
+	assert_non_null(strstr(fail_message(), "nothing"));
+	for (size_t bytes = 0; bytes < part->bytes; bytes += bytes < 2000 ? 1 : 97) {
+		char *cut = malloc(bytes ? bytes : 1);
+		memcpy(cut, part->image, bytes);
+		if (cubin_read(cut, bytes, symbol, &resources) == STATUS_OK)
+			assert_memory_equal(&resources, &module.instances[0].resources,
+			                    sizeof resources);
+		else
+			n_refused++;
+		free(cut);
+	}
+	assert_true(n_refused >= 2000);
+	unsigned char *image = part->image;
+	for (size_t i = 0; i < part->bytes; i++) {
+		const unsigned char kept = image[i];
+		image[i] = i % 3 ? 0xff : kept ^ 0x80;
+		(void)!cubin_read(image, part->bytes, symbol, &resources);
+		image[i] = kept;
+	}
+	jit_close(&module);
+	free(text);
+}
+
+static void unknown_gpu_gets_ptx(void **state)
+{
+	(void)state;
+	need_nvrtc();
+	char *text = toy_read_file(TOY_PATH);
+	struct jit_module module = {0};
+	struct jit_request request = toy_request(text, 2, 990);
+	assert_int_equal(jit_compile(&request, &module), STATUS_OK);
+	const char *ptx = module.parts[0].image;
+	assert_int_equal(ptx[module.parts[0].bytes - 1], '\0');
+	assert_non_null(strstr(ptx, ".target sm_"));
+	assert_non_null(strstr(ptx, module.instances[1].symbol));
+	assert_int_equal(module.instances[1].resources.registers, 0);
+	jit_close(&module);
+	request.sm = 10;
+	assert_int_equal(jit_compile(&request, &module), STATUS_UNSUPPORTED);
+	assert_non_null(strstr(fail_message(), "sm_10"));
+	free(text);
+}
+
+static void unknown_kernel_is_an_error(void **state)
+{
+	(void)state;
+	need_nvrtc();
+	struct jit_module module = {0};
+	struct jit_request request = toy_request(NULL, 1, 90);
+	assert_int_equal(jit_compile(&request, &module), STATUS_USAGE);
+	assert_non_null(strstr(fail_message(), "kernels/toy.cu"));
+}
+
+/* What the cache holds for KEY: two symbols and an image. */
+static bool read_entry(const char *key, bool check)
+{
+	struct jit_instance instances[3] = {0};
+	struct jit_part part = {.first = 1, .n = 2};
+	const bool found = jit_cache_read(key, &part, instances);
+	if (found && check) {
+		assert_null(instances[0].symbol);
+		assert_string_equal(instances[1].symbol, "one");
+		assert_string_equal(instances[2].symbol, "");
+		assert_int_equal(part.bytes, 5);
+		assert_memory_equal(part.image, "imag\0", 5);
+	}
+	for (int i = 0; i < 3; i++)
+		free(instances[i].symbol);
+	free(part.image);
+	return found;
+}
+
+static void cache_uses_only_what_is_whole(void **state)
+{
+	char path[512], key[] = "a key", image[] = "imag", one[] = "one", none[] = "";
+	struct jit_instance instances[3] = {{0}, {.symbol = one}, {.symbol = none}};
+	const struct jit_part part = {.image = image, .bytes = sizeof image, .first = 1, .n = 2};
+	(void)state;
+	assert_false(read_entry(key, true));
+	jit_cache_write(key, &part, instances);
+	assert_true(read_entry(key, true));
+	assert_false(read_entry("another", true));
+	snprintf(path, sizeof path, "%s/warpsmith/%016llx.cubin", cache,
+	         (unsigned long long)fnv1a(FNV1A_START, key, strlen(key)));
+	FILE *file = fopen(path, "r+b");
+	assert_non_null(file);
+	assert_int_equal(fseek(file, 0, SEEK_END), 0);
+	const long bytes = ftell(file);
+	for (long i = 0; i < bytes; i++) {
+		fseek(file, i, SEEK_SET);
+		const int kept = fgetc(file);
+		fseek(file, i, SEEK_SET);
+		fputc(kept ^ 1, file);
+		fflush(file);
+		assert_false(read_entry(key, false));
+		fseek(file, i, SEEK_SET);
+		fputc(kept, file);
+		fflush(file);
+	}
+	fclose(file);
+	assert_true(read_entry(key, true));
+	for (long n = bytes - 1; n >= 0; n--) {
+		assert_int_equal(truncate(path, n), 0);
+		assert_false(read_entry(key, false));
+	}
+}
+
+static int empty_cache(void **state)
+{
+	char command[128];
+	(void)state;
+	snprintf(command, sizeof command, "rm -rf '%s/warpsmith'", cache);
+	return system(command);
+}
+
+/* Serial number of the only file in the cache. A file that is written again gets another. */
+static ino_t only_file(char path[512])
+{
+	char pattern[64];
+	glob_t found;
+	struct stat stat_of;
+	snprintf(pattern, sizeof pattern, "%s/warpsmith/*", cache);
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	assert_int_equal(found.gl_pathc, 1);
+	snprintf(path, 512, "%s", found.gl_pathv[0]);
+	assert_int_equal(stat(path, &stat_of), 0);
+	globfree(&found);
+	return stat_of.st_ino;
+}
+
+static void assert_same_modules(const struct jit_module *a, const struct jit_module *b)
+{
+	assert_int_equal(a->n_parts, b->n_parts);
+	assert_int_equal(a->parts[0].bytes, b->parts[0].bytes);
+	for (int i = 0; i < a->n_instances; i++) {
+		assert_string_equal(a->instances[i].symbol, b->instances[i].symbol);
+		assert_memory_equal(&a->instances[i].resources, &b->instances[i].resources,
+		                    sizeof(struct cubin_resources));
+	}
+}
+
+static void cache_is_used_until_damaged(void **state)
+{
+	char path[512];
+	(void)state;
+	need_nvrtc();
+	char *text = toy_read_file(TOY_PATH);
+	struct jit_module first = {0}, second = {0}, third = {0};
+	const struct jit_request request = toy_request(text, 2, 86);
+	assert_int_equal(jit_compile(&request, &first), STATUS_OK);
+	const ino_t written = only_file(path);
+	/* Held open, so that its number is not given to another. */
+	FILE *held = fopen(path, "rb");
+	assert_int_equal(jit_compile(&request, &second), STATUS_OK);
+	assert_int_equal(only_file(path), written);
+	assert_same_modules(&first, &second);
+	assert_int_equal(truncate(path, 1000), 0);
+	assert_int_equal(jit_compile(&request, &third), STATUS_OK);
+	assert_int_not_equal(only_file(path), written);
+	assert_same_modules(&first, &third);
+	fclose(held);
+	jit_close(&first);
+	jit_close(&second);
+	jit_close(&third);
+	free(text);
+}
+
+static int use_own_cache(void **state)
+{
+	(void)state;
+	return mkdtemp(cache) && setenv("XDG_CACHE_HOME", cache, 1) == 0 ? 0 : -1;
+}
+
+static int remove_cache(void **state)
+{
+	char command[128];
+	(void)state;
+	snprintf(command, sizeof command, "rm -rf '%s'", cache);
+	return system(command);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(sources_are_embedded_whole),
+	        cmocka_unit_test(cache_uses_only_what_is_whole),
+	        cmocka_unit_test(bad_instance_costs_only_itself),
+	        cmocka_unit_test(broken_source_names_its_line),
+	        cmocka_unit_test(resources_are_read_without_a_gpu),
+	        cmocka_unit_test(damaged_cubin_is_an_error),
+	        cmocka_unit_test(unknown_gpu_gets_ptx),
+	        cmocka_unit_test(unknown_kernel_is_an_error),
+	        cmocka_unit_test_setup(cache_is_used_until_damaged, empty_cache),
+	        cmocka_unit_test(every_pair_of_values_compiles),
+	};
+	return cmocka_run_group_tests(tests, use_own_cache, remove_cache);
+}
