@@ -322,7 +322,6 @@ int main(void)
 	        cmocka_unit_test(unknown_gpu_gets_ptx),
 	        cmocka_unit_test(unknown_kernel_is_an_error),
 	        cmocka_unit_test_setup(cache_is_used_until_damaged, empty_cache),
-	        cmocka_unit_test(every_pair_of_values_compiles),
 	};
 	return cmocka_run_group_tests(tests, use_own_cache, remove_cache);
 }
