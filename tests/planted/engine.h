@@ -156,11 +156,13 @@ __global__ void race_block(const args a)
 {
 	SIMT_SHARED(float[256], part);
 	part[threadIdx.x] = a.x[threadIdx.x];
+	if (threadIdx.x < 32)
+		simt::sync_warp(); /* orders nothing between warps */
 	if (!Bug)
 		simt::sync_block();
 	a.y[threadIdx.x] = part[threadIdx.x ^ 64];
 }
-enum { RACE_BLOCK_WRITE = __LINE__ - 5, RACE_BLOCK_READ = __LINE__ - 2 };
+enum { RACE_BLOCK_WRITE = __LINE__ - 7, RACE_BLOCK_READ = __LINE__ - 2 };
 
 /* Within a warp. */
 template <bool Bug>
