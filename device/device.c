@@ -5,9 +5,9 @@
 #include <string.h>
 
 static const struct device_ops *const kinds[] = {
-	&host_ops,
+        &host_ops,
 #ifdef WARPSMITH_CUDA
-	&cuda_ops,
+        &cuda_ops,
 #endif
 };
 
@@ -33,8 +33,10 @@ enum status device_open(const char *spec, bool quiet, struct device **device)
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (kinds[i]->names(spec))
 			return kinds[i]->open(spec, device);
+#ifndef WARPSMITH_CUDA
 	if (!strncmp(spec, "cuda", 4))
 		return fail(STATUS_NO_DEVICE, "--device %s: this build has no CUDA", spec);
+#endif
 	return fail(STATUS_USAGE, "--device %s: expected auto, host, host32 or cuda[:N]", spec);
 }
 
@@ -77,8 +79,8 @@ enum status device_fill(struct device *device, void *memory, int byte, size_t by
 	return device->ops->fill(device, memory, byte, bytes);
 }
 
-enum status device_launch(struct device *device, const void *entry, struct grid grid, const void *args,
-			  size_t args_bytes, struct launch_options options)
+enum status device_launch(struct device *device, const void *entry, struct grid grid,
+                          const void *args, size_t args_bytes, struct launch_options options)
 {
 	return device->ops->launch(device, entry, grid, args, args_bytes, options);
 }
@@ -145,7 +147,7 @@ void event_close(struct event **event)
 }
 
 enum status device_resources(struct device *device, const void *entry, struct grid grid,
-			     struct entry_resources *resources)
+                             struct entry_resources *resources)
 {
 	*resources = (struct entry_resources){0};
 	return device->ops->resources(device, entry, grid, resources);

@@ -50,6 +50,7 @@ struct jit_request {
 	int sm;                          /* 90 */
 	const struct jit_source *source; /* NULL: the embedded one */
 	bool no_cache;
+	bool ptx; /* what a GPU gets that this NVRTC does not know; for tests */
 };
 
 /* Compiles n instances as one program, or takes it from the cache in

@@ -115,7 +115,7 @@ static enum status choose_arch(struct job *job, int sm)
 	if (!best)
 		return fail(STATUS_UNSUPPORTED, "NVRTC %d.%d cannot compile for sm_%d", nvrtc.major,
 		            nvrtc.minor, sm);
-	job->is_ptx = best != sm;
+	job->is_ptx = best != sm || job->request->ptx;
 	snprintf(job->arch, sizeof job->arch, "%s_%d", job->is_ptx ? "compute" : "sm", best);
 	return STATUS_OK;
 }

@@ -24,6 +24,7 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) toy(const toy_args a)
 	static_assert(C.warps != 3, "three warps are planted not to compile");
 	SIMT_SHARED(float[256], part);
 	float v[C.locals];
+	simt::grid_wait();
 	for (int i = 0; i < C.locals; i++)
 		v[i] = a.x[(i * 1024 + (int)threadIdx.x) % a.n];
 	part[threadIdx.x % 256] = v[0];
