@@ -298,3 +298,11 @@ enum status problem_check(struct problem *p, const void *entry, const int *confi
 done:
 	return status;
 }
+
+void *problem_memory(const struct problem *p, const char *buffer, int copy)
+{
+	for (int b = 0; b < p->n_buffers; b++)
+		if (!strcmp(p->buffer[b].name, buffer))
+			return p->memory[copy * MAX_BUFFERS + b];
+	return NULL;
+}

@@ -27,4 +27,7 @@ MUST_CHECK enum status problem_launch(struct problem *problem, const void *entry
 MUST_CHECK enum status problem_check(struct problem *problem, const void *entry,
 				     const int *config);
 
+/* Device memory of a copy's buffer, by the kernel's name for it; NULL when it has no such buffer. */
+void *problem_memory(const struct problem *problem, const char *buffer, int copy);
+
 #endif

@@ -55,13 +55,18 @@ void progress_update(struct progress *progress, double done, const char *note)
 	draw(progress, done, now - progress->started, note);
 }
 
+void progress_clear(const struct progress *progress)
+{
+	if (!progress->quiet && progress->terminal)
+		fputs("\r\033[K", stderr);
+}
+
 void progress_finish(struct progress *progress, const char *note)
 {
 	double elapsed = seconds_now() - progress->started;
 	if (progress->quiet)
 		return;
-	if (progress->terminal)
-		fputs("\r\033[K", stderr);
+	progress_clear(progress);
 	fprintf(stderr, "%s: %.1f s%s%s\n", progress->label, elapsed, note && note[0] ? ", " : "",
 		note ? note : "");
 }

@@ -17,6 +17,8 @@ double seconds_now(void);
 void progress_start(struct progress *progress, const char *label, double total, bool quiet);
 /* `note` (may be NULL) is shown behind the estimate. */
 void progress_update(struct progress *progress, double done, const char *note);
+/* Takes the line off the terminal, before something else is printed there. */
+void progress_clear(const struct progress *progress);
 void progress_finish(struct progress *progress, const char *note);
 
 #endif

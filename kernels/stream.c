@@ -1,34 +1,14 @@
 #include "kernels/stream.h"
-
-#include "core/kernel.h"
-
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "kernels/describe.h"
 
 enum { DATA, RESULT };
 
 static const struct param params[] = {STREAM_PARAMS(PARAM_ROW)};
 static const struct param fields[] = {STREAM_FIELDS(FIELD_ROW)};
 
-static struct stream_config config_of(const int *values)
-{
-	struct stream_config config;
-	memcpy(&config, values, sizeof config);
-	return config;
-}
-
-static struct stream_case case_of(const int *values)
-{
-	struct stream_case kase;
-	memcpy(&kase, values, sizeof kase);
-	return kase;
-}
-
 static bool legal(const int *kase, const int *config, struct target target)
 {
-	return stream_legal(case_of(kase), config_of(config), target);
+	return stream_legal(*AS(stream_case, kase), *AS(stream_config, config), target);
 }
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
@@ -40,15 +20,15 @@ static bool valid(const struct shape *shape, const int *kase, const int *config,
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
 			const struct device_info *info)
 {
-	struct stream_config c = config_of(config);
+	const struct stream_config *c = AS(stream_config, config);
 	(void)shape, (void)kase;
-	return (struct grid){(unsigned)(info->sm_count * c.blocks), 1,
-			     (unsigned)(c.warps * info->target.lanes), 0};
+	return (struct grid){(unsigned)(info->sm_count * c->blocks), 1,
+			     (unsigned)(c->warps * info->target.lanes), 0};
 }
 
 static double bytes(const struct shape *shape, const int *kase)
 {
-	return (case_of(kase).copy ? 2.0 : 1.0) * (double)STREAM_SHAPE_BYTES * shape->m;
+	return (AS(stream_case, kase)->copy ? 2.0 : 1.0) * (double)STREAM_SHAPE_BYTES * shape->m;
 }
 
 static double flops(const struct shape *shape, const int *kase)
@@ -59,12 +39,8 @@ static double flops(const struct shape *shape, const int *kase)
 
 static enum status parse_shape(const char *text, struct shape *shape)
 {
-	char *end;
-	long kib = strtol(text, &end, 10);
-	if (end == text || *end || kib < 1 || kib > INT_MAX)
-		return fail(STATUS_USAGE, "stream: shape '%s' is not a number of KiB", text);
-	*shape = (struct shape){.m = (int)kib};
-	return STATUS_OK;
+	*shape = (struct shape){0};
+	return parse_count(text, "stream shape (KiB)", &shape->m);
 }
 
 static void format_shape(const struct shape *shape, char text[64])
@@ -78,7 +54,7 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 	size_t count = (size_t)shape->m * STREAM_SHAPE_BYTES / sizeof(float);
 	(void)config, (void)info;
 	buffers[DATA] = (struct buffer){"x", BUFFER_WEIGHT, DTYPE_F32, count, 1};
-	if (case_of(kase).copy)
+	if (AS(stream_case, kase)->copy)
 		buffers[RESULT] = (struct buffer){"y", BUFFER_OUTPUT, DTYPE_F32, count, 0};
 	else
 		buffers[RESULT] = (struct buffer){"sum", BUFFER_INOUT, DTYPE_I32, 1, 0};
@@ -88,14 +64,14 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 static void fill(const struct shape *shape, const int *kase, void *const *data)
 {
 	(void)shape;
-	if (!case_of(kase).copy)
+	if (!AS(stream_case, kase)->copy)
 		*(int *)data[RESULT] = 1; /* launches add to what is there */
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
 		 const struct device_info *info, void *const *memory, void *args)
 {
-	bool copy = case_of(kase).copy;
+	bool copy = AS(stream_case, kase)->copy;
 	(void)config, (void)info;
 	*(struct stream_args *)args = (struct stream_args){
 		.x = memory[DATA],
@@ -111,7 +87,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 	size_t n = (size_t)shape->m * STREAM_SHAPE_BYTES / sizeof(float);
 	const float *x = data[DATA];
 	const unsigned *words = data[DATA];
-	if (case_of(kase).copy) {
+	if (AS(stream_case, kase)->copy) {
 		for (size_t i = 0; i < n; i++) {
 			expected[RESULT][i] = x[i];
 			tolerance[RESULT][i] = 0;
@@ -128,9 +104,9 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 const struct kernel stream_kernel = {
 	.name = "stream",
 	.params = params,
-	.n_params = sizeof params / sizeof *params,
+	.n_params = LENGTH(params),
 	.fields = fields,
-	.n_fields = sizeof fields / sizeof *fields,
+	.n_fields = LENGTH(fields),
 	.legal = legal,
 	.valid = valid,
 	.grid = grid,

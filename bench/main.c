@@ -1,0 +1,230 @@
+/* warpsmith-bench: times kernels in given cache states against the ceilings of the device's memory. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/compare.h"
+#include "bench/gbench.h"
+#include "bench/measure.h"
+#include "bench/report.h"
+#include "core/options.h"
+#include "core/progress.h"
+#include "core/table.h"
+
+static struct {
+	const char *device, *kernels, *shapes, *dtypes, *states, *csv, *compare[2];
+	bool peers, list, quiet;
+} options = {.device = "auto"};
+
+static const struct option_row rows[] = {
+	{"device", 0, OPTION_TEXT, &options.device, "NAME", "auto, host or cuda[:N]"},
+	{"kernel", 0, OPTION_TEXT, &options.kernels, "NAME,...", "kernels to time; default all of a decode step"},
+	{"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
+	 "model sizes or shapes: qwen2.5-0.5b, 896x4864, 14/2/64@1024, 896"},
+	{"dtype", 0, OPTION_TEXT, &options.dtypes, "NAME,...", "weights: bf16 (default), f16, f32, q8_0"},
+	{"state", 0, OPTION_TEXT, &options.states, "NAME,...", "caches: cold, hot, stream; default all"},
+	{"peers", 0, OPTION_FLAG, &options.peers, NULL, "beside gemv on a GPU: cuBLAS"},
+	{"csv", 0, OPTION_TEXT, &options.csv, "DIR", "append to DIR/<device>/bench.csv"},
+	{"list", 0, OPTION_FLAG, &options.list, NULL, "print what would be timed"},
+	{"compare", 0, OPTION_PAIR, options.compare, "A B",
+	 "compare two folders with a bench.csv; exit 3 when B is slower"},
+	{"quiet", 'q', OPTION_FLAG, &options.quiet, NULL, "no progress on stderr"},
+};
+
+static const struct command command = {
+	.name = "warpsmith-bench",
+	.summary = "times kernels against the ceilings of the device's memory",
+	.examples = "  warpsmith-bench                                          what a decode step launches\n"
+		    "  warpsmith-bench --kernel gemv --shape 896x4864 --state cold\n"
+		    "  warpsmith-bench --device cuda --peers --csv results      rows for results/<device>\n"
+		    "  warpsmith-bench --compare results/host /tmp/new/host     what became slower?\n",
+	.rows = rows,
+	.n_rows = sizeof rows / sizeof *rows,
+};
+
+struct bench {
+	struct device *device;
+	struct meter *meter;
+	struct tasks tasks;
+	struct entry *entries;
+	int n_entries, n_done, n_wrong, n_failed;
+	struct csv_log log;
+	struct progress progress;
+	const struct kernel *kernel; /* whose table is being printed */
+};
+
+/* One registered benchmark. */
+struct entry {
+	struct bench *bench;
+	struct measurement m;
+	char name[3 * CONFIG_TEXT];
+};
+
+static enum status run_entry(void *user, double *seconds)
+{
+	enum status status = STATUS_OK;
+	struct entry *e = user;
+	struct bench *b = e->bench;
+	if (options.list)
+		return STATUS_OK;
+	progress_update(&b->progress, b->n_done, e->name);
+	TRY(meter_measure(b->meter, &e->m));
+	*seconds = 1e-6 * e->m.figure[0].timing.us;
+	if (b->log.path)
+		TRY(report_log(&b->log, device_info(b->device), &e->m));
+done:
+	return status;
+}
+
+static void report_entry(void *user, double seconds, const char *error)
+{
+	struct entry *e = user;
+	struct bench *b = e->bench;
+	(void)seconds;
+	if (options.list) {
+		printf("%s\n", e->name);
+		return;
+	}
+	b->n_done++;
+	progress_clear(&b->progress);
+	if (b->kernel != e->m.task->kernel)
+		report_heading(device_info(b->device), e->m.task->kernel);
+	b->kernel = e->m.task->kernel;
+	if (error) {
+		printf("%-16s failed: %s\n", e->m.task->shape_text, error);
+		b->n_failed++;
+		return;
+	}
+	report_print(&e->m);
+	for (int i = 0; i < e->m.n; i++) {
+		b->n_wrong += e->m.figure[i].status == FIGURE_WRONG;
+		b->n_failed += e->m.figure[i].status == FIGURE_FAILED;
+	}
+}
+
+/* An expression for the states asked for: "/(cold|hot)/". */
+static enum status make_filter(char *filter, size_t bytes)
+{
+	size_t n = 0;
+	const char *list = options.states ? options.states : "cold,hot,stream";
+	for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',') {
+		int length = (int)strcspn(at, ","), s = 0;
+		while (s < N_CACHE_STATES && (strncmp(cache_state_names[s], at, (size_t)length) ||
+					      strlen(cache_state_names[s]) != (size_t)length))
+			s++;
+		if (s == N_CACHE_STATES)
+			return fail(STATUS_USAGE, "--state: '%.*s' is not cold, hot or stream", length, at);
+		if (n + 16 < bytes)
+			n += (size_t)snprintf(filter + n, bytes - n, "%s%s", n ? "|" : "/(",
+					      cache_state_names[s]);
+	}
+	if (!n)
+		return fail(STATUS_USAGE, "--state: expected cold, hot or stream");
+	snprintf(filter + n, bytes - n, ")/");
+	return STATUS_OK;
+}
+
+/* Every task in every state; on a GPU also by single launches, which a host's graph does not differ from. */
+static enum status register_all(struct bench *b)
+{
+	int launches = device_info(b->device)->target.sm ? 2 : 1;
+	b->entries = calloc((size_t)b->tasks.n * N_CACHE_STATES * 2, sizeof *b->entries);
+	if (!b->entries)
+		return fail(STATUS_NO_MEMORY, "no memory for the list of benchmarks");
+	for (int t = 0; t < b->tasks.n; t++)
+		for (int s = 0; s < N_CACHE_STATES; s++)
+			for (int l = 0; l < launches; l++) {
+				struct entry *e = &b->entries[b->n_entries++];
+				const struct task *task = &b->tasks.task[t];
+				*e = (struct entry){.bench = b, .m = {task, s, l == 0, 0, {{0}}}};
+				snprintf(e->name, sizeof e->name, "%s/%s/%s/%s/%s", task->kernel->name,
+					 task->shape_text, task->case_text, cache_state_names[s],
+					 l ? "single" : "graph");
+				gbench_register(e->name, run_entry, e);
+			}
+	return STATUS_OK;
+}
+
+static int count_matching(const struct bench *b)
+{
+	int n = 0;
+	for (int i = 0; i < b->n_entries; i++)
+		n += !options.states || strstr(options.states, cache_state_names[b->entries[i].m.state]);
+	return n;
+}
+
+static enum status print_summary(struct bench *b)
+{
+	enum status status;
+	struct comparison same;
+	const struct ceilings *c = meter_ceilings(b->meter);
+	printf("\nceilings: read %.4g GB/s (%s), copy %.4g GB/s (%s), over %.4g MB\n", c->read.gbps,
+	       c->read.config, c->copy.gbps, c->copy.config, c->read.bytes / 1e6);
+	if (options.peers)
+		printf("peers: %s\n", meter_peers(b->meter));
+	TRY(meter_self_test(b->meter, &same));
+	printf("A/A: %s, x%.4f [%.4f, %.4f] after %d rounds\n", verdict_name(same.verdict),
+	       same.ratio.median, same.ratio.lo, same.ratio.hi, same.rounds);
+	if (b->n_wrong)
+		status = fail(STATUS_VIOLATION, "%d measurements differ from the reference", b->n_wrong);
+	else if (b->n_failed)
+		status = fail(STATUS_FAILED, "%d measurements failed", b->n_failed);
+done:
+	return status;
+}
+
+static enum status bench_run(struct bench *b)
+{
+	enum status status;
+	int n_run;
+	char filter[64];
+	const struct tasks_request request = {.kernels = options.kernels, .shapes = options.shapes,
+					      .dtypes = options.dtypes};
+	TRY(make_filter(filter, sizeof filter));
+	TRY(device_open(options.device, options.quiet, &b->device));
+	const struct device_info *info = device_info(b->device);
+	TRY(tasks_open(&request, info, &b->tasks));
+	TRY(register_all(b));
+	if (options.list) {
+		TRY(gbench_run(filter, report_entry, &n_run));
+		goto done;
+	}
+	if (options.csv)
+		TRY(report_open(options.csv, info, &b->log));
+	TRY(meter_open(b->device, options.peers, options.quiet, &b->meter));
+	if (!options.quiet)
+		table_warn_stale(info);
+	progress_start(&b->progress, "bench", count_matching(b), options.quiet);
+	TRY(gbench_run(filter, report_entry, &n_run));
+	progress_finish(&b->progress, NULL);
+	TRY(print_summary(b));
+done:
+	return status;
+}
+
+static void bench_close(struct bench *b)
+{
+	csv_log_close(&b->log);
+	meter_close(&b->meter);
+	tasks_close(&b->tasks);
+	free(b->entries);
+	device_close(&b->device);
+}
+
+int main(int argc, char **argv)
+{
+	enum status status;
+	bool over;
+	struct bench bench = {0};
+	TRY(options_parse(&command, argc, argv, &over));
+	if (over)
+		goto done;
+	if (options.compare[0])
+		TRY(compare_folders(options.compare[0], options.compare[1], timer_defaults.noise));
+	else
+		TRY(bench_run(&bench));
+done:
+	bench_close(&bench);
+	return status_exit(command.name, status);
+}
