@@ -67,9 +67,9 @@ static enum status summarise(const struct tensor *t, struct summary *s)
 	double sum = 0, squares = 0;
 	bool bias = is_qkv_bias(t->name);
 	float *row = malloc(t->cols * sizeof *row);
+	*s = (struct summary){.n = t->rows * t->cols, .min = INFINITY, .max = -INFINITY};
 	if (!row)
 		return fail(STATUS_NO_MEMORY, "out of host memory for a row of '%s'", t->name);
-	*s = (struct summary){.n = t->rows * t->cols, .min = INFINITY, .max = -INFINITY};
 	for (size_t r = 0; r < t->rows; r++) {
 		tensor_rows_f32(t, r, 1, row);
 		summarise_row(s, row, t->cols, &sum, &squares);

@@ -1,0 +1,90 @@
+# Faults planted in copies of the sources, each of which the runner must find and name.
+#
+# fault(NAME FILE "OLD" "NEW" ["OLD" "NEW" ...] FINDS EXPECTED OPTIONS...): a runner built with a copy of FILE in which each
+# OLD, which must occur exactly once, is NEW; with OPTIONS it must exit with code 3 and a message that contains EXPECTED.
+# Of attention and rope only the cases named in `cases` are compiled, with default configurations.
+set(fault_model ${PROJECT_SOURCE_DIR}/tests/data/golden/q8_0-g2-d64-long.gguf)
+set(fault_prompt 130,183,271,14,238,127,26,80,57,190,240,126)
+set(cases_gqa_attention "X(0, 0, DTYPE_BF16)")
+set(cases_rope "X(DTYPE_BF16, 1)")
+set(cases_advance "X(1)")
+
+add_executable(fault faults/fault.c command.c)
+target_link_libraries(fault PRIVATE settings)
+
+# Sets `var` to `text` with its only `old` replaced.
+function(substitute_once var file text old new)
+	string(FIND "${text}" "${old}" first)
+	string(FIND "${text}" "${old}" last REVERSE)
+	if(first EQUAL -1 OR NOT first EQUAL last)
+		message(FATAL_ERROR "tests/faults: '${old}' does not occur exactly once in ${file}")
+	endif()
+	string(REPLACE "${old}" "${new}" text "${text}")
+	set(${var} "${text}" PARENT_SCOPE)
+endfunction()
+
+function(fault name file)
+	set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${file})
+	file(READ ${PROJECT_SOURCE_DIR}/${file} text)
+	set(i 2)
+	while(NOT ARGV${i} STREQUAL FINDS)
+		math(EXPR next "${i} + 1")
+		substitute_once(text ${file} "${text}" "${ARGV${i}}" "${ARGV${next}}")
+		math(EXPR i "${i} + 2")
+	endwhile()
+	math(EXPR i "${i} + 1")
+	set(expected "${ARGV${i}}")
+	set(options "")
+	math(EXPR i "${i} + 1")
+	math(EXPR last "${ARGC} - 1")
+	foreach(j RANGE ${i} ${last})
+		list(APPEND options ${ARGV${j}})
+	endforeach()
+
+	get_filename_component(kernel ${file} NAME_WE)
+	get_filename_component(type ${file} EXT)
+	if(type STREQUAL .cu)
+		set(type .cpp)
+		string(TOUPPER ${kernel} KERNEL)
+		string(REPLACE "\nDEFINE_VARIANTS"
+			"\n#undef ${KERNEL}_CASES\n#define ${KERNEL}_CASES(X) ${cases_${kernel}}\nDEFINE_VARIANTS"
+			text "${text}")
+	endif()
+	set(copy ${CMAKE_CURRENT_BINARY_DIR}/faults/${name}/${kernel}${type})
+	file(GENERATE OUTPUT ${copy} CONTENT "${text}")
+
+	# The copy defines what the library's object defines, so that one is not linked.
+	add_executable(fault_${name} ${PROJECT_SOURCE_DIR}/model/main.c ${copy})
+	target_include_directories(fault_${name} BEFORE PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/faults)
+	target_compile_options(fault_${name} PRIVATE
+		$<$<COMPILE_LANGUAGE:CXX>:-O2 ${host_arch} -Wno-unknown-pragmas>)
+	target_link_libraries(fault_${name} PRIVATE runner)
+	set_target_properties(fault_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/faults)
+	add_test(NAME fault_${name} COMMAND fault ${expected} $<TARGET_FILE:fault_${name}>
+		-m ${fault_model} --tokens ${fault_prompt} -n 1 --device auto --quiet ${options})
+endfunction()
+
+fault(interleaved_rope kernels/rope.cu
+	"low[p] = x[i + p];" "low[p] = x[2 * (i + p)];"
+	"high[p] = x[i + p + half];" "high[p] = x[2 * (i + p) + 1];"
+	FINDS "position 1, layer 0, operation rope" --check)
+fault(position_never_advanced kernels/advance.cu
+	"*a.position = position;" "*a.position = position - 1;"
+	FINDS "position 0, operation advance (advance): 1 of 1 elements of position differ" --check)
+fault(bias_dropped model/qwen2.c
+	"b->use_bias ? lw->qkv_bias : NULL" "b->use_bias && !lw->qkv_bias ? lw->qkv_bias : NULL"
+	FINDS "position 0, layer 0, operation qkv" --check)
+fault(wrong_head_mapping kernels/gqa_attention.cu
+	"head0 / (a.n_heads / a.n_kv_heads)" "head0 % a.n_kv_heads"
+	FINDS "position 0, layer 0, operation attention" --check)
+fault(cache_one_short kernels/gqa_attention.cu
+	"const int len = position < a.capacity ? position + 1 : a.capacity;"
+	"const int len = position > 0 ? position : 1;"
+	FINDS "position 1, layer 0, operation attention" --check)
+fault(split_dropped kernels/gqa_attention.cu
+	"(int)gridDim.y * t.record, t.record, t.live};" "(int)gridDim.y * t.record, t.record, t.live - 1};"
+	FINDS "scores reached the output: a split was dropped" --trace 12)
+fault(last_key_skipped kernels/gqa_attention.cu
+	"end = begin + keys < len ? begin + keys : len;"
+	"end = begin + keys < len ? begin + keys : len > 1 ? len - 1 : 1;"
+	FINDS "position 1, layer 0, head 0: 1 scores over 1 splits, expected 2 (position + 1)" --trace 12)

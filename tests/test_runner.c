@@ -1,0 +1,284 @@
+/* The command line of warpsmith-run: what it prints, what it refuses, and with which exit code. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/command.h"
+
+#define RUN    BINARY_DIR "/bin/warpsmith-run"
+#define DATA   SOURCE_DIR "/tests/data/golden/"
+#define MODEL  DATA "q8_0-g2-d64-long.gguf"
+#define OUTPUT BINARY_DIR "/test_runner.csv"
+
+static struct command_result result;
+
+/* Runs warpsmith-run with these arguments; the previous result is freed. */
+#define RUN_WITH(...) run_with((const char *const[]){RUN, "--quiet", __VA_ARGS__, NULL})
+
+static int run_with(const char *const *argv)
+{
+	command_free(&result);
+	result = command_run(argv);
+	return result.exit_code;
+}
+
+static void expect_error(int exit_code, const char *message)
+{
+	if (result.exit_code != exit_code || !strstr(result.err, message)) {
+		print_error("exit code %d, expected %d; message '%s', expected '%s'\n",
+			    result.exit_code, exit_code, result.err, message);
+		fail();
+	}
+	assert_string_equal(result.out, "");
+}
+
+static void refuses_bad_usage(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *argv[6], *message;
+	} cases[] = {
+		{{"-p", "x"}, "give one of -m FILE and --random SIZE"},
+		{{"-m", MODEL, "--random", "qwen2.5-0.5b"}, "give one of -m FILE and --random"},
+		{{"-m", MODEL}, "nothing to decode"},
+		{{"-m", MODEL, "--frobnicate"}, "unknown option '--frobnicate'"},
+		{{"-m", MODEL, "--tokens", "1,x"}, "--tokens: '1,x' is not a list of ids"},
+		{{"-m", MODEL, "--tokens", "1,"}, "is not a list of ids"},
+		{{"-m", MODEL, "--tokens", "-1"}, "is not a list of ids"},
+		{{"-m", MODEL, "--tokens", "288"}, "token 288 is outside the vocabulary of 288"},
+		{{"-m", MODEL, "-n", "-1", "-p", "x"}, "--n: '-1' is not a whole number"},
+		{{"-m", MODEL, "--kv", "q8_0", "-p", "x"}, "--kv: 'q8_0' is none of"},
+		{{"-m", MODEL, "-c", "0", "-p", "x"}, "-c: a context of at least 1 token"},
+		{{"-m", MODEL, "--top-p", "0", "-p", "x"}, "--top-p"},
+		{{"-m", MODEL, "--tokenize"}, "--tokenize needs -p TEXT"},
+		{{"-m", MODEL, "--trace", "1", "--trace-layer", "9"}, "nothing to decode"},
+		{{"--random", "qwen3-1b"}, "unknown model 'qwen3-1b'"},
+		{{"--random", "qwen2.5-0.5b:q2"}, "unknown type 'q2'"},
+		{{"--random", "qwen2.5-0.5b", "-p", "x"}, "--random has no vocabulary"},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const char *argv[8] = {RUN};
+		memcpy(argv + 1, cases[i].argv, sizeof cases[i].argv);
+		run_with(argv);
+		expect_error(2, cases[i].message);
+	}
+}
+
+static void names_what_fails(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", "/nonexistent.gguf", "-p", "x");
+	expect_error(1, "/nonexistent.gguf: No such file");
+	RUN_WITH("-m", SOURCE_DIR "/README.md", "-p", "x");
+	expect_error(1, "README.md: ");
+	RUN_WITH("-m", MODEL, "-f", "/nonexistent.txt");
+	expect_error(1, "/nonexistent.txt: No such file");
+	RUN_WITH("-m", MODEL, "-p", "x", "--logits", "/nonexistent/x.csv");
+	expect_error(1, "--logits /nonexistent/x.csv");
+	RUN_WITH("-m", MODEL, "-p", "x", "--device", "cuda:99");
+	assert_int_equal(result.exit_code, 1);
+	RUN_WITH("--random", "qwen2.5-0.5b:q4_k_m");
+	expect_error(1, "q4_k_m is not supported yet");
+}
+
+static void the_end_of_the_context_is_an_error(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--tokens", "1,2,3,4,5", "-c", "4");
+	expect_error(1, "a prompt of 5 tokens exceeds the context of 4");
+	/* A cache of 8 rows takes 5 + 3 forwards, which choose 4 tokens. */
+	RUN_WITH("-m", MODEL, "--tokens", "1,2,3,4,5", "-c", "8", "-n", "4", "--ignore-eos");
+	assert_int_equal(result.exit_code, 0);
+	RUN_WITH("-m", MODEL, "--tokens", "1,2,3,4,5", "-c", "8", "-n", "5", "--ignore-eos");
+	assert_int_equal(result.exit_code, 1);
+	assert_non_null(strstr(result.err, "the context of 8 tokens is full"));
+}
+
+static char *last_line(void)
+{
+	char *text = result.out, *end = text + strlen(text);
+	assert_true(end > text && end[-1] == '\n');
+	*--end = 0;
+	char *line = strrchr(text, '\n');
+	return line ? line + 1 : text;
+}
+
+static void seeds_are_deterministic(void **state)
+{
+	char *texts[3];
+	const char *seeds[] = {"1", "1", "2"};
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "--temp", "1", "-n", "24",
+			 "--ignore-eos", "--seed", seeds[i], "--print-ids");
+		assert_int_equal(result.exit_code, 0);
+		texts[i] = strdup(last_line());
+	}
+	assert_string_equal(texts[0], texts[1]);
+	assert_string_not_equal(texts[0], texts[2]);
+	/* one candidate is greedy whatever the temperature */
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "8", "--print-ids");
+	char *greedy = strdup(last_line());
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "8", "--print-ids", "--temp", "5", "--top-k",
+		 "1");
+	assert_string_equal(greedy, last_line());
+	free(greedy);
+	for (int i = 0; i < 3; i++)
+		free(texts[i]);
+}
+
+static void ways_of_launching_agree(void **state)
+{
+	(void)state;
+	static const char *const ways[] = {"--no-graph", "--default-rows", "--profile", "--check"};
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "12", "--print-ids");
+	char *ids = strdup(last_line());
+	assert_string_not_equal(ids, "");
+	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+		RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "12", "--print-ids", ways[i]);
+		assert_int_equal(result.exit_code, 0);
+		assert_string_equal(ids, last_line());
+	}
+	free(ids);
+}
+
+static void parses_special_tokens_in_prompts(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--tokenize", "-p", "<|im_start|>the");
+	assert_int_equal(result.exit_code, 0);
+	assert_int_equal(strncmp(result.out, "286 ", 4), 0);
+	char ids[64];
+	snprintf(ids, sizeof ids, "%s", last_line());
+	for (char *c = ids; *c; c++)
+		*c = *c == ' ' ? ',' : *c;
+	RUN_WITH("-m", MODEL, "--detokenize", "--tokens", ids);
+	assert_string_equal(result.out, "<|im_start|>the\n");
+}
+
+static size_t count_lines(const char *text)
+{
+	size_t n = 0;
+	for (; *text; text++)
+		n += *text == '\n';
+	return n;
+}
+
+static void logits_of_every_forward(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "2", "--ignore-eos", "--logits", OUTPUT);
+	assert_int_equal(result.exit_code, 0);
+	FILE *file = fopen(OUTPUT, "r");
+	char line[128];
+	size_t rows = 0;
+	assert_non_null(file);
+	assert_non_null(fgets(line, sizeof line, file));
+	assert_string_equal(line, "position,token,logit\n");
+	while (fgets(line, sizeof line, file)) {
+		int position, token;
+		double logit;
+		assert_int_equal(sscanf(line, "%d,%d,%lf", &position, &token, &logit), 3);
+		assert_int_equal(position, (int)(rows / 288));
+		assert_int_equal(token, (int)(rows % 288));
+		rows++;
+	}
+	assert_int_equal(rows, 4 * 288); /* three of the prompt, one of a generated token */
+	fclose(file);
+	unlink(OUTPUT);
+}
+
+static void trace_is_csv_on_stdout(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "3", "--trace", "2", "--trace-layer", "1");
+	assert_int_equal(result.exit_code, 0);
+	assert_int_equal(count_lines(result.out), 1 + 2 * 4); /* header, 2 forwards of 4 heads */
+	const char *line = strchr(result.out, '\n') + 1;
+	for (int i = 0; i < 8; i++, line = strchr(line, '\n') + 1) {
+		int forward, layer, head, token, position, length, scores;
+		assert_int_equal(sscanf(line, "%d,%d,%d,%d,%d,%d,%d,", &forward, &layer, &head,
+					&token, &position, &length, &scores),
+				 7);
+		assert_int_equal(forward, i / 4);
+		assert_int_equal(layer, 1);
+		assert_int_equal(head, i % 4);
+		assert_int_equal(token, 5 + i / 4);
+		assert_int_equal(position, forward);
+		assert_int_equal(length, forward + 1);
+		assert_int_equal(scores, forward + 1);
+	}
+	assert_true(strlen(result.err) > 0); /* the text */
+	RUN_WITH("-m", MODEL, "--tokens", "5", "--trace", "1", "--trace-layer", "2");
+	expect_error(2, "--trace-layer: 2, but the model has layers 0 to 1");
+}
+
+static void trace_warns_of_suspicious_runs(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--tokens", "5,5,5,5,5,5,5,5", "-n", "1", "--trace", "8");
+	assert_int_equal(result.exit_code, 0);
+	assert_non_null(strstr(result.err, "token 5 came 8 times in a row"));
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,5,5,5,5,5,5", "-n", "1", "--trace", "8");
+	assert_null(strstr(result.err, "in a row"));
+}
+
+static void inspect_calls_large_biases_legitimate(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--inspect");
+	assert_int_equal(result.exit_code, 0);
+	const char *first = strchr(result.out, '\n') + 1;
+	assert_int_equal(strncmp(first, "blk.0.attn_q.bias", 17), 0);
+	assert_non_null(strstr(first, "=-14  legitimate: Qwen2 QKV biases reach such values"));
+	assert_non_null(strstr(first, "=-34  legitimate: Qwen2 QKV biases reach such values"));
+}
+
+static void plan_lists_every_launch(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--plan");
+	assert_int_equal(result.exit_code, 0);
+	/* embed, 8 per layer, norm, head, argmax, advance */
+	assert_non_null(strstr(result.out, "21 launches"));
+	assert_non_null(strstr(result.out, "epilogue=bias"));
+	RUN_WITH("-m", MODEL, "--plan", "--no-bias");
+	assert_null(strstr(result.out, "epilogue=bias"));
+}
+
+static void help_and_version(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN_WITH("--help"), 0);
+	assert_non_null(strstr(result.out, "Examples:"));
+	assert_int_equal(RUN_WITH("--version"), 0);
+	assert_int_equal(strncmp(result.out, "warpsmith-run ", 14), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(refuses_bad_usage),
+		cmocka_unit_test(names_what_fails),
+		cmocka_unit_test(the_end_of_the_context_is_an_error),
+		cmocka_unit_test(seeds_are_deterministic),
+		cmocka_unit_test(ways_of_launching_agree),
+		cmocka_unit_test(parses_special_tokens_in_prompts),
+		cmocka_unit_test(logits_of_every_forward),
+		cmocka_unit_test(trace_is_csv_on_stdout),
+		cmocka_unit_test(trace_warns_of_suspicious_runs),
+		cmocka_unit_test(inspect_calls_large_biases_legitimate),
+		cmocka_unit_test(plan_lists_every_launch),
+		cmocka_unit_test(help_and_version),
+	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	command_free(&result);
+	return failed;
+}
