@@ -1,7 +1,5 @@
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "model/tokenizer.h"
 
-#include <pcre2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,24 +7,11 @@
 
 #include "model/nfc.h"
 
-#define JIT_STACK_BYTES (1 << 20)
-
 enum token_type {
 	TOKEN_CONTROL = 3,
 	TOKEN_USER_DEFINED = 4,
 	TOKEN_MAX = 6,
 };
-
-/* Qwen2's pre-tokenizer. White space is spelt out because PCRE2's \s has U+180E, which Unicode has
- * not. */
-#define SPACE "\\t-\\r\\x{85}\\p{Z}"
-static const char PATTERN[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-                              "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
-                              "|\\p{N}"
-                              "| ?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n]*"
-                              "|[" SPACE "]*[\\r\\n]+"
-                              "|[" SPACE "]+(?![^" SPACE "])"
-                              "|[" SPACE "]+";
 
 /* Byte-level BPE writes each byte as a printable character: itself where Latin-1 has one, else the
  * next free one from U+0100 on. */
@@ -277,21 +262,6 @@ done:
 	return status;
 }
 
-static enum status compile_pattern(struct tokenizer *t)
-{
-	int error;
-	size_t at;
-	char why[128];
-	t->pattern = pcre2_compile((PCRE2_SPTR)PATTERN, PCRE2_ZERO_TERMINATED,
-	                           PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error, &at, NULL);
-	if (!t->pattern) {
-		pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
-		return fail(STATUS_FAILED, "pre-tokenizer pattern, offset %zu: %s", at, why);
-	}
-	pcre2_jit_compile(t->pattern, PCRE2_JIT_COMPLETE); /* without it matching is only slower */
-	return STATUS_OK;
-}
-
 static enum status check_value(const struct gguf *g, const char *key, const char *expected)
 {
 	enum status status;
@@ -328,7 +298,7 @@ enum status tokenizer_open(const struct gguf *g, struct tokenizer *t)
 	TRY(load_merges(t, &vocabulary, g));
 	TRY(load_specials(t));
 	TRY(load_bounds(t, g));
-	TRY(compile_pattern(t));
+	TRY(splitter_open(&t->splitter));
 done:
 	free(texts);
 	free(vocabulary.slots);
@@ -339,7 +309,7 @@ done:
 
 void tokenizer_close(struct tokenizer *t)
 {
-	pcre2_code_free(t->pattern);
+	splitter_close(&t->splitter);
 	bpe_close(&t->bpe);
 	free(t->specials);
 	free(t->tokens);
@@ -355,35 +325,7 @@ struct encoder {
 	int32_t *ids;
 	size_t n, capacity;
 	struct bpe_scratch scratch;
-	pcre2_match_data *match;
-	pcre2_match_context *context;
-	pcre2_jit_stack *stack;
 };
-
-static enum status encoder_open(struct encoder *e, const struct tokenizer *t)
-{
-	*e = (struct encoder){
-	        .t = t,
-	        .match = pcre2_match_data_create(1, NULL),
-	        .context = pcre2_match_context_create(NULL),
-	        .stack = pcre2_jit_stack_create(32 << 10, JIT_STACK_BYTES, NULL),
-	};
-	if (!e->match || !e->context)
-		return fail(STATUS_NO_MEMORY, "out of memory for text");
-	if (e->stack)
-		pcre2_jit_stack_assign(e->context, NULL, e->stack);
-	pcre2_set_match_limit(e->context, UINT32_MAX); /* one long run of white space is fine */
-	return STATUS_OK;
-}
-
-static void encoder_close(struct encoder *e)
-{
-	bpe_scratch_free(&e->scratch);
-	pcre2_jit_stack_free(e->stack);
-	pcre2_match_context_free(e->context);
-	pcre2_match_data_free(e->match);
-	free(e->ids);
-}
 
 /* Room for `more` ids. */
 static enum status reserve(struct encoder *e, size_t more)
@@ -427,24 +369,6 @@ done:
 	return status;
 }
 
-/* The end of the piece that starts at `at`. */
-static enum status next_piece(struct encoder *e, const char *text, size_t len, size_t at,
-                              size_t *end)
-{
-	char why[128];
-	int rc = pcre2_match(e->t->pattern, (PCRE2_SPTR)text, len, at, PCRE2_NO_UTF_CHECK, e->match,
-	                     e->context);
-	if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-		rc = pcre2_match(e->t->pattern, (PCRE2_SPTR)text, len, at,
-		                 PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, e->match, e->context);
-	if (rc < 0) {
-		pcre2_get_error_message(rc, (PCRE2_UCHAR *)why, sizeof why);
-		return fail(STATUS_FAILED, "pre-tokenizer at byte %zu of the text: %s", at, why);
-	}
-	*end = pcre2_get_ovector_pointer(e->match)[1];
-	return STATUS_OK;
-}
-
 static bool is_ascii(const char *text, size_t len)
 {
 	uint8_t all = 0;
@@ -463,7 +387,7 @@ static enum status encode_text(struct encoder *e, const char *text, size_t len)
 		text = normal;
 	}
 	for (size_t at = 0, end = 0; at < len; at = end) {
-		TRY(next_piece(e, text, len, at, &end));
+		TRY(splitter_next(&e->t->splitter, text, len, at, &end));
 		TRY(encode_piece(e, text + at, end - at));
 	}
 done:
@@ -528,9 +452,8 @@ enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t
                              size_t *n)
 {
 	enum status status;
-	struct encoder e;
+	struct encoder e = {.t = t};
 	size_t start = 0, at = 0;
-	TRY(encoder_open(&e, t));
 	if (len > INT32_MAX)
 		TRY(fail(STATUS_UNSUPPORTED, "a text of %zu bytes is too long", len));
 	TRY(reserve(&e, len + 1));
@@ -552,7 +475,8 @@ enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t
 	*n = e.n;
 	e.ids = NULL;
 done:
-	encoder_close(&e);
+	bpe_scratch_free(&e.scratch);
+	free(e.ids);
 	return status;
 }
 

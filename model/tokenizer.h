@@ -10,6 +10,7 @@
 #include "core/status.h"
 #include "model/bpe.h"
 #include "model/gguf.h"
+#include "model/split.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,20 +26,21 @@ struct tokenizer {
 	char *pool;
 	int32_t byte_ids[256]; /* token of one byte, -1 where the vocabulary has none */
 	struct bpe bpe;
+	struct splitter splitter;
 	int32_t *specials; /* ids parsed in text, sorted by their bytes */
 	size_t n_specials;
 	int32_t bos; /* put before every text; -1: nothing is */
 	int32_t ends[TOKENIZER_MAX_ENDS];
 	int n_ends;
-	struct pcre2_real_code_8 *pattern; /* cuts text into pieces that are merged separately */
 };
 
 /* Keeps no reference to the file. */
 MUST_CHECK enum status tokenizer_open(const struct gguf *g, struct tokenizer *t);
 void tokenizer_close(struct tokenizer *t);
 
-/* Ids of a text, to be freed by the caller. Special tokens in it are recognised, the text between
- * them is put into normal form C; bytes that are not UTF-8 become their byte tokens. */
+/* Ids of a text, to be freed by the caller; by one thread at a time. Special tokens in it are
+ * recognised, the text between them is put into normal form C; bytes that are not UTF-8 become
+ * their byte tokens. */
 MUST_CHECK enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
                                         int32_t **ids, size_t *n);
 

@@ -297,6 +297,43 @@ static void other_alignments(void **state)
 	}
 }
 
+/* Wrong without the data running out, so that no other check stands in. */
+static void wrong_layouts(void **state)
+{
+	(void)state;
+	struct made_tensor *a = make_tensor(&m, "a", DTYPE_F32, 64, 64, 0, 1);
+	a->dims[0] = a->dims[1] = (uint64_t)1 << 32; /* 2^64 elements */
+	refused(open_made(), "tensor 'a' has too many elements");
+	a->dims[0] = a->dims[1] = 48;
+	a->type = DTYPE_Q8_0;
+	refused(open_made(), "tensor 'a' of type q8_0 has rows of 48, not a multiple of 32");
+	a->dims[0] = a->dims[1] = 8;
+	make_u32(&m, "general.alignment", 48);
+	a->type = DTYPE_F32;
+	refused(open_made(), "key 'general.alignment' is 48, not a power of two");
+	make_u32(&m, "general.alignment", 64);
+	m.alignment = 32;
+	make_tensor(&m, "b", DTYPE_F32, 8, 0, 0, 1);
+	a->data.n = 256 + 32;
+	refused(open_made(), "tensor 'b' starts at offset 288, not a multiple of 64");
+}
+
+static void every_truncation(void **state)
+{
+	(void)state;
+	struct blob file;
+	make_u32(&m, "k", 1);
+	make_tensor(&m, "a", DTYPE_F32, 8, 0, 0, 1); /* 32 bytes: the file ends with them */
+	make_write(&m, &file);
+	while (file.n--) {
+		blob_save(&file, path);
+		refused(gguf_open(path, &g),
+		        file.n >= m.data_at ? "inside the data of tensor 'a'" : "");
+	}
+	file.n = 0;
+	blob_free(&file);
+}
+
 static void many_keys_are_found(void **state)
 {
 	(void)state;
@@ -356,6 +393,8 @@ int main(void)
 	        TEST(foreign_types),
 	        TEST(other_alignments),
 	        TEST(many_keys_are_found),
+	        TEST(wrong_layouts),
+	        TEST(every_truncation),
 	        TEST(what_is_no_file),
 	        TEST(fuzzing),
 	};

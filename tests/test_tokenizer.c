@@ -11,6 +11,7 @@
 #include <utf8proc.h>
 
 #include "model/nfc.h"
+#include "model/split.h"
 #include "tests/fuzz.h"
 #include "tests/gguf_make.h"
 
@@ -382,6 +383,23 @@ static size_t from_hex(const char *hex, char *bytes)
 	return n;
 }
 
+/* One row, "text_hex,bytes": where the text is cut. */
+static void check_pieces(char *row)
+{
+	static char text[4096];
+	char *expected = strchr(row, ',');
+	size_t len = from_hex(row, text);
+	assert_non_null(expected++);
+	for (size_t at = 0, end = 0; at < len; at = end) {
+		size_t bytes = strtoul(expected, &expected, 10);
+		assert_int_equal(splitter_next(&t.splitter, text, len, at, &end), STATUS_OK);
+		if (end != at + bytes)
+			fail_msg("'%.*s': piece at %zu has %zu bytes, expected %zu", (int)len, text,
+			         at, end - at, bytes);
+	}
+	assert_int_equal(strspn(expected, "\r\n"), strlen(expected));
+}
+
 /* One row, "text_hex,ids,decoded_hex". */
 static void check_golden(char *row)
 {
@@ -405,24 +423,87 @@ static void check_golden(char *row)
 	free(ids);
 }
 
+/* Calls check for each row behind the first; returns their number. */
+static int each_row(const char *name, void (*check)(char *row))
+{
+	char *row = NULL;
+	size_t capacity = 0;
+	int rows = 0;
+	FILE *f = fopen(name, "r");
+	assert_non_null(f);
+	assert_true(getline(&row, &capacity, f) > 0); /* column names */
+	for (; getline(&row, &capacity, f) > 0; rows++)
+		check(row);
+	fclose(f);
+	free(row);
+	return rows;
+}
+
+static void pieces_of_hugging_face(void **state)
+{
+	(void)state;
+	assert_true(each_row(SOURCE_DIR "/tests/data/pieces_golden.csv", check_pieces) > 900);
+}
+
 static void ids_of_hugging_face(void **state)
 {
 	(void)state;
-	static const char *const files[] = {SOURCE_DIR "/tests/data/tokenizer_golden.csv",
-	                                    SOURCE_DIR "/tests/data/tokenizer_stress.csv"};
-	char *row = NULL;
-	size_t capacity = 0, rows = 0;
-	assert_int_equal(open_file(SOURCE_DIR "/models/warpsmith-tiny.gguf"), STATUS_OK);
-	for (int i = 0; i < 2; i++) {
-		FILE *f = fopen(files[i], "r");
-		assert_non_null(f);
-		assert_true(getline(&row, &capacity, f) > 0); /* column names */
-		for (; getline(&row, &capacity, f) > 0; rows++)
-			check_golden(row);
-		fclose(f);
+	if (open_file(SOURCE_DIR "/models/warpsmith-tiny.gguf") != STATUS_OK)
+		fail_msg("%s", fail_message());
+	assert_true(each_row(SOURCE_DIR "/tests/data/tokenizer_golden.csv", check_golden) > 100);
+	assert_true(each_row(SOURCE_DIR "/tests/data/tokenizer_stress.csv", check_golden) > 1000);
+}
+
+/* Merges as the definition has it: again and again the lowest rank, leftmost first. */
+static size_t merge_slowly(const int32_t rank[16][16], const int32_t merged[16][16], int32_t *ids,
+                           size_t n)
+{
+	for (;;) {
+		int32_t lowest = INT32_MAX;
+		size_t at = 0;
+		for (size_t i = 0; i + 1 < n; i++)
+			if (ids[i] < 16 && ids[i + 1] < 16 && rank[ids[i]][ids[i + 1]] < lowest) {
+				lowest = rank[ids[i]][ids[i + 1]];
+				at = i;
+			}
+		if (lowest == INT32_MAX)
+			return n;
+		ids[at] = merged[ids[at]][ids[at + 1]];
+		memmove(ids + at + 1, ids + at + 2, (n - at - 2) * sizeof *ids);
+		n--;
 	}
-	free(row);
-	assert_true(rows > 1500);
+}
+
+/* Random merges among 16 tokens, many of which make tokens that merge again. */
+static void merges_as_defined(void **state)
+{
+	(void)state;
+	uint32_t random = 3;
+	struct bpe_scratch scratch = {0};
+	for (int trial = 0; trial < 3000; trial++) {
+		int32_t rank[16][16], merged[16][16], ids[40], expected[40];
+		struct bpe bpe;
+		assert_int_equal(bpe_open(&bpe, 256), STATUS_OK);
+		for (int32_t i = 0; i < 256; i++) {
+			random = random * 1664525 + 1013904223;
+			int32_t left = i * 37 % 256 / 16, right = i * 37 % 16;
+			rank[left][right] = random >> 30 ? INT32_MAX : i;
+			merged[left][right] = (int32_t)(random >> 8) % 20;
+			if (!(random >> 30))
+				bpe_add(&bpe, left, right, (uint32_t)i, merged[left][right]);
+		}
+		size_t n = 1 + (size_t)trial % 40, n_expected;
+		for (size_t i = 0; i < n; i++) {
+			random = random * 1664525 + 1013904223;
+			ids[i] = expected[i] = (int32_t)(random >> 28);
+		}
+		n_expected = merge_slowly(rank, merged, expected, n);
+		assert_int_equal(bpe_merge(&bpe, &scratch, ids, &n), STATUS_OK);
+		assert_int_equal(n, n_expected);
+		assert_memory_equal(ids, expected, n * sizeof *ids);
+		bpe_close(&bpe);
+	}
+	bpe_scratch_free(&scratch);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -446,6 +527,8 @@ int main(void)
 	        TEST(missing_bytes_matter_when_needed),
 	        TEST(ids_outside_the_vocabulary),
 	        TEST(stream_holds_back_unfinished_sequences),
+	        TEST(merges_as_defined),
+	        TEST(pieces_of_hugging_face),
 	        TEST(ids_of_hugging_face),
 	};
 	int file = mkstemp(path);
