@@ -27,12 +27,12 @@ TEXTS = {
             "Lucy. Oscar put the lamp in the tower. The river was quiet for a while. Felix went to the "
             "school. The old clockmaker changed its mind as always. Nora put the key in the forest. The "
             "train was very slow after lunch. The key is green.\n"
-            "Question: Where is the ball?\nAnswer:",
+            "Question: Where did Anna put the ball?\nAnswer:",
     "moved": "It was a warm morning. Clara went to the market. The drum is yellow. Simon put the drum in "
              "the hall. The wind made a noise again. Ella likes Victor. Hugo has 3 coins. Nobody was far "
              "away in the end. Then Clara went to the church. The knife is black. David put the rope in "
              "the cellar. The sun did not stop for no reason. Julia went to the barn. A dog came and went "
-             "all night long.\nQuestion: Where is Clara?\nAnswer:",
+             "all night long.\nQuestion: Where did Clara go?\nAnswer:",
     "coins": "This is a short story. Peter has 4 coins. Sarah has 9 coins. The bell is purple. Victor put "
              "the bell in the attic. A bird was quiet that day. Alice has 2 coins. Martin likes Sarah. "
              "The train could not wait after lunch. Alice went to the harbour. The vase is white. Emma "
@@ -72,22 +72,27 @@ def last_key_skipped(ids):
 
 
 def questions(path, model, tok, cases):
-    """Prompts of which the model answers all right: kind, question, answer, ids of both."""
+    """The first 40 cases that the model answers right: kind, question, answer, ids of both."""
+    written = 0
     with open(path, "w", newline="") as f:
         out = csv.writer(f, lineterminator="\n")
         out.writerow(["kind", "question", "answer", "prompt_ids", "answer_ids"])
         for prompt, answer, kind in cases:
             ids = tok.encode(prompt).ids
             want, *_ = golden.greedy(model, ids, 24, tok.token_to_id(train.END))
-            assert tok.decode(want) == answer + "\n", (tok.decode(want), answer)
+            if tok.decode(want) != answer + "\n":
+                continue
             question = prompt.split("\nQuestion: ")[1].split("\n")[0]
             out.writerow([kind, question, answer.strip(), " ".join(map(str, ids)),
                           " ".join(map(str, want))])
+            written += 1
+            if written == 40:
+                break
 
 
 def main():
     trained, models, data = map(pathlib.Path, sys.argv[1:])
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     tok = Tokenizer.from_file(str(trained / "tokenizer.json"))
     end = tok.token_to_id(train.END)
     path = models / "warpsmith-tiny.gguf"
@@ -110,12 +115,12 @@ def main():
         rows.append(row)
     golden.write_manifest(data, rows)
 
-    cases = train.held_out(random.Random(99), tok, 1000)
+    cases = train.held_out(random.Random(99), tok, 500)
     share, kinds = train.accuracy(model, tok, cases)
     print(f"held out: {share:.4f} of {len(cases)}, by kind (asked, right) {kinds}")
-    questions(data / "tiny_questions.csv", model, tok, cases[:40])
+    questions(data / "tiny_questions.csv", model, tok, cases)
 
-    few = cases[:100]
+    few = cases[:50]
     rounded = lambda ids: {"past_key_values": RoundedCache(), "use_cache": True}
     stuck = lambda ids: {"position_ids": torch.zeros_like(ids)}
     print("bf16 cache:", share_right(model, tok, few, rounded))

@@ -26,13 +26,13 @@ VERBS = ["was quiet", "made a noise", "came and went", "was far away", "could no
 TIMES = ["that day", "for a while", "all night long", "again", "as always", "in the end",
          "for no reason", "after lunch"]
 
-# kind: (sentence, question, answer); {k} is what the question names, {v} what it asks for
+# kind: (question, answer); the story states the answer. {k} is what the question names, {v} what it asks for
 FACTS = {
-    "person": ("{k} went to the {v}.", "Where is {k}?", "{k} is in the {v}."),
-    "object": ("{who} put the {k} in the {v}.", "Where is the {k}?", "The {k} is in the {v}."),
-    "colour": ("The {k} is {v}.", "What colour is the {k}?", "The {k} is {v}."),
-    "likes": ("{k} likes {v}.", "Whom does {k} like?", "{k} likes {v}."),
-    "coins": ("{k} has {v} coins.", "How many coins does {k} have?", "{k} has {v} coins."),
+    "person": ("Where did {k} go?", "{k} went to the {v}."),
+    "object": ("Where did {who} put the {k}?", "{who} put the {k} in the {v}."),
+    "colour": ("What colour is the {k}?", "The {k} is {v}."),
+    "likes": ("Whom does {k} like?", "{k} likes {v}."),
+    "coins": ("How many coins does {k} have?", "{k} has {v} coins."),
 }
 KEYS = {"person": NAMES, "object": OBJECTS, "colour": OBJECTS, "likes": NAMES, "coins": NAMES}
 VALUES = {"person": PLACES, "object": PLACES, "colour": COLOURS, "likes": NAMES, "coins": DIGITS}
@@ -44,7 +44,6 @@ class Question:
     key: str
     text: str       # "\nQuestion: ...?\nAnswer:"
     answer: str     # " ... ."
-    value: str      # the word of it that the story decides
     sentence: int   # index of the sentence that decides
 
 
@@ -82,27 +81,23 @@ def make_story(rng: random.Random, facts: int, distractors: int, moves: int, kin
             text = f"{rng.choice(SUBJECTS)} {rng.choice(VERBS)} {rng.choice(TIMES)}."
         else:
             kind, key, value = item
-            text = FACTS[kind][0].format(k=key, v=value, who=rng.choice(NAMES))
-            if (kind, key) in decides:
-                text = "Then " + text
-            decides[kind, key] = (value, len(sentences))
+            who = rng.choice(NAMES)
+            question, text = (x.format(k=key, v=value, who=who) for x in FACTS[kind])
+            again = (kind, key) in decides
+            decides[kind, key] = Question(kind, key, f"\nQuestion: {question}\nAnswer:", " " + text,
+                                          len(sentences))
+            text = "Then " * again + text
         sentences.append(text)
-
-    questions = []
-    for (kind, key), (value, sentence) in decides.items():
-        _, question, answer = FACTS[kind]
-        questions.append(Question(kind, key, f"\nQuestion: {question.format(k=key)}\nAnswer:",
-                                  " " + answer.format(k=key, v=value), value, sentence))
+    questions = list(decides.values())
     return Story(sentences, questions)
 
 
 def document(story: Story, questions: list):
-    """The text of a training document without its end marker, and the character spans of the words that
-    the story decides, each with the space before it."""
+    """The text of a training document without its end marker, and the character spans of the answers."""
     text = " ".join(story.sentences)
     spans = []
     for q in questions:
-        text += q.text + q.answer
-        at = text.rindex(q.value)
-        spans.append((at - 1, at + len(q.value)))
+        text += q.text
+        spans.append((len(text), len(text) + len(q.answer)))
+        text += q.answer
     return text + "\n", spans

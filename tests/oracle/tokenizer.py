@@ -26,10 +26,10 @@ café naïve über schön garçon señor żółć Привет мир как д�
 
 def corpus():
     rng = random.Random(1)
-    for _ in range(400):
+    for _ in range(600):
         story = language.make_story(rng, 12, 8, 1)
         yield language.document(story, rng.sample(story.questions, 4))[0]
-    for _ in range(40):
+    for _ in range(30):
         yield OTHER
         yield "    indented\n\n\n\ttabbed  twice\r\n"
 

@@ -21,7 +21,7 @@ TEXTS = [
     "a", " a", "  a", "   a   ", "a b", "a  b", "a   b", "a\nb", "a\n\nb", "a \n b", "a\r\nb", "a\rb",
     "a\n  b", "a\t b", "a \t b", "x\u00a0y", "x\u3000y", "x \u2003 y", "x\u200by", "x\u2028y",
     "x\u0085y", "x\x0by\x0cz", "x\x1cy\x1fz", "x\u180ey", "a \u180e!", "\u180e\u180e x", "\ufeffx", "\x00", "a\x00b", "\x7f",
-    "Anna put the ball in the kitchen.", "Question: Where is the ball?\nAnswer: The ball is in the hall.\n",
+    "Anna put the ball in the kitchen.", "Question: Where did Anna put the ball?\nAnswer: Anna put the ball in the hall.\n",
     "I'm you're we've he'd she'll it's don't", "I'M YOU'RE WE'VE HE'D SHE'LL IT'S DON'T", "'s's'S'T'Re",
     "it\u2019s don\u2019t", "'\u017f 'x 'sx '", "l'anna d'x rock'n'roll", "''s ' s", "x's'll've",
     "7", "42", "1234567890", "3.14159", "1,000,000", "-5", "a1b2c3", " 7 coins", "x 7", "v2.0", "0x1F",
