@@ -29,8 +29,14 @@ engine_mode mode = {SIMT_INLINE_SWITCH, kWarp == 32, false};
 
 #ifdef __SANITIZE_ADDRESS__
 constexpr bool kAsan = true;
-static void asan_hide(const void *p, size_t bytes) { __asan_poison_memory_region(p, bytes); }
-static void asan_show(const void *p, size_t bytes) { __asan_unpoison_memory_region(p, bytes); }
+static void asan_hide(const void *p, size_t bytes)
+{
+	__asan_poison_memory_region(p, bytes);
+}
+static void asan_show(const void *p, size_t bytes)
+{
+	__asan_unpoison_memory_region(p, bytes);
+}
 #else
 constexpr bool kAsan = false;
 static void asan_hide(const void *, size_t) {}
@@ -43,7 +49,7 @@ namespace
 constexpr unsigned kMaxWarps = ENGINE_MAX_THREADS / kWarp;
 constexpr size_t kPage = 4096;
 constexpr size_t kStack = kAsan ? 256 << 10 : 64 << 10; /* per thread, its first page a guard */
-constexpr size_t kSharedGap = 64;                       /* between shared variables, hidden from kernels under ASan */
+constexpr size_t kSharedGap = 64;                       /* between variables; ASan sees it */
 constexpr size_t kSharedBytes = ENGINE_SMEM_BYTES + (64 << 10); /* dynamic, then static */
 constexpr unsigned long kMaxSpins = 200000000;
 
@@ -53,7 +59,8 @@ struct site {
 	unsigned line, column;
 };
 
-/* One line, on the stack: a lane that fails is abandoned, and with it whatever it had on the heap. */
+/* One line, on the stack: a lane that fails is abandoned, and with it whatever it had on the
+ * heap. */
 struct line {
 	char text[900] = "";
 	size_t length = 0;
@@ -102,7 +109,8 @@ struct copy_queue {
 };
 
 struct worker {
-	struct block block{};
+	struct block block {
+	};
 	warp warps[kMaxWarps]{};
 	struct job *job = nullptr;
 	char *stacks = nullptr, *shared = nullptr;
@@ -131,7 +139,8 @@ unsigned number_of(const lane *l)
 	return l->thread.x;
 }
 
-/* What the lanes of a warp are doing: "warp 0: lanes 0000ffff at k.cu:12, lanes ffff0000 exited". */
+/* What the lanes of a warp are doing: "warp 0: lanes 0000ffff at k.cu:12, lanes ffff0000
+ * exited". */
 void describe_warp(line &what, const warp &w)
 {
 	auto place_of = [&](unsigned i) -> const void * {
@@ -145,7 +154,8 @@ void describe_warp(line &what, const warp &w)
 		const unsigned i = __builtin_ctz(left);
 		unsigned same = 0;
 		for (unsigned j = 0; j < kWarp; j++)
-			if ((left >> j & 1) && place_of(j) == place_of(i) && !((w.live >> j ^ w.live >> i) & 1))
+			if ((left >> j & 1) && place_of(j) == place_of(i) &&
+			    !((w.live >> j ^ w.live >> i) & 1))
 				same |= 1u << j;
 		left &= ~same;
 		what.add("%slanes %08x ", separator, same);
@@ -197,7 +207,7 @@ void switch_lane(lane *from, lane *to)
 #ifdef __SANITIZE_ADDRESS__
 	void *fake;
 	__sanitizer_start_switch_fiber(&fake, self->stacks + number_of(to) * kStack + kPage,
-				       kStack - kPage);
+	                               kStack - kPage);
 	switch_stack(&from->stack, to->stack);
 	__sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
 #else
@@ -212,7 +222,7 @@ void enter(lane *to)
 #ifdef __SANITIZE_ADDRESS__
 	void *fake;
 	__sanitizer_start_switch_fiber(&fake, self->stacks + number_of(to) * kStack + kPage,
-				       kStack - kPage);
+	                               kStack - kPage);
 	switch_stack(&self->own_stack, to->stack);
 	__sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
 #else
@@ -265,7 +275,8 @@ unsigned pick_lane(unsigned ready)
 	return __builtin_ctz(ready);
 }
 
-/* A lane that can run: of the warp that ran last if the schedule goes on with it, else of another. Null if none. */
+/* A lane that can run: of the warp that ran last if the schedule goes on with it, else of
+ * another. Null if none. */
 lane *pick(unsigned last_warp)
 {
 	block &b = self->block;
@@ -292,10 +303,11 @@ lane *pick(unsigned last_warp)
 			const unsigned k = __builtin_ctz(left);
 			const unsigned gone = w.mask[k] & ~w.live;
 			if (gone)
-				what = line().add("lanes %08x of warp %u exited before the collective at ", gone,
-						  w.id)
-					       .place(w.site[k])
-					       .add(": ");
+				what = line().add("lanes %08x of warp %u exited before the "
+				                  "collective at ",
+				                  gone, w.id)
+				               .place(w.site[k])
+				               .add(": ");
 		}
 	}
 	const char *separator = "";
@@ -310,7 +322,8 @@ lane *pick(unsigned last_warp)
 
 // ---------------------------------------------------------------- blocks
 
-/* All live threads wait at one place; with 32 lanes a bug, with one (warps exit by themselves) alike. */
+/* All live threads wait at one place; with 32 lanes a bug, with one (warps exit by themselves)
+ * alike. */
 void check_barrier()
 {
 	const block &b = self->block;
@@ -324,10 +337,11 @@ void check_barrier()
 			first = &l;
 		if (l.barrier != first->barrier)
 			abandon(STATUS_VIOLATION,
-				line().add("divergent barrier: thread %u waits at ", number_of(first))
-					.place(first->barrier)
-					.add(", thread %u at ", t)
-					.place(l.barrier));
+			        line().add("divergent barrier: thread %u waits at ",
+			                   number_of(first))
+			                .place(first->barrier)
+			                .add(", thread %u at ", t)
+			                .place(l.barrier));
 	}
 }
 
@@ -428,14 +442,15 @@ void lane_main()
 
 // ---------------------------------------------------------------- workers
 
-/* A worker and the stacks of its fibers are one mapping, so that one range holds all that is private to it. */
+/* A worker and the stacks of its fibers are one mapping, so that one range holds all that is
+ * private to it. */
 constexpr size_t kWorkerBytes = (sizeof(worker) + kPage - 1) / kPage * kPage;
 constexpr size_t kMappedBytes = kWorkerBytes + ENGINE_MAX_THREADS * kStack;
 
 worker *worker_open()
 {
 	void *memory = mmap(nullptr, kMappedBytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	char *shared = static_cast<char *>(aligned_alloc(kPage, kSharedBytes / kPage * kPage));
 	if (memory == MAP_FAILED || !shared) {
 		free(shared);
@@ -502,13 +517,15 @@ void record_fault(worker *me)
 	const char *guard = me->stacks + thread * kStack;
 	const char *fault = static_cast<char *>(me->fault);
 	if (fault >= guard && fault < guard + kPage)
-		record_failure(STATUS_FAILED, line().add("thread %u: stack overflow, the host gives a thread %zu KiB",
-							   thread, (kStack - kPage) >> 10));
+		record_failure(
+		        STATUS_FAILED,
+		        line().add("thread %u: stack overflow, the host gives a thread %zu KiB",
+		                   thread, (kStack - kPage) >> 10));
 	else if (me->fault_signal == SIGFPE)
 		record_failure(STATUS_FAILED, line().add("thread %u: arithmetic fault", thread));
 	else
 		record_failure(STATUS_FAILED,
-			       line().add("thread %u: memory fault at %p", thread, me->fault));
+		               line().add("thread %u: memory fault at %p", thread, me->fault));
 	current = nullptr;
 	me->n_ready_lanes = 0;
 }
@@ -544,8 +561,9 @@ void prepare(worker *me, struct job *j)
 	b.dynamic_smem = shared_take(me, j->grid.smem_bytes, 128);
 	lanes_prepare(me, n);
 	if (watcher)
-		watcher->memory(reinterpret_cast<char *>(me), reinterpret_cast<char *>(me) + kMappedBytes,
-				me->shared, me->shared + kSharedBytes);
+		watcher->memory(reinterpret_cast<char *>(me),
+		                reinterpret_cast<char *>(me) + kMappedBytes, me->shared,
+		                me->shared + kSharedBytes);
 }
 
 /* This thread's part of a launch. */
@@ -570,7 +588,8 @@ void work(struct job *j)
 	enter(pick(0));
 }
 
-/* Threads beside the caller's. They spin for a while after a launch, because the next one is usually near. */
+/* Threads beside the caller's. They spin for a while after a launch, because the next one is
+ * usually near. */
 struct pool {
 	std::vector<std::thread> threads;
 	std::atomic<unsigned> generation{0}, busy{0};
@@ -725,23 +744,25 @@ void check_agreement(const warp *w, unsigned mask, const void *at)
 			continue;
 		if (w->mask[i] != mask)
 			abandon(STATUS_VIOLATION,
-				line().add("mask mismatch in warp %u: lane %u with mask %08x at ", w->id,
-					   current->index, mask)
-					.place(at)
-					.add(", lane %d with mask %08x at ", i, w->mask[i])
-					.place(w->site[i]));
+			        line().add("mask mismatch in warp %u: lane %u with mask %08x at ",
+			                   w->id, current->index, mask)
+			                .place(at)
+			                .add(", lane %d with mask %08x at ", i, w->mask[i])
+			                .place(w->site[i]));
 		if (w->site[i] != at)
 			abandon(STATUS_VIOLATION,
-				line().add("divergent collective in warp %u: lane %u at ", w->id, current->index)
-					.place(at)
-					.add(", lane %d at ", i)
-					.place(w->site[i]));
+			        line().add("divergent collective in warp %u: lane %u at ", w->id,
+			                   current->index)
+			                .place(at)
+			                .add(", lane %d at ", i)
+			                .place(w->site[i]));
 	}
 }
 
 void kernel_error(const void *at, const char *what)
 {
-	abandon(STATUS_VIOLATION, line().add("thread %u: %s at ", number_of(current), what).place(at));
+	abandon(STATUS_VIOLATION,
+	        line().add("thread %u: %s at ", number_of(current), what).place(at));
 }
 
 void warp_synced(const warp *w, unsigned mask)
@@ -756,8 +777,9 @@ void *shared_new(const void *key, size_t bytes, size_t align)
 	constexpr unsigned n_max = sizeof b.slots / sizeof *b.slots;
 	void *memory = b.n_slots < n_max ? shared_take(self, bytes, align) : nullptr;
 	if (!memory)
-		abandon(STATUS_FAILED, line().add("more than %u variables or %zu bytes of shared memory", n_max,
-						   kSharedBytes));
+		abandon(STATUS_FAILED,
+		        line().add("more than %u variables or %zu bytes of shared memory", n_max,
+		                   kSharedBytes));
 	b.slots[b.n_slots++] = {key, memory, bytes};
 	if (mode.checked)
 		memset(memory, 0xff, bytes);
@@ -812,7 +834,8 @@ void note_acquire_seen(const unsigned *counter)
 	watcher->acquire(counter);
 }
 
-/* Fragment layout of mma.m16n8k16 in the PTX manual: lane = 4 g + t holds rows g and g + 8 of a, c; column g of b. */
+/* Fragment layout of mma.m16n8k16 in the PTX manual: lane = 4 g + t holds rows g and g + 8 of a,
+ * c; column g of b. */
 void mma_all(mma_operands *all)
 {
 	float a[16][16], b[16][8], c[16][8];
@@ -855,21 +878,21 @@ using namespace simt;
 
 const unsigned engine_needs = 0
 #ifdef __AVX2__
-			      | CPU_AVX2
+                              | CPU_AVX2
 #endif
 #ifdef __FMA__
-			      | CPU_FMA
+                              | CPU_FMA
 #endif
 #ifdef __F16C__
-			      | CPU_F16C
+                              | CPU_F16C
 #endif
 #ifdef __BMI2__
-			      | CPU_BMI2
+                              | CPU_BMI2
 #endif
 #ifdef __AVX512F__
-			      | CPU_AVX512F
+                              | CPU_AVX512F
 #endif
-	;
+        ;
 
 int engine_lanes(void)
 {
@@ -902,7 +925,7 @@ void engine_close(void)
 }
 
 enum status engine_run(host_entry *entry, struct grid grid, const void *args,
-		       struct launch_options options)
+                       struct launch_options options)
 {
 	static unsigned serial;
 	if (!n_open)
@@ -910,10 +933,10 @@ enum status engine_run(host_entry *entry, struct grid grid, const void *args,
 	if (!grid.x || !grid.y || !grid.threads || grid.threads > ENGINE_MAX_THREADS ||
 	    grid.smem_bytes > ENGINE_SMEM_BYTES)
 		return fail(STATUS_USAGE,
-			    "launch of %ux%u blocks of %u threads with %zu bytes of shared memory; "
-			    "the host takes 1 to %d threads and %zu bytes",
-			    grid.x, grid.y, grid.threads, grid.smem_bytes, ENGINE_MAX_THREADS,
-			    ENGINE_SMEM_BYTES);
+		            "launch of %ux%u blocks of %u threads with %zu bytes of shared memory; "
+		            "the host takes 1 to %d threads and %zu bytes",
+		            grid.x, grid.y, grid.threads, grid.smem_bytes, ENGINE_MAX_THREADS,
+		            ENGINE_SMEM_BYTES);
 	struct job j;
 	j.entry = entry;
 	j.args = args;
@@ -927,8 +950,9 @@ enum status engine_run(host_entry *entry, struct grid grid, const void *args,
 	if (j.failed)
 		return fail(j.status, "%s", j.message.text);
 	if (mode.checked && j.dependent && !j.waited)
-		return fail(STATUS_VIOLATION, "a dependent launch of %ux%u blocks never waited for its predecessor",
-			    grid.x, grid.y);
+		return fail(STATUS_VIOLATION,
+		            "a dependent launch of %ux%u blocks never waited for its predecessor",
+		            grid.x, grid.y);
 	return STATUS_OK;
 }
 

@@ -1,4 +1,5 @@
-/* The CPU as a device: memory is memory, a launch runs on the engine before it returns, a graph is a list. */
+/* The CPU as a device: memory is memory, a launch runs on the engine before it returns, a graph
+ * is a list. */
 #define _GNU_SOURCE /* CPU_COUNT */
 #include <sched.h>
 #include <stdio.h>
@@ -47,11 +48,13 @@ static enum status count_workers(int *n)
 		char *end;
 		const long value = strtol(text, &end, 10);
 		if (end == text || *end || value < 1 || value > 1024)
-			return fail(STATUS_USAGE, "WARPSMITH_THREADS=%s: expected a number from 1 to 1024", text);
+			return fail(STATUS_USAGE,
+			            "WARPSMITH_THREADS=%s: expected a number from 1 to 1024", text);
 		*n = (int)value;
 		return STATUS_OK;
 	}
-	*n = sched_getaffinity(0, sizeof cpus, &cpus) ? (int)sysconf(_SC_NPROCESSORS_ONLN) : CPU_COUNT(&cpus);
+	*n = sched_getaffinity(0, sizeof cpus, &cpus) ? (int)sysconf(_SC_NPROCESSORS_ONLN)
+	                                              : CPU_COUNT(&cpus);
 	return STATUS_OK;
 }
 
@@ -67,7 +70,8 @@ static size_t read_cache_bytes(void)
 	for (int index = 4; index-- > 0;) {
 		char path[80];
 		unsigned long kib = 0;
-		snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", index);
+		snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size",
+		         index);
 		FILE *file = fopen(path, "r");
 		if (!file)
 			continue;
@@ -94,11 +98,11 @@ static void describe(struct device_info *info)
 	if (uname(&system) == 0)
 		snprintf(info->driver, sizeof info->driver, "%.31s", system.release);
 #ifdef __clang__
-	snprintf(info->toolkit, sizeof info->toolkit, "clang %d.%d.%d", __clang_major__, __clang_minor__,
-		 __clang_patchlevel__);
+	snprintf(info->toolkit, sizeof info->toolkit, "clang %d.%d.%d", __clang_major__,
+	         __clang_minor__, __clang_patchlevel__);
 #else
 	snprintf(info->toolkit, sizeof info->toolkit, "gcc %d.%d.%d", __GNUC__, __GNUC_MINOR__,
-		 __GNUC_PATCHLEVEL__);
+	         __GNUC_PATCHLEVEL__);
 #endif
 }
 
@@ -111,15 +115,18 @@ static bool host_names(const char *spec)
 static enum status check_lanes(const char *spec)
 {
 	if (!strcmp(spec, "host32") && engine_lanes() == 1)
-		return fail(STATUS_NO_DEVICE, "--device host32: this build has 1-lane warps; the check build "
-					      "(cmake --preset check) has 32");
+		return fail(STATUS_NO_DEVICE,
+		            "--device host32: this build has 1-lane warps; the check build "
+		            "(cmake --preset check) has 32");
 	if (!strcmp(spec, "host") && engine_lanes() != 1)
-		return fail(STATUS_NO_DEVICE, "--device host: this is the check build with 32-lane warps; "
-					      "use --device host32 or the host build (cmake --preset host)");
+		return fail(STATUS_NO_DEVICE,
+		            "--device host: this is the check build with 32-lane warps; "
+		            "use --device host32 or the host build (cmake --preset host)");
 	return STATUS_OK;
 }
 
-/* One line in place of a SIGILL: this file is compiled for the baseline CPU, engine and kernels maybe not. */
+/* One line in place of a SIGILL: this file is compiled for the baseline CPU, engine and kernels
+ * maybe not. */
 static enum status check_cpu(void)
 {
 #ifdef __x86_64__
@@ -128,18 +135,19 @@ static enum status check_cpu(void)
 		const char *name;
 		int present;
 	} features[] = {
-		{CPU_AVX2, "AVX2", __builtin_cpu_supports("avx2")},
-		{CPU_FMA, "FMA", __builtin_cpu_supports("fma")},
-		{CPU_F16C, "F16C", __builtin_cpu_supports("f16c")},
-		{CPU_BMI2, "BMI2", __builtin_cpu_supports("bmi2")},
-		{CPU_AVX512F, "AVX-512F", __builtin_cpu_supports("avx512f")},
+	        {CPU_AVX2, "AVX2", __builtin_cpu_supports("avx2")},
+	        {CPU_FMA, "FMA", __builtin_cpu_supports("fma")},
+	        {CPU_F16C, "F16C", __builtin_cpu_supports("f16c")},
+	        {CPU_BMI2, "BMI2", __builtin_cpu_supports("bmi2")},
+	        {CPU_AVX512F, "AVX-512F", __builtin_cpu_supports("avx512f")},
 	};
 	for (size_t i = 0; i < sizeof features / sizeof *features; i++)
 		if ((engine_needs & features[i].bit) && !features[i].present)
 			return fail(STATUS_UNSUPPORTED,
-				    "this build needs a CPU with %s; configure with -DWARPSMITH_HOST_ARCH= "
-				    "for any x86-64",
-				    features[i].name);
+			            "this build needs a CPU with %s; configure with "
+			            "-DWARPSMITH_HOST_ARCH= "
+			            "for any x86-64",
+			            features[i].name);
 #endif
 	return STATUS_OK;
 }
@@ -189,7 +197,8 @@ static void host_close(struct device *base)
 /* Exactly `bytes`, so that AddressSanitizer sees the end. */
 static enum status host_alloc(struct device *base, size_t bytes, void **memory)
 {
-	if (bytes > base->info.memory_bytes || posix_memalign(memory, ALIGNMENT, bytes ? bytes : 1)) {
+	if (bytes > base->info.memory_bytes ||
+	    posix_memalign(memory, ALIGNMENT, bytes ? bytes : 1)) {
 		*memory = NULL;
 		return fail(STATUS_NO_MEMORY, "host: no memory for %zu bytes", bytes);
 	}
@@ -221,8 +230,8 @@ static enum status host_fill(struct device *base, void *memory, int byte, size_t
 	return STATUS_OK;
 }
 
-static enum status record(struct host_device *host, const void *entry, struct grid grid, const void *args,
-			  size_t args_bytes, struct launch_options options)
+static enum status record(struct host_device *host, const void *entry, struct grid grid,
+                          const void *args, size_t args_bytes, struct launch_options options)
 {
 	struct node *node = malloc(sizeof *node + args_bytes);
 	if (!node)
@@ -237,8 +246,8 @@ static enum status record(struct host_device *host, const void *entry, struct gr
 	return STATUS_OK;
 }
 
-static enum status host_launch(struct device *base, const void *entry, struct grid grid, const void *args,
-			       size_t args_bytes, struct launch_options options)
+static enum status host_launch(struct device *base, const void *entry, struct grid grid,
+                               const void *args, size_t args_bytes, struct launch_options options)
 {
 	struct host_device *host = (struct host_device *)base;
 	if (base->capturing)
@@ -303,7 +312,8 @@ static enum status host_event_record(struct event *base)
 
 static enum status host_event_elapsed_us(struct event *from, struct event *to, double *us)
 {
-	const struct timespec a = ((struct host_event *)from)->time, b = ((struct host_event *)to)->time;
+	const struct timespec a = ((struct host_event *)from)->time,
+	                      b = ((struct host_event *)to)->time;
 	*us = 1e6 * (double)(b.tv_sec - a.tv_sec) + 1e-3 * (double)(b.tv_nsec - a.tv_nsec);
 	return STATUS_OK;
 }
@@ -314,7 +324,7 @@ static void host_event_close(struct event *event)
 }
 
 static enum status host_resources(struct device *base, const void *entry, struct grid grid,
-				  struct entry_resources *resources)
+                                  struct entry_resources *resources)
 {
 	(void)base, (void)entry, (void)grid, (void)resources;
 	return STATUS_OK;
@@ -326,24 +336,24 @@ static void host_read_health(struct device *base, struct device_health *health)
 }
 
 const struct device_ops host_ops = {
-	.names = host_names,
-	.open = host_open,
-	.close = host_close,
-	.alloc = host_alloc,
-	.free = host_free,
-	.write = host_write,
-	.read = host_write,
-	.fill = host_fill,
-	.launch = host_launch,
-	.sync = host_sync,
-	.capture_begin = host_capture_begin,
-	.capture_end = host_capture_end,
-	.graph_launch = host_graph_launch,
-	.graph_close = host_graph_close,
-	.event_open = host_event_open,
-	.event_record = host_event_record,
-	.event_elapsed_us = host_event_elapsed_us,
-	.event_close = host_event_close,
-	.resources = host_resources,
-	.read_health = host_read_health,
+        .names = host_names,
+        .open = host_open,
+        .close = host_close,
+        .alloc = host_alloc,
+        .free = host_free,
+        .write = host_write,
+        .read = host_write,
+        .fill = host_fill,
+        .launch = host_launch,
+        .sync = host_sync,
+        .capture_begin = host_capture_begin,
+        .capture_end = host_capture_end,
+        .graph_launch = host_graph_launch,
+        .graph_close = host_graph_close,
+        .event_open = host_event_open,
+        .event_record = host_event_record,
+        .event_elapsed_us = host_event_elapsed_us,
+        .event_close = host_event_close,
+        .resources = host_resources,
+        .read_health = host_read_health,
 };

@@ -12,10 +12,11 @@ enum schedule { SCHEDULE_FORWARD, SCHEDULE_REVERSE, SCHEDULE_RANDOM };
 
 struct host_check {
 	enum schedule schedule; /* order in which the threads of a block take turns */
-	unsigned long seed;     /* of SCHEDULE_RANDOM; a seed gives one order with one worker */
+	unsigned long seed;     /* of SCHEDULE_RANDOM */
 	int workers;            /* threads that run blocks; 0: as many as device_open chose */
-	bool checked;           /* collectives must agree, asynchronous copies arrive at the wait, shared memory starts as
-	                         * NaN, a dependent launch must wait. On by default with 32 lanes */
+	/* Collectives must agree, asynchronous copies arrive at the wait, shared memory starts as
+	 * NaN, a dependent launch must wait. On by default with 32 lanes. */
+	bool checked;
 };
 
 struct host_check host_check_get(void);

@@ -1,4 +1,6 @@
-/* Events of the host engine, for the race detector. While there is an observer, one worker runs all blocks. */
+// C++20.
+/* Events of the host engine, for the race detector. While there is an observer, one worker runs
+ * all blocks. */
 #ifndef DEVICE_OBSERVER_H
 #define DEVICE_OBSERVER_H
 
@@ -12,11 +14,12 @@ struct observer {
 	void (*launch)(bool dependent);
 	void (*block)(unsigned number);
 	void (*memory)(const char *engine_begin, const char *engine_end, const char *shared_begin,
-		       const char *shared_end); /* of the worker: its own, and what blocks share */
+	               const char *shared_end); /* of the worker: its own, and what blocks share */
 	void (*sync_block)();
 	void (*sync_warp)(const warp *w);
 	void (*grid_wait)(const lane *l);
-	void (*copy)(const void *to, const void *from, const void *pc); /* 16 bytes, at issue and at arrival */
+	/* 16 bytes, at issue and at arrival. */
+	void (*copy)(const void *to, const void *from, const void *pc);
 	void (*release)(const unsigned *counter);
 	void (*acquire)(const unsigned *counter);
 };

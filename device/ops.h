@@ -1,4 +1,5 @@
-/* What a kind of device implements; device.h describes each operation. Structs derived from these begin with them. */
+/* What a kind of device implements; device.h describes each operation. Structs derived from
+ * these begin with them. */
 #ifndef DEVICE_OPS_H
 #define DEVICE_OPS_H
 
@@ -16,8 +17,8 @@ struct device_ops {
 	enum status (*read)(struct device *device, void *to, const void *from, size_t bytes);
 	enum status (*fill)(struct device *device, void *memory, int byte, size_t bytes);
 
-	enum status (*launch)(struct device *device, const void *entry, struct grid grid, const void *args,
-			      size_t args_bytes, struct launch_options options);
+	enum status (*launch)(struct device *device, const void *entry, struct grid grid,
+	                      const void *args, size_t args_bytes, struct launch_options options);
 	enum status (*sync)(struct device *device);
 	enum status (*capture_begin)(struct device *device);
 	enum status (*capture_end)(struct device *device, struct graph **graph);
@@ -30,7 +31,7 @@ struct device_ops {
 	void (*event_close)(struct event *event);
 
 	enum status (*resources)(struct device *device, const void *entry, struct grid grid,
-				 struct entry_resources *resources);
+	                         struct entry_resources *resources);
 	void (*read_health)(struct device *device, struct device_health *health);
 	void *(*stream)(struct device *device); /* NULL: has none */
 };

@@ -118,7 +118,7 @@ std::string place(const void *return_address)
 	/* A shell has another /proc/self. */
 	const char *path = realpath(o.file, file);
 	snprintf(command, sizeof command, "addr2line -i -s -e '%s' %#zx", path ? path : o.file,
-		 static_cast<size_t>(o.pc - o.bias));
+	         static_cast<size_t>(o.pc - o.bias));
 	FILE *pipe = popen(command, "r");
 	if (!pipe)
 		return result;
@@ -135,7 +135,8 @@ std::string place(const void *return_address)
 std::string describe(const access &a)
 {
 	char who[96];
-	snprintf(who, sizeof who, " by thread %u of block %u in launch %u", a.thread, a.block, a.launch);
+	snprintf(who, sizeof who, " by thread %u of block %u in launch %u", a.thread, a.block,
+	         a.launch);
 	std::string text = a.atomic ? "atomic " : "";
 	return text + (a.write ? "write at " : "read at ") + place(a.pc) + who;
 }
@@ -155,12 +156,13 @@ bool blocks_ordered(const access &earlier)
 bool ordered(const access &earlier, const access &now, bool shared)
 {
 	if (earlier.launch != now.launch)
-		return shared || !(now.waited ? d->after_wait : d->before_wait).holds(earlier.launch);
+		return shared ||
+		       !(now.waited ? d->after_wait : d->before_wait).holds(earlier.launch);
 	if (earlier.block != now.block)
 		return shared || blocks_ordered(earlier);
 	return earlier.thread == now.thread || earlier.block_epoch != now.block_epoch ||
 	       (earlier.thread / simt::kWarp == now.thread / simt::kWarp &&
-		earlier.warp_epoch != now.warp_epoch);
+	        earlier.warp_epoch != now.warp_epoch);
 }
 
 /* Counts a race if there is one; true then. */
@@ -269,7 +271,7 @@ void on_block(unsigned number)
 }
 
 void on_memory(const char *engine_begin, const char *engine_end, const char *shared_begin,
-	       const char *shared_end)
+               const char *shared_end)
 {
 	auto address = [](const char *p) { return reinterpret_cast<uintptr_t>(p); };
 	d->engine = {address(engine_begin), address(engine_end)};
@@ -315,8 +317,8 @@ void on_acquire(const unsigned *counter)
 	d->acquired.insert(counter);
 }
 
-const simt::observer watch = {on_boundary,   on_launch,	   on_block,	on_memory, on_sync_block,
-			      on_sync_warp, on_grid_wait, on_copy,	 on_release, on_acquire};
+const simt::observer watch = {on_boundary,  on_launch,    on_block, on_memory,  on_sync_block,
+                              on_sync_warp, on_grid_wait, on_copy,  on_release, on_acquire};
 
 void forget()
 {
@@ -351,10 +353,11 @@ const char *race_message(void)
 	if (!d || !d->count)
 		return "";
 	const found &f = d->latest;
-	d->message = std::string("race on ") + (f.shared ? "shared" : "global") + " memory: " +
-		     describe(f.later) + ", " + describe(f.earlier);
+	d->message = std::string("race on ") + (f.shared ? "shared" : "global") +
+	             " memory: " + describe(f.later) + ", " + describe(f.earlier);
 	if (f.later.launch != f.earlier.launch)
-		d->message += f.later.waited ? ", which no grid_wait() orders" : ", before grid_wait()";
+		d->message +=
+		        f.later.waited ? ", which no grid_wait() orders" : ", before grid_wait()";
 	return d->message.c_str();
 }
 
@@ -363,48 +366,67 @@ const char *race_message(void)
 #define NOTE(p, bytes, write, atomic) \
 	note(reinterpret_cast<uintptr_t>(p), bytes, write, atomic, __builtin_return_address(0))
 
-#define ACCESSES(bytes)                                                              \
-	void __tsan_read##bytes(void *p) { NOTE(p, bytes, false, false); }           \
-	void __tsan_write##bytes(void *p) { NOTE(p, bytes, true, false); }           \
-	void __tsan_unaligned_read##bytes(void *p) { NOTE(p, bytes, false, false); } \
-	void __tsan_unaligned_write##bytes(void *p) { NOTE(p, bytes, true, false); } \
-	void __tsan_volatile_read##bytes(void *p) { NOTE(p, bytes, false, false); }  \
-	void __tsan_volatile_write##bytes(void *p) { NOTE(p, bytes, true, false); }
+#define ACCESSES(bytes)                             \
+	void __tsan_read##bytes(void *p)            \
+	{                                           \
+		NOTE(p, bytes, false, false);       \
+	}                                           \
+	void __tsan_write##bytes(void *p)           \
+	{                                           \
+		NOTE(p, bytes, true, false);        \
+	}                                           \
+	void __tsan_unaligned_read##bytes(void *p)  \
+	{                                           \
+		NOTE(p, bytes, false, false);       \
+	}                                           \
+	void __tsan_unaligned_write##bytes(void *p) \
+	{                                           \
+		NOTE(p, bytes, true, false);        \
+	}                                           \
+	void __tsan_volatile_read##bytes(void *p)   \
+	{                                           \
+		NOTE(p, bytes, false, false);       \
+	}                                           \
+	void __tsan_volatile_write##bytes(void *p)  \
+	{                                           \
+		NOTE(p, bytes, true, false);        \
+	}
 
-#define EXCHANGE(bits, name, builtin)                                      \
-	uint##bits##_t __tsan_atomic##bits##_##name(volatile uint##bits##_t *p, uint##bits##_t v, int) \
-	{                                                                  \
-		NOTE(p, bits / 8, true, true);                             \
-		return builtin(p, v, __ATOMIC_SEQ_CST);                    \
+#define EXCHANGE(bits, name, builtin)                                                             \
+	uint##bits##_t __tsan_atomic##bits##_##name(volatile uint##bits##_t *p, uint##bits##_t v, \
+	                                            int)                                          \
+	{                                                                                         \
+		NOTE(p, bits / 8, true, true);                                                    \
+		return builtin(p, v, __ATOMIC_SEQ_CST);                                           \
 	}
 
 #define COMPARE_EXCHANGE(bits, name)                                                              \
 	int __tsan_atomic##bits##_compare_exchange_##name(                                        \
-		volatile uint##bits##_t *p, uint##bits##_t *expected, uint##bits##_t v, int, int) \
+	        volatile uint##bits##_t *p, uint##bits##_t *expected, uint##bits##_t v, int, int) \
 	{                                                                                         \
 		NOTE(p, bits / 8, true, true);                                                    \
 		return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST,       \
-						   __ATOMIC_SEQ_CST);                             \
+		                                   __ATOMIC_SEQ_CST);                             \
 	}
 
-#define ATOMICS(bits)                                                                     \
-	uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t *p, int)  \
-	{                                                                                 \
-		NOTE(p, bits / 8, false, true);                                           \
-		return __atomic_load_n(p, __ATOMIC_SEQ_CST);                              \
-	}                                                                                 \
+#define ATOMICS(bits)                                                                       \
+	uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t *p, int)    \
+	{                                                                                   \
+		NOTE(p, bits / 8, false, true);                                             \
+		return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                \
+	}                                                                                   \
 	void __tsan_atomic##bits##_store(volatile uint##bits##_t *p, uint##bits##_t v, int) \
-	{                                                                                 \
-		NOTE(p, bits / 8, true, true);                                            \
-		__atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                 \
-	}                                                                                 \
-	EXCHANGE(bits, exchange, __atomic_exchange_n)                                     \
-	EXCHANGE(bits, fetch_add, __atomic_fetch_add)                                     \
-	EXCHANGE(bits, fetch_sub, __atomic_fetch_sub)                                     \
-	EXCHANGE(bits, fetch_and, __atomic_fetch_and)                                     \
-	EXCHANGE(bits, fetch_or, __atomic_fetch_or)                                       \
-	EXCHANGE(bits, fetch_xor, __atomic_fetch_xor)                                     \
-	COMPARE_EXCHANGE(bits, strong)                                                    \
+	{                                                                                   \
+		NOTE(p, bits / 8, true, true);                                              \
+		__atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                   \
+	}                                                                                   \
+	EXCHANGE(bits, exchange, __atomic_exchange_n)                                       \
+	EXCHANGE(bits, fetch_add, __atomic_fetch_add)                                       \
+	EXCHANGE(bits, fetch_sub, __atomic_fetch_sub)                                       \
+	EXCHANGE(bits, fetch_and, __atomic_fetch_and)                                       \
+	EXCHANGE(bits, fetch_or, __atomic_fetch_or)                                         \
+	EXCHANGE(bits, fetch_xor, __atomic_fetch_xor)                                       \
+	COMPARE_EXCHANGE(bits, strong)                                                      \
 	COMPARE_EXCHANGE(bits, weak)
 
 extern "C" {
@@ -416,8 +438,14 @@ void __tsan_vptr_update(void **, void *) {}
 void __tsan_vptr_read(void **) {}
 void __tsan_atomic_thread_fence(int) {}
 void __tsan_atomic_signal_fence(int) {}
-void __tsan_read_range(void *p, unsigned long bytes) { NOTE(p, bytes, false, false); }
-void __tsan_write_range(void *p, unsigned long bytes) { NOTE(p, bytes, true, false); }
+void __tsan_read_range(void *p, unsigned long bytes)
+{
+	NOTE(p, bytes, false, false);
+}
+void __tsan_write_range(void *p, unsigned long bytes)
+{
+	NOTE(p, bytes, true, false);
+}
 ACCESSES(1)
 ACCESSES(2)
 ACCESSES(4)

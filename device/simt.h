@@ -1,42 +1,45 @@
-/* What a kernel may use beyond plain CUDA C++: the only header with intrinsics or PTX. Compiled by nvcc and
- * NVRTC (no standard header) it maps to CUDA, by any other C++ compiler to the host engine.
+// CUDA C++, and C++20 on the host.
+/* What a kernel may use beyond plain CUDA C++: the only header with intrinsics or PTX. Compiled by
+ * nvcc and NVRTC (no standard header) it maps to CUDA, by any other C++ compiler to the host
+ * engine.
  *
- * A kernel takes one argument struct by value, `__global__ void k(const struct k_args a)`, in one-dimensional
- * blocks. A collective is executed by all lanes of a warp (those in `mask`, where there is one); reducing as one
- * collective costs the host one lane switch per lane instead of five. A width W is a power of two; larger than
- * kWarp it means kWarp, so group_sum<8>(v) returns v on a host with one lane.
+ * A kernel takes one argument struct by value, `__global__ void k(const struct k_args a)`, in
+ * one-dimensional blocks. A collective is executed by all lanes of a warp (those in `mask`, where
+ * there is one); reducing as one collective costs the host one lane switch per lane instead of
+ * five. A width W is a power of two; larger than kWarp it means kWarp, so group_sum<8>(v) returns v
+ * on a host with one lane.
  *
- *	kWarp, kFull, kVector, kTarget          lanes, mask of all lanes, partial sums per accumulator, target
- *	lane_id() warp_id()                     of this thread in its warp, of its warp in the block
- *	sync_block() sync_warp(mask)            sync_block() is __syncthreads()
- *	sync_block_count(predicate)             __syncthreads_count
- *	group_sum<W>(v) group_max<W>(v)         over aligned groups of W lanes, result in each
- *	group_sum_n<W>(v) group_max_n<W>(v)     N at once, in place, float (&v)[N]
- *	group_max_u64<W>(key)                   argmax by a key of value and index
- *	warp_sum(v) warp_max(v)                 over the warp
- *	shuffle_xor(v, lanes, mask)             4- and 8-byte types
- *	broadcast<W>(v, source)                 lane `source` of the group
+ *	kWarp kFull kVector kTarget       lanes, their mask, partial sums, what is compiled for
+ *	lane_id() warp_id()               of this thread in its warp, of its warp in the block
+ *	sync_block() sync_warp(mask)      sync_block() is __syncthreads()
+ *	sync_block_count(predicate)       __syncthreads_count
+ *	group_sum<W>(v) group_max<W>(v)   over aligned groups of W lanes, result in each
+ *	group_sum_n<W>(v) group_max_n<W>(v) N at once, in place, float (&v)[N]
+ *	group_max_u64<W>(key)             argmax by a key of value and index
+ *	warp_sum(v) warp_max(v)           over the warp
+ *	shuffle_xor(v, lanes, mask)       4- and 8-byte types
+ *	broadcast<W>(v, source)           lane `source` of the group
  *	ballot(predicate, mask)
- *	load128(p)                              16 bytes, any global data
- *	load128_stream(p)                       16 bytes read once that no launch in flight writes: weights
- *	load_fresh(p)                           4, 8 or 16 bytes that other blocks wrote, after arrive_last()
- *	load_acquire(p)                         of an unsigned
- *	prefetch_l2(p)                          the line at p
+ *	load128(p)                        16 bytes, any global data
+ *	load128_stream(p)                 read once, written by no launch in flight: weights
+ *	load_fresh(p)                     what other blocks wrote, after arrive_last()
+ *	load_acquire(p)                   of an unsigned
+ *	prefetch_l2(p)                    the line at p
  *	cp_async16(shared, global) cp_async_commit() cp_async_wait<N>()
- *	atomic_add, atomic_inc, atomic_max      relaxed
+ *	atomic_add, atomic_inc, atomic_max relaxed
  *	fence_block() fence_device()
- *	spin_pause()                            in every iteration of a loop that waits for another thread
- *	arrive_last(counter, n_blocks)          true in the last block to call it; see below
- *	grid_wait() grid_launch_dependents()    programmatic dependent launch
- *	mma_bf16_16816(d, a, b, c)              tensor core, 32 lanes
- *	SIMT_SHARED(type, name)                 static shared memory, SIMT_SHARED(float[32], part)
- *	SIMT_DYN_SMEM(type, name)               type *name: dynamic shared memory, 16-byte aligned
- *	SIMT_ENTRY(kernel)                      `const void *entry` of device_launch()
+ *	spin_pause()                      in a loop that waits for another thread
+ *	arrive_last(counter, n_blocks)    true in the last block to call it; see below
+ *	grid_wait() grid_launch_dependents() programmatic dependent launch
+ *	mma_bf16_16816(d, a, b, c)        tensor core, 32 lanes
+ *	SIMT_SHARED(type, name)           static shared memory, SIMT_SHARED(float[32], part)
+ *	SIMT_DYN_SMEM(type, name)         type *name: dynamic shared memory, 16-byte aligned
+ *	SIMT_ENTRY(kernel)                `const void *entry` of device_launch()
  *
  * Arithmetic: max, fma, rsqrt, exp2_fast(v) (a few ulp, 0 below the normal range),
- * sincos_turns(turns, &sine, &cosine) of 2 pi turns. Conversions: bf16_lo/hi, half_lo/hi of a register's two halves,
- * bf16_to_float, half_to_float, float_to_bf16, float_to_half, bits_to_float, float_to_bits; 16 bytes to floats at
- * once: unpack_bf16, unpack_half, unpack_int8, unpack_float.
+ * sincos_turns(turns, &sine, &cosine) of 2 pi turns. Conversions: bf16_lo/hi, half_lo/hi of a
+ * register's two halves, bf16_to_float, half_to_float, float_to_bf16, float_to_half, bits_to_float,
+ * float_to_bits; 16 bytes to floats at once: unpack_bf16, unpack_half, unpack_int8, unpack_float.
  *
  * Host compilers vectorise the inner loop of a dot product written as
  *	simt::partial sum;                  kVector partial sums
@@ -52,9 +55,9 @@
 #include "device/simt_host.h"
 #else
 
-#define SIMT_FN                   static __device__ __forceinline__
-#define SIMT_SHARED(type, name)   __shared__ simt::identity<type> name
-#define SIMT_DYN_SMEM(type, name)                                   \
+#define SIMT_FN                 static __device__ __forceinline__
+#define SIMT_SHARED(type, name) __shared__ simt::identity<type> name
+#define SIMT_DYN_SMEM(type, name)                                      \
 	extern __shared__ __align__(16) unsigned char simt_dyn_smem[]; \
 	type *name = reinterpret_cast<type *>(simt_dyn_smem)
 #define SIMT_ENTRY(...) ((const void *)(__VA_ARGS__))
@@ -74,12 +77,27 @@ constexpr target kTarget = {__CUDA_ARCH__ / 10, kWarp};
 constexpr target kTarget = {0, kWarp};
 #endif
 
-SIMT_FN int lane_id() { return threadIdx.x % kWarp; }
-SIMT_FN int warp_id() { return threadIdx.x / kWarp; }
+SIMT_FN int lane_id()
+{
+	return threadIdx.x % kWarp;
+}
+SIMT_FN int warp_id()
+{
+	return threadIdx.x / kWarp;
+}
 
-SIMT_FN void sync_block() { __syncthreads(); }
-SIMT_FN int sync_block_count(bool predicate) { return __syncthreads_count(predicate); }
-SIMT_FN void sync_warp(unsigned mask = kFull) { __syncwarp(mask); }
+SIMT_FN void sync_block()
+{
+	__syncthreads();
+}
+SIMT_FN int sync_block_count(bool predicate)
+{
+	return __syncthreads_count(predicate);
+}
+SIMT_FN void sync_warp(unsigned mask = kFull)
+{
+	__syncwarp(mask);
+}
 SIMT_FN unsigned ballot(bool predicate, unsigned mask = kFull)
 {
 	return __ballot_sync(mask, predicate);
@@ -147,19 +165,28 @@ SIMT_FN void group_max_n(float (&v)[N])
 			v[i] = fmaxf(v[i], __shfl_xor_sync(kFull, v[i], lanes));
 }
 
-SIMT_FN float warp_sum(float v) { return group_sum<kWarp>(v); }
-SIMT_FN float warp_max(float v) { return group_max<kWarp>(v); }
+SIMT_FN float warp_sum(float v)
+{
+	return group_sum<kWarp>(v);
+}
+SIMT_FN float warp_max(float v)
+{
+	return group_max<kWarp>(v);
+}
 
 /* A plain load: unlike the read-only path it may not be moved above grid_wait(). */
-SIMT_FN uint4 load128(const void *p) { return *static_cast<const uint4 *>(p); }
+SIMT_FN uint4 load128(const void *p)
+{
+	return *static_cast<const uint4 *>(p);
+}
 
 /* `volatile` keeps it behind grid_wait(); L1 is left to what is read again. */
 SIMT_FN uint4 load128_stream(const void *p)
 {
 	uint4 v;
 	asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-		     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-		     : "l"(__cvta_generic_to_global(p)));
+	             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+	             : "l"(__cvta_generic_to_global(p)));
 	return v;
 }
 
@@ -173,9 +200,9 @@ SIMT_FN unsigned load_acquire(const unsigned *p)
 {
 	unsigned v;
 	asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
-		     : "=r"(v)
-		     : "l"(__cvta_generic_to_global(p))
-		     : "memory");
+	             : "=r"(v)
+	             : "l"(__cvta_generic_to_global(p))
+	             : "memory");
 	return v;
 }
 
@@ -188,14 +215,18 @@ SIMT_FN void prefetch_l2(const void *p)
 SIMT_FN void cp_async16(void *shared, const void *global)
 {
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-			     static_cast<unsigned>(__cvta_generic_to_shared(shared))),
-		     "l"(__cvta_generic_to_global(global))
-		     : "memory");
+	                     static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+	             "l"(__cvta_generic_to_global(global))
+	             : "memory");
 }
 
-SIMT_FN void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+SIMT_FN void cp_async_commit()
+{
+	asm volatile("cp.async.commit_group;" ::: "memory");
+}
 
-/* Until at most N of this thread's groups are pending. Other threads' copies need a barrier after it. */
+/* Until at most N of this thread's groups are pending. Other threads' copies need a barrier
+ * after it. */
 template <int N>
 SIMT_FN void cp_async_wait()
 {
@@ -207,15 +238,27 @@ SIMT_FN T atomic_add(T *p, T v)
 {
 	return atomicAdd(p, v);
 }
-SIMT_FN unsigned atomic_inc(unsigned *p, unsigned limit) { return atomicInc(p, limit); }
+SIMT_FN unsigned atomic_inc(unsigned *p, unsigned limit)
+{
+	return atomicInc(p, limit);
+}
 template <typename T>
 SIMT_FN T atomic_max(T *p, T v)
 {
 	return atomicMax(p, v);
 }
-SIMT_FN void fence_block() { __threadfence_block(); }
-SIMT_FN void fence_device() { __threadfence(); }
-SIMT_FN void spin_pause() { __nanosleep(20); }
+SIMT_FN void fence_block()
+{
+	__threadfence_block();
+}
+SIMT_FN void fence_device()
+{
+	__threadfence();
+}
+SIMT_FN void spin_pause()
+{
+	__nanosleep(20);
+}
 
 SIMT_FN void grid_wait()
 {
@@ -231,20 +274,26 @@ SIMT_FN void grid_launch_dependents()
 #endif
 }
 
-/* d = a b + c: a 16x16 row-major, b 16x8 column-major, two bf16 to a register; fragments as in the PTX manual
- * under mma.m16n8k16. */
+/* d = a b + c: a 16x16 row-major, b 16x8 column-major, two bf16 to a register; fragments as in
+ * the PTX manual under mma.m16n8k16. */
 SIMT_FN void mma_bf16_16816(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
-			    const float (&c)[4])
+                            const float (&c)[4])
 {
 	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-		     "{%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
-		     : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-		     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]),
-		       "f"(c[1]), "f"(c[2]), "f"(c[3]));
+	             "{%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+	             : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+	             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]),
+	               "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 
-SIMT_FN float bits_to_float(unsigned bits) { return __uint_as_float(bits); }
-SIMT_FN unsigned float_to_bits(float v) { return __float_as_uint(v); }
+SIMT_FN float bits_to_float(unsigned bits)
+{
+	return __uint_as_float(bits);
+}
+SIMT_FN unsigned float_to_bits(float v)
+{
+	return __float_as_uint(v);
+}
 
 SIMT_FN float half_to_float(unsigned short bits)
 {
@@ -260,9 +309,18 @@ SIMT_FN unsigned short float_to_half(float v)
 	return bits;
 }
 
-SIMT_FN float max(float a, float b) { return fmaxf(a, b); }
-SIMT_FN float fma(float a, float b, float c) { return fmaf(a, b, c); }
-SIMT_FN float rsqrt(float v) { return rsqrtf(v); }
+SIMT_FN float max(float a, float b)
+{
+	return fmaxf(a, b);
+}
+SIMT_FN float fma(float a, float b, float c)
+{
+	return fmaf(a, b, c);
+}
+SIMT_FN float rsqrt(float v)
+{
+	return rsqrtf(v);
+}
 
 SIMT_FN float exp2_fast(float v)
 {
@@ -326,7 +384,10 @@ SIMT_FN void dot(partial &sum, const float (&a)[N], const float (&b)[N])
 		sum.v = fmaf(a[i], b[i], sum.v);
 }
 
-SIMT_FN float total(const partial &sum) { return sum.v; }
+SIMT_FN float total(const partial &sum)
+{
+	return sum.v;
+}
 
 /* For observers of the host engine; nothing on a GPU. */
 SIMT_FN void note_release(const unsigned *) {}
@@ -339,9 +400,9 @@ SIMT_FN void note_acquire(const unsigned *) {}
 namespace simt
 {
 
-/* Called by all threads of each of n_blocks blocks after writing their part of a result. True in the block that
- * arrives last, which then sees the parts of all others (by load_fresh() or load128()); the counter is 0 before the
- * first call and again when the last block has arrived. */
+/* Called by all threads of each of n_blocks blocks after writing their part of a result. True in
+ * the block that arrives last, which then sees the parts of all others (by load_fresh() or
+ * load128()); the counter is 0 before the first call and again when the last block has arrived. */
 SIMT_FN bool arrive_last(unsigned *counter, unsigned n_blocks)
 {
 	SIMT_SHARED(bool, last);
@@ -359,11 +420,26 @@ SIMT_FN bool arrive_last(unsigned *counter, unsigned n_blocks)
 }
 
 /* Two 16-bit floats in a register, the first in the low half, as 32-bit loads bring them. */
-SIMT_FN float bf16_lo(unsigned pair) { return bits_to_float(pair << 16); }
-SIMT_FN float bf16_hi(unsigned pair) { return bits_to_float(pair & 0xffff0000u); }
-SIMT_FN float half_lo(unsigned pair) { return half_to_float(pair & 0xffff); }
-SIMT_FN float half_hi(unsigned pair) { return half_to_float(pair >> 16); }
-SIMT_FN float bf16_to_float(unsigned short bits) { return bits_to_float((unsigned)bits << 16); }
+SIMT_FN float bf16_lo(unsigned pair)
+{
+	return bits_to_float(pair << 16);
+}
+SIMT_FN float bf16_hi(unsigned pair)
+{
+	return bits_to_float(pair & 0xffff0000u);
+}
+SIMT_FN float half_lo(unsigned pair)
+{
+	return half_to_float(pair & 0xffff);
+}
+SIMT_FN float half_hi(unsigned pair)
+{
+	return half_to_float(pair >> 16);
+}
+SIMT_FN float bf16_to_float(unsigned short bits)
+{
+	return bits_to_float((unsigned)bits << 16);
+}
 
 /* Round to nearest even; NaN stays NaN. */
 SIMT_FN unsigned short float_to_bf16(float v)

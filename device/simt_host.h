@@ -1,5 +1,7 @@
-/* simt.h for the host: every CUDA thread of a block is a fiber, a block runs on one worker thread. Lanes of a warp
- * take turns; a collective is done by its last lane to arrive, for all. Included by simt.h and the engine only. */
+// C++20.
+/* simt.h for the host: every CUDA thread of a block is a fiber, a block runs on one worker
+ * thread. Lanes of a warp take turns; a collective is done by its last lane to arrive, for all.
+ * Included by simt.h and the engine only. */
 #ifndef DEVICE_SIMT_HOST_H
 #define DEVICE_SIMT_HOST_H
 
@@ -47,16 +49,35 @@ struct alignas(8) float2 {
 struct __attribute__((aligned(16), may_alias)) float4 {
 	float x, y, z, w;
 };
-inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-inline int2 make_int2(int x, int y) { return {x, y}; }
-inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
-inline float2 make_float2(float x, float y) { return {x, y}; }
-inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline uint2 make_uint2(unsigned x, unsigned y)
+{
+	return {x, y};
+}
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
+{
+	return {x, y, z, w};
+}
+inline int2 make_int2(int x, int y)
+{
+	return {x, y};
+}
+inline int4 make_int4(int x, int y, int z, int w)
+{
+	return {x, y, z, w};
+}
+inline float2 make_float2(float x, float y)
+{
+	return {x, y};
+}
+inline float4 make_float4(float x, float y, float z, float w)
+{
+	return {x, y, z, w};
+}
 
 #define SIMT_FN static inline __attribute__((always_inline))
 
-/* Where a kernel calls: a pointer to a std::source_location's contents, one per place in the source. */
+/* Where a kernel calls: a pointer to a std::source_location's contents, one per place in the
+ * source. */
 #define SIMT_HERE const void *at = __builtin_source_location()
 
 #if defined(__SANITIZE_ADDRESS__) || defined(SIMT_SLOW_SWITCH)
@@ -90,7 +111,8 @@ struct alignas(64) lane {
 
 struct alignas(64) warp {
 	unsigned id;
-	unsigned valid, live, ready, waiting; /* lanes that exist, have not exited, can run, are in a collective */
+	/* Lanes that exist, have not exited, can run, are in a collective. */
+	unsigned valid, live, ready, waiting;
 	void *operand[kWarp];
 	const void *site[kWarp]; /* of the collective */
 	unsigned mask[kWarp];
@@ -106,7 +128,7 @@ struct shared_slot {
 struct block {
 	warp *warps;
 	unsigned n_warps, n_threads, n_live, n_arrived; /* threads */
-	int counted;                                    /* of the predicates of sync_block_count() */
+	int counted;                                    /* predicates of sync_block_count() */
 	uint3 index;
 	uint3 dim, grid;
 	void *dynamic_smem;
@@ -116,7 +138,7 @@ struct block {
 
 /* What the running thread must look at on its way. */
 struct engine_mode {
-	bool in_order; /* lanes run in ascending order, so that the next one is known without the scheduler */
+	bool in_order; /* lanes run in ascending order: the next one is known */
 	bool checked;  /* collectives must agree, copies are late, shared memory starts as NaN */
 	bool watched;  /* somebody wants to know of grid_wait(), releases and acquires */
 };
@@ -144,8 +166,14 @@ void spin_yield();
 #define gridDim         (::simt::current->block->grid)
 #define __syncthreads() ::simt::sync_block()
 
-SIMT_FN int lane_id() { return kWarp == 1 ? 0 : (int)current->index; }
-SIMT_FN int warp_id() { return (int)current->warp->id; }
+SIMT_FN int lane_id()
+{
+	return kWarp == 1 ? 0 : (int)current->index;
+}
+SIMT_FN int warp_id()
+{
+	return (int)current->warp->id;
+}
 
 /* The lane after `me` if it can run and order says that it is next, else null. */
 SIMT_FN lane *next_in_order(lane *me)
@@ -156,7 +184,8 @@ SIMT_FN lane *next_in_order(lane *me)
 	if constexpr (kWarp > 1)
 		return w->ready & (1u << me->index << 1) ? me + 1 : nullptr;
 	else
-		return w->id + 1 < me->block->n_warps && w[1].ready ? const_cast<lane *>(w[1].lanes) : nullptr;
+		return w->id + 1 < me->block->n_warps && w[1].ready ? const_cast<lane *>(w[1].lanes)
+		                                                    : nullptr;
 }
 
 SIMT_FN void sync_block(SIMT_HERE)
@@ -186,7 +215,8 @@ SIMT_FN int sync_block_count(bool predicate, SIMT_HERE)
 	return count;
 }
 
-/* Arrives at a collective of the lanes in `mask`; returns when `complete` has been run by the last of them. */
+/* Arrives at a collective of the lanes in `mask`; returns when `complete` has been run by the
+ * last of them. */
 template <typename Complete>
 SIMT_FN void meet(unsigned mask, const void *at, Complete complete)
 {
@@ -245,7 +275,7 @@ SIMT_FN void sync_warp(unsigned mask = kFull, SIMT_HERE)
 SIMT_FN unsigned ballot(bool predicate, unsigned mask = kFull, SIMT_HERE)
 {
 	unsigned v = predicate;
-	exchange(v, mask, at, [](unsigned (&all)[kWarp]) {
+	exchange(v, mask, at, [](unsigned(&all)[kWarp]) {
 		unsigned votes = 0;
 		for (int i = 0; i < kWarp; i++)
 			votes |= all[i] << i;
@@ -262,11 +292,12 @@ SIMT_FN T shuffle_xor(T v, int lanes, unsigned mask = kFull, SIMT_HERE)
 		T value;
 		int from;
 	} p = {v, (lane_id() ^ lanes) % kWarp};
-	exchange(p, mask, at, [=](pair (&all)[kWarp]) {
+	exchange(p, mask, at, [=](pair(&all)[kWarp]) {
 		T values[kWarp];
 		for (int i = 0; i < kWarp; i++) {
 			if ((mask >> i & 1) && !(mask >> all[i].from & 1))
-				kernel_error(at, "a lane reads from a lane that is not in the mask");
+				kernel_error(at,
+				             "a lane reads from a lane that is not in the mask");
 			values[i] = all[all[i].from].value;
 		}
 		for (int i = 0; i < kWarp; i++)
@@ -283,7 +314,7 @@ SIMT_FN T broadcast(T v, int source, SIMT_HERE)
 		T value;
 		int from;
 	} p = {v, (lane_id() & ~(width - 1)) | (source & (width - 1))};
-	exchange(p, kFull, at, [](pair (&all)[kWarp]) {
+	exchange(p, kFull, at, [](pair(&all)[kWarp]) {
 		T values[kWarp];
 		for (int i = 0; i < kWarp; i++)
 			values[i] = all[all[i].from].value;
@@ -295,11 +326,17 @@ SIMT_FN T broadcast(T v, int source, SIMT_HERE)
 
 struct plus {
 	template <typename T>
-	SIMT_FN T of(T a, T b) { return a + b; }
+	SIMT_FN T of(T a, T b)
+	{
+		return a + b;
+	}
 };
 struct larger {
 	template <typename T>
-	SIMT_FN T of(T a, T b) { return a > b ? a : b; }
+	SIMT_FN T of(T a, T b)
+	{
+		return a > b ? a : b;
+	}
 };
 
 /* In the order of a butterfly of shuffles, so that sums have the bits a GPU gives them. */
@@ -308,7 +345,7 @@ SIMT_FN void group_reduce(T (&v)[N], const void *at)
 {
 	constexpr int width = W < kWarp ? W : kWarp;
 	if constexpr (width > 1)
-		exchange(v, kFull, at, [](T (&all)[kWarp][N]) {
+		exchange(v, kFull, at, [](T(&all)[kWarp][N]) {
 			for (int n = 0; n < N; n++) {
 				T a[kWarp], b[kWarp];
 				for (int i = 0; i < kWarp; i++)
@@ -361,10 +398,17 @@ SIMT_FN void group_max_n(float (&v)[N], SIMT_HERE)
 	group_reduce<larger, W>(v, at);
 }
 
-SIMT_FN float warp_sum(float v, SIMT_HERE) { return group_sum<kWarp>(v, at); }
-SIMT_FN float warp_max(float v, SIMT_HERE) { return group_max<kWarp>(v, at); }
+SIMT_FN float warp_sum(float v, SIMT_HERE)
+{
+	return group_sum<kWarp>(v, at);
+}
+SIMT_FN float warp_max(float v, SIMT_HERE)
+{
+	return group_max<kWarp>(v, at);
+}
 
-/* With one lane a load is as plain as it looks: alignment is checked where checking is the purpose. */
+/* With one lane a load is as plain as it looks: alignment is checked where checking is the
+ * purpose. */
 SIMT_FN uint4 load128(const void *p, SIMT_HERE)
 {
 	if (kWarp > 1 && (size_t)p % 16)
@@ -372,7 +416,10 @@ SIMT_FN uint4 load128(const void *p, SIMT_HERE)
 	return *static_cast<const uint4 *>(p);
 }
 
-SIMT_FN uint4 load128_stream(const void *p, SIMT_HERE) { return load128(p, at); }
+SIMT_FN uint4 load128_stream(const void *p, SIMT_HERE)
+{
+	return load128(p, at);
+}
 
 template <typename T>
 SIMT_FN T load_fresh(const T *p)
@@ -383,8 +430,14 @@ SIMT_FN T load_fresh(const T *p)
 		return *const_cast<const volatile T *>(p);
 }
 
-SIMT_FN unsigned load_acquire(const unsigned *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
-SIMT_FN void prefetch_l2(const void *p) { __builtin_prefetch(p, 0, 2); }
+SIMT_FN unsigned load_acquire(const unsigned *p)
+{
+	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+SIMT_FN void prefetch_l2(const void *p)
+{
+	__builtin_prefetch(p, 0, 2);
+}
 
 SIMT_FN void cp_async16(void *shared, const void *global)
 {
@@ -415,7 +468,8 @@ SIMT_FN T atomic_update(T *p, Next next)
 	__atomic_load(p, &old, __ATOMIC_RELAXED);
 	do {
 		wanted = next(old);
-	} while (!__atomic_compare_exchange(p, &old, &wanted, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange(p, &old, &wanted, true, __ATOMIC_ACQ_REL,
+	                                    __ATOMIC_RELAXED));
 	return old;
 }
 
@@ -436,9 +490,18 @@ SIMT_FN unsigned atomic_inc(unsigned *p, unsigned limit)
 	return atomic_update(p, [=](unsigned old) { return old >= limit ? 0 : old + 1; });
 }
 
-SIMT_FN void fence_block() { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
-SIMT_FN void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-SIMT_FN void spin_pause() { spin_yield(); }
+SIMT_FN void fence_block()
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+SIMT_FN void fence_device()
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+SIMT_FN void spin_pause()
+{
+	spin_yield();
+}
 
 SIMT_FN void grid_wait()
 {
@@ -460,9 +523,18 @@ SIMT_FN void note_acquire(const unsigned *counter)
 		note_acquire_seen(counter);
 }
 
-SIMT_FN float bits_to_float(unsigned bits) { return __builtin_bit_cast(float, bits); }
-SIMT_FN unsigned float_to_bits(float v) { return __builtin_bit_cast(unsigned, v); }
-SIMT_FN float half_to_float(unsigned short bits) { return __builtin_bit_cast(_Float16, bits); }
+SIMT_FN float bits_to_float(unsigned bits)
+{
+	return __builtin_bit_cast(float, bits);
+}
+SIMT_FN unsigned float_to_bits(float v)
+{
+	return __builtin_bit_cast(unsigned, v);
+}
+SIMT_FN float half_to_float(unsigned short bits)
+{
+	return __builtin_bit_cast(_Float16, bits);
+}
 SIMT_FN unsigned short float_to_half(float v)
 {
 	return __builtin_bit_cast(unsigned short, static_cast<_Float16>(v));
@@ -475,19 +547,25 @@ struct mma_operands {
 void mma_all(mma_operands *all); /* of a warp */
 
 SIMT_FN void mma_bf16_16816(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
-			    const float (&c)[4], SIMT_HERE)
+                            const float (&c)[4], SIMT_HERE)
 {
 	if constexpr (kWarp == 32) {
 		mma_operands o = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}, {c[0], c[1], c[2], c[3]}};
-		exchange(o, kFull, at, [](mma_operands (&all)[kWarp]) { mma_all(all); });
+		exchange(o, kFull, at, [](mma_operands(&all)[kWarp]) { mma_all(all); });
 		__builtin_memcpy(d, o.c, sizeof o.c);
 	} else {
 		kernel_error(at, "mma needs 32 lanes");
 	}
 }
 
-SIMT_FN float max(float a, float b) { return a > b ? a : b; }
-SIMT_FN float rsqrt(float v) { return 1.0f / sqrtf(v); }
+SIMT_FN float max(float a, float b)
+{
+	return a > b ? a : b;
+}
+SIMT_FN float rsqrt(float v)
+{
+	return 1.0f / sqrtf(v);
+}
 
 /* fmaf is a slow call where the CPU has no such instruction. */
 SIMT_FN float fma(float a, float b, float c)
@@ -499,8 +577,9 @@ SIMT_FN float fma(float a, float b, float c)
 #endif
 }
 
-/* 2^v = 2^n 2^f with n the nearest integer: Taylor series of exp(f ln 2) to degree 7, within 6e-9 before rounding.
- * Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits. 0 below -126.5, infinite from 127.5. */
+/* 2^v = 2^n 2^f with n the nearest integer: Taylor series of exp(f ln 2) to degree 7, within
+ * 6e-9 before rounding. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits. 0
+ * below -126.5, infinite from 127.5. */
 SIMT_FN float exp2_fast(float v)
 {
 	constexpr float kRound = 12582912.0f;
@@ -557,7 +636,7 @@ SIMT_FN void unpack_int8(uint4 v, float (&out)[16])
 	typedef int int8 __attribute__((vector_size(32)));
 	const short16 all = __builtin_convertvector(__builtin_bit_cast(char16, v), short16);
 	const short8 halves[2] = {__builtin_shufflevector(all, all, 0, 1, 2, 3, 4, 5, 6, 7),
-				  __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15)};
+	                          __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15)};
 	for (int i = 0; i < 2; i++) {
 		const int8 whole = __builtin_convertvector(halves[i], int8);
 		const float8 wide = __builtin_convertvector(whole, float8);
@@ -565,7 +644,10 @@ SIMT_FN void unpack_int8(uint4 v, float (&out)[16])
 	}
 }
 
-SIMT_FN void unpack_float(uint4 v, float (&out)[4]) { __builtin_memcpy(out, &v, sizeof out); }
+SIMT_FN void unpack_float(uint4 v, float (&out)[4])
+{
+	__builtin_memcpy(out, &v, sizeof out);
+}
 
 struct partial {
 	float8 v = {};
@@ -620,10 +702,11 @@ constexpr host_entry *host_entry_of = entry_maker<kernel>::run;
 
 } // namespace simt
 
-#define SIMT_SHARED(type, name)                            \
-	struct simt_tag_##name {};                         \
-	::simt::identity<type> &name =                     \
-		::simt::shared_variable<::simt::identity<type>, simt_tag_##name>()
+#define SIMT_SHARED(type, name)        \
+	struct simt_tag_##name {       \
+	};                             \
+	::simt::identity<type> &name = \
+	        ::simt::shared_variable<::simt::identity<type>, simt_tag_##name>()
 #define SIMT_DYN_SMEM(type, name) \
 	type *name = static_cast<type *>(::simt::current->block->dynamic_smem)
 #define SIMT_ENTRY(...) (reinterpret_cast<const void *>(::simt::host_entry_of<__VA_ARGS__>))

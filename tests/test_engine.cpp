@@ -1,4 +1,5 @@
-/* The host engine: kernels that must work under every schedule, bugs that must be named, the device API. */
+/* The host engine: kernels that must work under every schedule, bugs that must be named, the device
+ * API. */
 #include "tests/test_engine.h"
 
 #include <cmath>
@@ -21,7 +22,8 @@ void each_schedule(Body body)
 {
 	const struct host_check before = host_check_get();
 	for (int schedule = SCHEDULE_FORWARD; schedule <= SCHEDULE_RANDOM; schedule++)
-		for (unsigned long seed = 1; seed <= (schedule == SCHEDULE_RANDOM ? 5 : 1); seed++) {
+		for (unsigned long seed = 1; seed <= (schedule == SCHEDULE_RANDOM ? 5 : 1);
+		     seed++) {
 			struct host_check check = before;
 			check.schedule = (enum schedule)schedule;
 			check.seed = seed;
@@ -92,7 +94,8 @@ void test_barriers(void **)
 			std::vector<float> y(threads);
 			RUN(SIMT_ENTRY(count_threads), 1, threads, out_args{y.data()});
 			for (float v : y)
-				assert_true(v == (float)(1000 * ((threads + 1) / 2) + (threads + 2) / 3));
+				assert_true(v == (float)(1000 * ((threads + 1) / 2) +
+				                         (threads + 2) / 3));
 			std::fill(y.begin(), y.end(), 0.0f);
 			RUN(SIMT_ENTRY(early_exit), 1, threads, out_args{y.data()});
 			for (unsigned i = 0; i < threads; i++)
@@ -207,7 +210,8 @@ void test_atomics(void **)
 		unsigned long long best = 0, expected = 0;
 		RUN(SIMT_ENTRY(atomics), 10, 64, atomic_args{&sum, &count, &wrapped, &best});
 		for (unsigned i = 0; i < 640; i++)
-			expected = std::max(expected, (unsigned long long)(i * 7919u % 1000) << 32 | i);
+			expected = std::max(expected,
+			                    (unsigned long long)(i * 7919u % 1000) << 32 | i);
 		assert_true(sum == 320.0f);
 		assert_int_equal(count, -640);
 		assert_int_equal(wrapped, 640 % 7);
@@ -245,14 +249,14 @@ template <int W>
 void check_collectives()
 {
 	constexpr unsigned width = W < kWarp ? W : kWarp, threads = 96;
-	std::vector<float> x(threads), sum(threads), max(threads), sum_n(3 * threads), max_n(3 * threads),
-		first(threads);
+	std::vector<float> x(threads), sum(threads), max(threads), sum_n(3 * threads),
+	        max_n(3 * threads), first(threads);
 	std::vector<unsigned long long> best(threads);
 	for (unsigned i = 0; i < threads; i++)
 		x[i] = (float)(i * 37 % 64) - 20.0f; /* sums are exact */
 	RUN(SIMT_ENTRY(collectives<W>), 1, threads,
-	    collective_args{x.data(), sum.data(), max.data(), sum_n.data(), max_n.data(), first.data(),
-			    best.data()});
+	    collective_args{x.data(), sum.data(), max.data(), sum_n.data(), max_n.data(),
+	                    first.data(), best.data()});
 	for (unsigned i = 0; i < threads; i++) {
 		const unsigned begin = i / width * width;
 		float total = 0.0f, largest = -1e9f, smallest = 1e9f;
@@ -265,9 +269,9 @@ void check_collectives()
 		}
 		assert_true(sum[i] == total && max[i] == largest);
 		assert_true(sum_n[3 * i] == total && sum_n[3 * i + 1] == 2.0f * total &&
-			    sum_n[3 * i + 2] == -total);
+		            sum_n[3 * i + 2] == -total);
 		assert_true(max_n[3 * i] == largest && max_n[3 * i + 1] == 2.0f * largest &&
-			    max_n[3 * i + 2] == -smallest);
+		            max_n[3 * i + 2] == -smallest);
 		assert_true(first[i] == x[begin + width - 1] && best[i] == key);
 	}
 }
@@ -307,7 +311,7 @@ void test_shuffles(void **)
 		RUN(SIMT_ENTRY(shuffles), 1, 32, out_args{y});
 		for (int i = 0; i < 32; i++)
 			assert_true(y[i] == (i < 16 ? 120.0f : 376.0f) + (i < 8 ? 170.0f : 0.0f) +
-						    1000.0f * ((float)(i ^ 5) + 0.5f));
+			                            1000.0f * ((float)(i ^ 5) + 0.5f));
 	});
 }
 
@@ -363,7 +367,7 @@ void test_async_copies(void **)
 
 struct mma_args {
 	const unsigned short *a, *b; /* bf16: a 16x16 row-major, b 8 columns of 16 */
-	float *d;		     /* 16x8 row-major */
+	float *d;                    /* 16x8 row-major */
 };
 
 /* Fragments as in the PTX manual. */
@@ -372,7 +376,7 @@ __global__ void multiply_tile(const mma_args p)
 	const int g = simt::lane_id() / 4, t = simt::lane_id() % 4 * 2;
 	auto pair = [](const unsigned short *at) { return at[0] | (unsigned)at[1] << 16; };
 	const unsigned a[4] = {pair(p.a + g * 16 + t), pair(p.a + (g + 8) * 16 + t),
-			       pair(p.a + g * 16 + t + 8), pair(p.a + (g + 8) * 16 + t + 8)};
+	                       pair(p.a + g * 16 + t + 8), pair(p.a + (g + 8) * 16 + t + 8)};
 	const unsigned b[2] = {pair(p.b + g * 16 + t), pair(p.b + g * 16 + t + 8)};
 	const float c[4] = {1.0f, 2.0f, 3.0f, 4.0f};
 	float d[4];
@@ -412,8 +416,9 @@ double value_of(unsigned bits, int exponent_bits)
 	const int mantissa_bits = 15 - exponent_bits, bias = (1 << (exponent_bits - 1)) - 1;
 	const int exponent = bits >> mantissa_bits & ((1 << exponent_bits) - 1);
 	const int mantissa = bits & ((1 << mantissa_bits) - 1);
-	double v = exponent ? ldexp((1 << mantissa_bits) + mantissa, exponent - bias - mantissa_bits)
-			    : ldexp(mantissa, 1 - bias - mantissa_bits);
+	double v = exponent
+	                   ? ldexp((1 << mantissa_bits) + mantissa, exponent - bias - mantissa_bits)
+	                   : ldexp(mantissa, 1 - bias - mantissa_bits);
 	if (exponent == (1 << exponent_bits) - 1)
 		v = mantissa ? (double)NAN : (double)INFINITY;
 	return bits & 0x8000 ? -v : v;
@@ -434,7 +439,8 @@ void test_conversions(void **)
 		}
 		if (std::isnan(bf16)) {
 			assert_true(std::isnan(simt::bf16_to_float(b)));
-			assert_true(std::isnan(simt::bf16_to_float(simt::float_to_bf16(simt::bf16_to_float(b)))));
+			assert_true(std::isnan(
+			        simt::bf16_to_float(simt::float_to_bf16(simt::bf16_to_float(b)))));
 		} else {
 			assert_true(simt::bf16_to_float(b) == bf16);
 			assert_int_equal(simt::float_to_bf16((float)bf16), bits);
@@ -511,20 +517,41 @@ struct planted_bug {
 };
 
 const planted_bug bugs[] = {
-	{SIMT_ENTRY(planted::divergent_barrier), 128, STATUS_VIOLATION,
-	 "divergent barrier", {planted::DIVERGENT_BARRIER_IF, planted::DIVERGENT_BARRIER_ELSE}},
-	{SIMT_ENTRY(planted::misaligned_load), 32, STATUS_VIOLATION,
-	 "16-byte load from a misaligned address", {planted::MISALIGNED_LOAD, 0}},
-	{SIMT_ENTRY(planted::half_barrier), 64, STATUS_VIOLATION, "deadlock",
-	 {planted::HALF_BARRIER, planted::HALF_WARP}},
-	{SIMT_ENTRY(planted::exit_before_shuffle), 64, STATUS_VIOLATION,
-	 "lanes fffc0000 of warp 1 exited before", {planted::EXIT_SHUFFLE, 0}},
-	{SIMT_ENTRY(planted::divergent_shuffle), 32, STATUS_VIOLATION,
-	 "divergent collective", {planted::DIVERGENT_SHUFFLE_IF, planted::DIVERGENT_SHUFFLE_ELSE}},
-	{SIMT_ENTRY(planted::mask_mismatch), 32, STATUS_VIOLATION, "mask mismatch",
-	 {planted::MASK_MISMATCH, 0}},
-	{SIMT_ENTRY(planted::shuffle_outside_mask), 32, STATUS_VIOLATION,
-	 "not in the mask", {planted::SHUFFLE_OUTSIDE_MASK, 0}},
+        {SIMT_ENTRY(planted::divergent_barrier),
+         128,
+         STATUS_VIOLATION,
+         "divergent barrier",
+         {planted::DIVERGENT_BARRIER_IF, planted::DIVERGENT_BARRIER_ELSE}},
+        {SIMT_ENTRY(planted::misaligned_load),
+         32,
+         STATUS_VIOLATION,
+         "16-byte load from a misaligned address",
+         {planted::MISALIGNED_LOAD, 0}},
+        {SIMT_ENTRY(planted::half_barrier),
+         64,
+         STATUS_VIOLATION,
+         "deadlock",
+         {planted::HALF_BARRIER, planted::HALF_WARP}},
+        {SIMT_ENTRY(planted::exit_before_shuffle),
+         64,
+         STATUS_VIOLATION,
+         "lanes fffc0000 of warp 1 exited before",
+         {planted::EXIT_SHUFFLE, 0}},
+        {SIMT_ENTRY(planted::divergent_shuffle),
+         32,
+         STATUS_VIOLATION,
+         "divergent collective",
+         {planted::DIVERGENT_SHUFFLE_IF, planted::DIVERGENT_SHUFFLE_ELSE}},
+        {SIMT_ENTRY(planted::mask_mismatch),
+         32,
+         STATUS_VIOLATION,
+         "mask mismatch",
+         {planted::MASK_MISMATCH, 0}},
+        {SIMT_ENTRY(planted::shuffle_outside_mask),
+         32,
+         STATUS_VIOLATION,
+         "not in the mask",
+         {planted::SHUFFLE_OUTSIDE_MASK, 0}},
 };
 
 void test_planted_bugs(void **)
@@ -534,14 +561,16 @@ void test_planted_bugs(void **)
 	alignas(16) float x[256] = {}, y[256];
 	each_schedule([&] {
 		for (const planted_bug &bug : bugs) {
-			assert_int_equal(launch(bug.entry, 3, bug.threads, planted::args{x, y, nullptr}),
-					 bug.status);
+			assert_int_equal(
+			        launch(bug.entry, 3, bug.threads, planted::args{x, y, nullptr}),
+			        bug.status);
 			expect_text(fail_message(), bug.says);
 			expect_text(fail_message(), "block (");
 			for (int line : bug.lines)
 				if (line)
 					expect_text(fail_message(), at("engine.h", line));
-			RUN(SIMT_ENTRY(reverse_static), 2, 128, out_args{y}); /* the engine goes on */
+			RUN(SIMT_ENTRY(reverse_static), 2, 128,
+			    out_args{y}); /* the engine goes on */
 		}
 	});
 }
@@ -565,15 +594,17 @@ void test_poison(void **)
 	if (kWarp == 1)
 		skip();
 	each_schedule([] {
-		expect_nan(SIMT_ENTRY(planted::copy_without_wait<true>),
-			   SIMT_ENTRY(planted::copy_without_wait<false>),
-			   [](const float *y) { return std::isnan(y[0]) && std::isnan(y[31]); });
+		auto all_nan = [](const float *y) { return std::isnan(y[0]) && std::isnan(y[31]); };
+		expect_nan(SIMT_ENTRY(planted::read_copy<-1>), SIMT_ENTRY(planted::read_copy<0>),
+		           all_nan);
+		expect_nan(SIMT_ENTRY(planted::read_copy<1>), SIMT_ENTRY(planted::read_copy<0>),
+		           all_nan);
 		expect_nan(SIMT_ENTRY(planted::uninitialised_shared<true>),
-			   SIMT_ENTRY(planted::uninitialised_shared<false>),
-			   [](const float *y) { return std::isnan(y[0]) && y[1] == 1.0f; });
+		           SIMT_ENTRY(planted::uninitialised_shared<false>),
+		           [](const float *y) { return std::isnan(y[0]) && y[1] == 1.0f; });
 		expect_nan(SIMT_ENTRY(planted::uninitialised_dynamic<true>),
-			   SIMT_ENTRY(planted::uninitialised_dynamic<false>),
-			   [](const float *y) { return std::isnan(y[0]) && y[1] == 1.0f; });
+		           SIMT_ENTRY(planted::uninitialised_dynamic<false>),
+		           [](const float *y) { return std::isnan(y[0]) && y[1] == 1.0f; });
 	});
 }
 
@@ -586,9 +617,9 @@ void test_missing_wait(void **)
 	host_check_set(check);
 	float x[64] = {}, y[64], z[64];
 	RUN(SIMT_ENTRY(planted::producer), 2, 32, planted::args{x, y, nullptr});
-	assert_int_equal(launch(SIMT_ENTRY(planted::wait_missing<true>), 2, 32, planted::args{y, z, nullptr}, 0,
-				true),
-			 STATUS_VIOLATION);
+	assert_int_equal(launch(SIMT_ENTRY(planted::wait_missing<true>), 2, 32,
+	                        planted::args{y, z, nullptr}, 0, true),
+	                 STATUS_VIOLATION);
 	expect_text(fail_message(), "never waited");
 	RUN(SIMT_ENTRY(planted::wait_missing<false>), 2, 32, planted::args{y, z, nullptr}, 0, true);
 	host_check_set(before);
@@ -640,11 +671,13 @@ void test_faults(void **)
 	device_close(&host); /* cmocka has put its handlers before the engine's */
 	assert_int_equal(open_host(nullptr), 0);
 	each_schedule([&] {
-		assert_int_equal(launch(SIMT_ENTRY(planted::wild_write), 2, 8, planted::args{x, y, nullptr}),
-				 STATUS_FAILED);
+		assert_int_equal(
+		        launch(SIMT_ENTRY(planted::wild_write), 2, 8, planted::args{x, y, nullptr}),
+		        STATUS_FAILED);
 		expect_text(fail_message(), "thread 5: memory fault at ");
-		assert_int_equal(launch(SIMT_ENTRY(planted::stack_overflow), 2, 8, planted::args{x, y, nullptr}),
-				 STATUS_FAILED);
+		assert_int_equal(launch(SIMT_ENTRY(planted::stack_overflow), 2, 8,
+		                        planted::args{x, y, nullptr}),
+		                 STATUS_FAILED);
 		expect_text(fail_message(), "stack overflow");
 		RUN(SIMT_ENTRY(reverse_static), 2, 128, out_args{std::vector<float>(256).data()});
 	});
@@ -668,7 +701,8 @@ void test_open(void **)
 	assert_string_equal(info->name, kWarp == 1 ? "host" : "host32");
 	assert_int_equal(info->target.sm, 0);
 	assert_int_equal(info->target.lanes, kWarp);
-	assert_true(info->sm_count >= 1 && info->memory_bytes > 0 && info->toolkit[0] && info->driver[0]);
+	assert_true(info->sm_count >= 1 && info->memory_bytes > 0 && info->toolkit[0] &&
+	            info->driver[0]);
 }
 
 void test_workers(void **)
@@ -694,7 +728,8 @@ void test_geometry(void **)
 	assert_int_equal(launch(SIMT_ENTRY(reverse_static), 1, 1025, out_args{y}), STATUS_USAGE);
 	expect_text(fail_message(), "1025 threads");
 	assert_int_equal(launch(SIMT_ENTRY(reverse_static), 0, 32, out_args{y}), STATUS_USAGE);
-	assert_int_equal(launch(SIMT_ENTRY(reverse_static), 1, 32, out_args{y}, 300 << 10), STATUS_USAGE);
+	assert_int_equal(launch(SIMT_ENTRY(reverse_static), 1, 32, out_args{y}, 300 << 10),
+	                 STATUS_USAGE);
 }
 
 void test_memory(void **)
@@ -757,32 +792,22 @@ void test_events(void **)
 int main()
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_shared_memory),
-		cmocka_unit_test(test_barriers),
-		cmocka_unit_test(test_last_block),
-		cmocka_unit_test(test_spinning),
-		cmocka_unit_test(test_atomics),
-		cmocka_unit_test(test_collectives),
-		cmocka_unit_test(test_shuffles),
-		cmocka_unit_test(test_async_copies),
-		cmocka_unit_test(test_mma),
-		cmocka_unit_test(test_conversions),
-		cmocka_unit_test(test_unpacking),
-		cmocka_unit_test(test_functions),
-		cmocka_unit_test(test_planted_bugs),
-		cmocka_unit_test(test_poison),
-		cmocka_unit_test(test_missing_wait),
+	        cmocka_unit_test(test_shared_memory), cmocka_unit_test(test_barriers),
+	        cmocka_unit_test(test_last_block),    cmocka_unit_test(test_spinning),
+	        cmocka_unit_test(test_atomics),       cmocka_unit_test(test_collectives),
+	        cmocka_unit_test(test_shuffles),      cmocka_unit_test(test_async_copies),
+	        cmocka_unit_test(test_mma),           cmocka_unit_test(test_conversions),
+	        cmocka_unit_test(test_unpacking),     cmocka_unit_test(test_functions),
+	        cmocka_unit_test(test_planted_bugs),  cmocka_unit_test(test_poison),
+	        cmocka_unit_test(test_missing_wait),
 #ifdef __SANITIZE_ADDRESS__
-		cmocka_unit_test(test_out_of_bounds),
+	        cmocka_unit_test(test_out_of_bounds),
 #else
-		cmocka_unit_test(test_faults),
+	        cmocka_unit_test(test_faults),
 #endif
-		cmocka_unit_test(test_open),
-		cmocka_unit_test(test_workers),
-		cmocka_unit_test(test_geometry),
-		cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_graph),
-		cmocka_unit_test(test_events),
+	        cmocka_unit_test(test_open),          cmocka_unit_test(test_workers),
+	        cmocka_unit_test(test_geometry),      cmocka_unit_test(test_memory),
+	        cmocka_unit_test(test_graph),         cmocka_unit_test(test_events),
 	};
 	return cmocka_run_group_tests_name("engine", tests, open_host, close_host);
 }

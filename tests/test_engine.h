@@ -1,3 +1,4 @@
+// C++20.
 /* What the tests of the host engine share: a device, and launches that expect an outcome. */
 #ifndef TESTS_TEST_ENGINE_H
 #define TESTS_TEST_ENGINE_H
@@ -33,16 +34,16 @@ static int close_host(void **)
 
 template <typename Args>
 static enum status launch(const void *entry, unsigned blocks, unsigned threads, const Args &args,
-			  size_t smem_bytes = 0, bool dependent = false)
+                          size_t smem_bytes = 0, bool dependent = false)
 {
 	return device_launch(host, entry, grid{blocks, 1, threads, smem_bytes}, &args, sizeof args,
-			     launch_options{dependent});
+	                     launch_options{dependent});
 }
 
-#define RUN(...)                                                                   \
-	do {                                                                       \
-		if (launch(__VA_ARGS__) != STATUS_OK)                              \
-			fail_msg("launch failed: %s", fail_message());             \
+#define RUN(...)                                                       \
+	do {                                                           \
+		if (launch(__VA_ARGS__) != STATUS_OK)                  \
+			fail_msg("launch failed: %s", fail_message()); \
 	} while (0)
 
 static inline std::string at(const char *file, int line)

@@ -1,5 +1,5 @@
-/* The race detector: planted races are found with both lines, their fixed twins are clean. Compiled with
- * -fsanitize=thread; see device/race.h. */
+/* The race detector: planted races are found with both lines, their fixed twins are clean. Compiled
+ * with -fsanitize=thread; see device/race.h. */
 #include "tests/test_engine.h"
 
 #include <vector>
@@ -24,13 +24,29 @@ struct pair_of_kernels {
 #define PAIR(kernel) SIMT_ENTRY(planted::kernel<true>), SIMT_ENTRY(planted::kernel<false>)
 
 const pair_of_kernels pairs[] = {
-	{PAIR(race_block), 1, kThreads, "shared", {planted::RACE_BLOCK_WRITE, planted::RACE_BLOCK_READ}},
-	{PAIR(race_loop), 1, kThreads, "shared", {planted::RACE_LOOP_WRITE, planted::RACE_LOOP_READ}},
-	{PAIR(race_update), 64, 32, "global", {planted::RACE_UPDATE, planted::RACE_UPDATE}},
-	{PAIR(race_last_block), kBlocks, 64, "global", {planted::RACE_LAST_WRITE, planted::RACE_LAST_READ}},
-	/* The rest need warps of 32 lanes. */
-	{PAIR(race_warp), 1, 32, "shared", {planted::RACE_WARP_WRITE, planted::RACE_WARP_READ}},
-	{PAIR(race_reduce), 1, kThreads, "shared", {planted::RACE_REDUCE_WRITE, planted::RACE_REDUCE_READ}},
+        {PAIR(race_block),
+         1,
+         kThreads,
+         "shared",
+         {planted::RACE_BLOCK_WRITE, planted::RACE_BLOCK_READ}},
+        {PAIR(race_loop),
+         1,
+         kThreads,
+         "shared",
+         {planted::RACE_LOOP_WRITE, planted::RACE_LOOP_READ}},
+        {PAIR(race_update), 64, 32, "global", {planted::RACE_UPDATE, planted::RACE_UPDATE}},
+        {PAIR(race_last_block),
+         kBlocks,
+         64,
+         "global",
+         {planted::RACE_LAST_WRITE, planted::RACE_LAST_READ}},
+        /* The rest need warps of 32 lanes. */
+        {PAIR(race_warp), 1, 32, "shared", {planted::RACE_WARP_WRITE, planted::RACE_WARP_READ}},
+        {PAIR(race_reduce),
+         1,
+         kThreads,
+         "shared",
+         {planted::RACE_REDUCE_WRITE, planted::RACE_REDUCE_READ}},
 };
 constexpr size_t kAnyLanes = 4;
 
@@ -115,20 +131,35 @@ void test_dependent_launches(void **)
 	host_check_set(check);
 	arrays data;
 
-	watch([&] { run_dependent(data, SIMT_ENTRY(planted::wait_missing<true>), data.from_y_to_z()); });
+	watch([&] {
+		run_dependent(data, SIMT_ENTRY(planted::wait_missing<true>), data.from_y_to_z());
+	});
 	expect_race("global", planted::PRODUCER, planted::WAIT_MISSING);
 	expect_text(race_message(), "before grid_wait()");
-	watch([&] { run_dependent(data, SIMT_ENTRY(planted::wait_missing<false>), data.from_y_to_z()); });
+	watch([&] {
+		run_dependent(data, SIMT_ENTRY(planted::wait_missing<false>), data.from_y_to_z());
+	});
 	expect_clean();
 
-	watch([&] { run_dependent(data, SIMT_ENTRY(planted::wait_after_read<true>), data.from_y_to_z()); });
+	watch([&] {
+		run_dependent(data, SIMT_ENTRY(planted::wait_after_read<true>), data.from_y_to_z());
+	});
 	expect_race("global", planted::PRODUCER, planted::WAIT_AFTER_READ);
-	watch([&] { run_dependent(data, SIMT_ENTRY(planted::wait_after_read<false>), data.from_y_to_z()); });
+	watch([&] {
+		run_dependent(data, SIMT_ENTRY(planted::wait_after_read<false>),
+		              data.from_y_to_z());
+	});
 	expect_clean();
 
-	watch([&] { run_dependent(data, SIMT_ENTRY(planted::wait_after_write<true>), data.from_z_to_x()); });
+	watch([&] {
+		run_dependent(data, SIMT_ENTRY(planted::wait_after_write<true>),
+		              data.from_z_to_x());
+	});
 	expect_race("global", planted::PRODUCER, planted::WAIT_AFTER_WRITE);
-	watch([&] { run_dependent(data, SIMT_ENTRY(planted::wait_after_write<false>), data.from_z_to_x()); });
+	watch([&] {
+		run_dependent(data, SIMT_ENTRY(planted::wait_after_write<false>),
+		              data.from_z_to_x());
+	});
 	expect_clean();
 
 	watch([&] { run_dependent(data, SIMT_ENTRY(planted::wait_by_one), data.from_y_to_z()); });
@@ -136,7 +167,8 @@ void test_dependent_launches(void **)
 	host_check_set(before);
 }
 
-/* Three launches in a row: the last is ordered with the first only through the wait of the second. */
+/* Three launches in a row: the last is ordered with the first only through the wait of the second.
+ */
 void test_chain_of_dependents(void **)
 {
 	struct host_check check = host_check_get();
@@ -147,14 +179,22 @@ void test_chain_of_dependents(void **)
 	std::vector<float> other(2 * kThreads);
 	auto chain = [&](const void *middle, const void *last) {
 		RUN(SIMT_ENTRY(planted::producer), kBlocks, 64, data.from_x_to_y());
-		RUN(middle, kBlocks, 64, planted::args{other.data(), other.data(), nullptr}, 0, true);
+		RUN(middle, kBlocks, 64, planted::args{other.data(), other.data(), nullptr}, 0,
+		    true);
 		RUN(last, kBlocks, 64, data.from_y_to_z(), 0, true);
 	};
-	watch([&] { chain(SIMT_ENTRY(planted::producer), SIMT_ENTRY(planted::wait_missing<false>)); });
+	watch([&] {
+		chain(SIMT_ENTRY(planted::producer), SIMT_ENTRY(planted::wait_missing<false>));
+	});
 	expect_clean();
-	watch([&] { chain(SIMT_ENTRY(planted::producer), SIMT_ENTRY(planted::wait_missing<true>)); });
+	watch([&] {
+		chain(SIMT_ENTRY(planted::producer), SIMT_ENTRY(planted::wait_missing<true>));
+	});
 	expect_race("global", planted::PRODUCER, planted::WAIT_MISSING);
-	watch([&] { chain(SIMT_ENTRY(planted::wait_missing<true>), SIMT_ENTRY(planted::wait_missing<false>)); });
+	watch([&] {
+		chain(SIMT_ENTRY(planted::wait_missing<true>),
+		      SIMT_ENTRY(planted::wait_missing<false>));
+	});
 	expect_race("global", planted::PRODUCER, planted::WAIT_MISSING);
 	expect_text(race_message(), "no grid_wait() orders");
 
@@ -166,7 +206,8 @@ void test_chain_of_dependents(void **)
 	watch([&] {
 		RUN(SIMT_ENTRY(planted::producer), kBlocks, 64, data.from_x_to_y());
 		assert_int_equal(graph_launch(graph), STATUS_OK);
-		RUN(SIMT_ENTRY(planted::wait_missing<true>), kBlocks, 64, data.from_z_to_x(), 0, true);
+		RUN(SIMT_ENTRY(planted::wait_missing<true>), kBlocks, 64, data.from_z_to_x(), 0,
+		    true);
 	});
 	expect_clean();
 	graph_close(&graph);
@@ -193,11 +234,15 @@ void test_async_copy(void **)
 	host_check_set(check);
 	arrays data;
 	alignas(16) float x[256] = {};
-	watch([&] { RUN(SIMT_ENTRY(read_copy_of_neighbour), 1, 64, planted::args{x, data.y.data(), nullptr}); });
+	watch([&] {
+		RUN(SIMT_ENTRY(read_copy_of_neighbour), 1, 64,
+		    planted::args{x, data.y.data(), nullptr});
+	});
 	assert_true(race_count() > 0);
 	expect_text(race_message(), "test_engine_race.cpp:");
 	watch([&] {
-		RUN(SIMT_ENTRY(read_copy_of_neighbour), 1, 64, planted::args{x, data.y.data(), &data.counter});
+		RUN(SIMT_ENTRY(read_copy_of_neighbour), 1, 64,
+		    planted::args{x, data.y.data(), &data.counter});
 	});
 	expect_clean();
 	host_check_set(before);
@@ -208,11 +253,11 @@ void test_async_copy(void **)
 int main()
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_races),
-		cmocka_unit_test(test_launches_are_ordered),
-		cmocka_unit_test(test_dependent_launches),
-		cmocka_unit_test(test_chain_of_dependents),
-		cmocka_unit_test(test_async_copy),
+	        cmocka_unit_test(test_races),
+	        cmocka_unit_test(test_launches_are_ordered),
+	        cmocka_unit_test(test_dependent_launches),
+	        cmocka_unit_test(test_chain_of_dependents),
+	        cmocka_unit_test(test_async_copy),
 	};
 	return cmocka_run_group_tests_name("engine_race", tests, open_host, close_host);
 }

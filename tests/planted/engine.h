@@ -1,4 +1,6 @@
-/* Kernels with one planted bug each, and their fixed twins. Lines are those that a message must name. */
+// C++20.
+/* Kernels with one planted bug each, and their fixed twins. Lines are those that a message must
+ * name. */
 #ifndef TESTS_PLANTED_ENGINE_H
 #define TESTS_PLANTED_ENGINE_H
 
@@ -73,16 +75,17 @@ inline __global__ void misaligned_load(const args a)
 }
 enum { MISALIGNED_LOAD = __LINE__ - 2 };
 
-/* Every lane copies four floats and reads one of them. */
-template <bool Bug>
-__global__ void copy_without_wait(const args a)
+/* Every lane copies four floats and reads one of them. Pending: groups that its wait leaves; -1: it
+ * does not wait. */
+template <int Pending>
+__global__ void read_copy(const args a)
 {
 	SIMT_SHARED(float[4 * simt::kWarp], part);
 	const float *mine = part + 4 * threadIdx.x;
 	simt::cp_async16(part + 4 * threadIdx.x, a.x + 4 * threadIdx.x);
 	simt::cp_async_commit();
-	if (!Bug)
-		simt::cp_async_wait<0>();
+	if constexpr (Pending >= 0)
+		simt::cp_async_wait<Pending>();
 	a.y[threadIdx.x] = mine[1];
 }
 
@@ -229,7 +232,8 @@ __global__ void race_last_block(const args a)
 {
 	float *part = a.y + 1;
 	part[blockIdx.x * blockDim.x + threadIdx.x] = a.x[threadIdx.x];
-	const bool last = Bug ? blockIdx.x == gridDim.x - 1 : simt::arrive_last(a.counter, gridDim.x);
+	const bool last =
+	        Bug ? blockIdx.x == gridDim.x - 1 : simt::arrive_last(a.counter, gridDim.x);
 	if (!last || threadIdx.x > 0)
 		return;
 	float sum = 0.0f;
@@ -237,7 +241,7 @@ __global__ void race_last_block(const args a)
 		sum += simt::load_fresh(part + i);
 	*a.y = sum;
 }
-enum { RACE_LAST_WRITE = __LINE__ - 9, RACE_LAST_READ = __LINE__ - 3 };
+enum { RACE_LAST_WRITE = __LINE__ - 10, RACE_LAST_READ = __LINE__ - 3 };
 
 // ---------------------------------------------------------------- dependent launches
 
