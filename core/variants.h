@@ -5,6 +5,8 @@
 // WARPSMITH_SPACE defined, from every legal point of NAME_CASES x NAME_SUBSET. NVRTC needs no tables.
 #pragma once
 
+#include "device/simt.h"
+
 #ifdef __CUDACC_RTC__
 #define DEFINE_VARIANTS(kernel, KERNEL)
 #define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)
@@ -16,7 +18,6 @@
 #include <utility>
 
 #include "core/variant.h"
-#include "device/simt.h"
 
 #ifdef __CUDACC__
 #define KERNEL_ENTRY(...)  ((const void *)(__VA_ARGS__))
