@@ -1,0 +1,123 @@
+#include "kernels/argmax.h"
+#include "kernels/describe.h"
+
+static const struct param params[] = {ARGMAX_PARAMS(PARAM_ROW)};
+static const struct param fields[] = {ARGMAX_FIELDS(FIELD_ROW)};
+
+static bool legal(const int *kase, const int *config, struct target target)
+{
+	return argmax_legal(*AS(argmax_case, kase), *AS(argmax_config, config), target);
+}
+
+enum { INDEX, X, BEST, ARRIVED, N_BUFFERS };
+
+static bool valid(const struct shape *shape, const int *kase, const int *config,
+		  const struct device_info *info)
+{
+	(void)shape;
+	return legal(kase, config, info->target);
+}
+
+static struct grid grid(const struct shape *shape, const int *kase, const int *config,
+			const struct device_info *info)
+{
+	(void)shape, (void)kase;
+	const struct argmax_config *c = AS(argmax_config, config);
+	return (struct grid){
+		.x = (unsigned)c->blocks,
+		.y = 1,
+		.threads = (unsigned)(c->warps * info->target.lanes),
+	};
+}
+
+static double bytes(const struct shape *shape, const int *kase)
+{
+	(void)kase;
+	return 4.0 * shape->m + 4;
+}
+
+static double flops(const struct shape *shape, const int *kase)
+{
+	(void)kase;
+	return shape->m;
+}
+
+static enum status parse_shape(const char *text, struct shape *shape)
+{
+	*shape = (struct shape){0};
+	return parse_count(text, "argmax shape", &shape->m);
+}
+
+static void format_shape(const struct shape *shape, char text[64])
+{
+	snprintf(text, 64, "%d", shape->m);
+}
+
+static int buffers(const struct shape *shape, const int *kase, const int *config,
+		   const struct device_info *info, struct buffer *b)
+{
+	(void)kase, (void)info;
+	b[INDEX] = (struct buffer){"index", BUFFER_OUTPUT, DTYPE_I32, 1, 0};
+	b[X] = (struct buffer){"x", BUFFER_INPUT, DTYPE_F32, (size_t)shape->m, 1};
+	b[BEST] = (struct buffer){"best", BUFFER_SCRATCH, DTYPE_U64,
+				  (size_t)AS(argmax_config, config)->blocks, 0};
+	b[ARRIVED] = (struct buffer){"arrived", BUFFER_SCRATCH, DTYPE_I32, 1, 0};
+	return N_BUFFERS;
+}
+
+/* The largest value twice, with NaN before and between: the first of the two is the answer. */
+static void fill(const struct shape *shape, const int *kase, void *const *data)
+{
+	(void)kase;
+	float *x = data[X];
+	const int n = shape->m;
+	x[0] = x[n / 2] = NAN;
+	x[n - 1] = 100;
+	x[n - 1 - n / 3] = 100;
+}
+
+static void bind(const struct shape *shape, const int *kase, const int *config,
+		 const struct device_info *info, void *const *memory, void *args)
+{
+	(void)kase, (void)config, (void)info;
+	*(struct argmax_args *)args = (struct argmax_args){
+		.index = memory[INDEX],
+		.x = memory[X],
+		.best = memory[BEST],
+		.arrived = memory[ARRIVED],
+		.n = shape->m,
+	};
+}
+
+static void reference(const struct shape *shape, const int *kase, const void *const *data,
+		      double *const *expected, double *const *tolerance)
+{
+	(void)kase;
+	const float *x = data[X];
+	int best = 0;
+	for (int i = 1; i < shape->m; i++)
+		if (x[i] > x[best] || (isnan(x[best]) && !isnan(x[i])))
+			best = i;
+	expected[INDEX][0] = best;
+	tolerance[INDEX][0] = 0;
+}
+
+const struct kernel argmax_kernel = {
+	.name = "argmax",
+	.params = params,
+	.n_params = LENGTH(params),
+	.fields = fields,
+	.n_fields = LENGTH(fields),
+	.legal = legal,
+	.valid = valid,
+	.grid = grid,
+	.bytes = bytes,
+	.flops = flops,
+	.parse_shape = parse_shape,
+	.format_shape = format_shape,
+	.buffers = buffers,
+	.fill = fill,
+	.args_bytes = sizeof(struct argmax_args),
+	.bind = bind,
+	.reference = reference,
+};

@@ -1,0 +1,77 @@
+/* What the descriptions of kernels (NAME.c) share. */
+#ifndef KERNELS_DESCRIBE_H
+#define KERNELS_DESCRIBE_H
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/kernel.h"
+
+/* A config or case array as its struct, and the tables of its parameters. */
+#define AS(type, values) ((const struct type *)(const void *)(values))
+#define LENGTH(array)    (int)(sizeof(array) / sizeof((array)[0]))
+
+/* Half the distance between neighbouring floats around 1: the largest relative error of rounding. */
+#define F32_ROUNDING  0x1p-24
+#define F16_ROUNDING  0x1p-11
+#define BF16_ROUNDING 0x1p-9
+/* Rounding errors of a long sum are as good as random: none is allowed to be this many standard deviations off. */
+#define DEVIATIONS 8.0
+
+static inline unsigned div_up(size_t n, size_t by) { return (unsigned)((n + by - 1) / by); }
+
+/* The largest error of storing v. */
+static inline double store_rounding(int dtype, double v)
+{
+	return fabs(v) * (dtype == DTYPE_BF16 ? BF16_ROUNDING :
+			  dtype == DTYPE_F16  ? F16_ROUNDING :
+						F32_ROUNDING);
+}
+
+/* The standard deviation, at most, of an f32 sum of n products whose exact value is `sum` and whose squares sum to
+ * `squares`: each of n additions rounds a partial sum, which is no larger than the result and a random walk. */
+static inline double sum_deviation(size_t n, double sum, double squares)
+{
+	return F32_ROUNDING * sqrt((double)n) * (fabs(sum) + 2 * sqrt(squares));
+}
+
+/* Elements first .. first + n - 1 of a buffer of `count` elements in device layout, all multiples of the block. */
+static inline void decode(int dtype, const void *data, size_t count, size_t first, float *to, size_t n)
+{
+	const char *bytes = data;
+	if (dtype != DTYPE_Q8_0) {
+		dtype_to_f32(dtype, bytes + dtype_bytes(dtype, first), to, n);
+		return;
+	}
+	const int8_t *quants = (const int8_t *)bytes + first;
+	const uint16_t *scales = (const uint16_t *)(bytes + dtype_scale_offset(dtype, count)) + first / 32;
+	for (size_t i = 0; i < n; i += 32) {
+		const float scale = f16_to_f32(scales[i / 32]);
+		for (size_t j = i; j < i + 32; j++)
+			to[j] = scale * quants[j];
+	}
+}
+
+/* Buffer b of a problem as floats. The caller frees; NULL without memory. */
+static inline float *decode_all(int dtype, const void *data, size_t count)
+{
+	float *all = malloc((count ? count : 1) * sizeof *all);
+	if (all)
+		decode(dtype, data, count, 0, all, count);
+	return all;
+}
+
+/* One positive number, "896". */
+static inline enum status parse_count(const char *text, const char *what, int *value)
+{
+	char *end;
+	const long n = strtol(text, &end, 10);
+	if (end == text || *end || n < 1 || n > 1 << 28)
+		return fail(STATUS_USAGE, "%s '%s': expected a number such as 896", what, text);
+	*value = (int)n;
+	return STATUS_OK;
+}
+
+#endif
