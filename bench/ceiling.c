@@ -30,7 +30,8 @@ struct probe {
 	void *memory; /* reading reads all of it, copying goes from the first half to the second */
 	unsigned *sum;
 	size_t bytes;
-	unsigned expected; /* what reading all adds up to */
+	unsigned expected;   /* what reading all adds up to */
+	unsigned n_launches; /* since wipe() */
 	const struct variant *variant; /* being timed */
 };
 
@@ -40,8 +41,7 @@ static size_t choose_bytes(const struct device_info *info)
 	size_t bytes = info->target.sm || 4 * info->l2_bytes > gib ? gib : 4 * info->l2_bytes;
 	if (info->memory_bytes && bytes > info->memory_bytes / 4)
 		bytes = info->memory_bytes / 4;
-	bytes -= bytes % (2 * CHUNK_BYTES);
-	return bytes ? bytes : 2 * CHUNK_BYTES;
+	return bytes;
 }
 
 static enum status fill(struct probe *p)
@@ -75,12 +75,12 @@ static void probe_close(struct probe *p)
 	*p = (struct probe){0};
 }
 
-static enum status probe_open(struct probe *p, struct device *device)
+static enum status probe_open(struct probe *p, struct device *device, size_t bytes)
 {
 	enum status status;
 	void *sum;
 	*p = (struct probe){.kernel = kernel_find("stream"), .device = device};
-	p->bytes = choose_bytes(device_info(device));
+	p->bytes = bytes < 2 * CHUNK_BYTES ? 2 * CHUNK_BYTES : bytes - bytes % (2 * CHUNK_BYTES);
 	TRY(timer_open(&p->timer, device, &SCREEN));
 	TRY(device_alloc(device, p->bytes, &p->memory));
 	TRY(device_alloc(device, sizeof *p->sum, &sum));
@@ -112,26 +112,37 @@ static enum status launch(void *user, int iteration)
 	struct grid grid = p->kernel->grid(&shape, p->variant->kase.value, p->variant->config.value,
 					   device_info(p->device));
 	(void)iteration;
+	p->n_launches++;
 	return device_launch(p->device, p->variant->entry, grid, &args, sizeof args,
 			     (struct launch_options){0});
 }
 
-/* What copying should write is wiped first; reading everything then finds the sum again. */
-static enum status check(struct probe *p, const struct variant *reader)
+/* Before timing: what copying should write is wiped, what reading adds to is 0. */
+static enum status wipe(struct probe *p)
 {
 	enum status status;
+	p->n_launches = 0;
+	TRY(device_fill(p->device, p->sum, 0, sizeof *p->sum));
+	if (copies(p->variant))
+		TRY(device_fill(p->device, (char *)p->memory + p->bytes / 2, 0, p->bytes / 2));
+done:
+	return status;
+}
+
+/* After timing: every launch has added the sum of all words. After copying, one reading finds it. */
+static enum status verify(struct probe *p, const struct variant *reader)
+{
+	enum status status = STATUS_OK;
 	const struct variant *variant = p->variant;
 	unsigned sum;
 	char config[CONFIG_TEXT];
 	if (copies(variant)) {
-		TRY(device_fill(p->device, (char *)p->memory + p->bytes / 2, 0, p->bytes / 2));
-		TRY(launch(p, 0));
 		p->variant = reader;
+		p->n_launches = 0;
+		TRY(launch(p, 0));
 	}
-	TRY(device_fill(p->device, p->sum, 0, sizeof *p->sum));
-	TRY(launch(p, 0));
 	TRY(device_read(p->device, &sum, p->sum, sizeof sum));
-	if (sum != p->expected)
+	if (sum != p->n_launches * p->expected)
 		status = fail(STATUS_VIOLATION, "stream %s: wrong sum over %zu bytes",
 			      params_format(p->kernel->params, p->kernel->n_params,
 					    variant->config.value, config),
@@ -141,14 +152,17 @@ done:
 	return status;
 }
 
-static enum status measure(struct probe *p, const struct timer_options *options, double *gbps)
+static enum status measure(struct probe *p, const struct variant *reader,
+			   const struct timer_options *options, double *gbps)
 {
 	enum status status;
 	struct timing timing;
 	const struct workload workload = {
 		.run = launch, .user = p, .copies = 1, .footprint_bytes = p->bytes};
 	p->timer.options = *options;
+	TRY(wipe(p));
 	TRY(timer_measure(&p->timer, &workload, &timing));
+	TRY(verify(p, reader));
 	*gbps = (double)p->bytes / timing.us / 1e3;
 done:
 	return status;
@@ -168,8 +182,7 @@ static enum status raise(struct probe *p, const struct variant *variants, int n,
 		p->variant = &variants[i];
 		if (copies(p->variant) != copy)
 			continue;
-		TRY(check(p, reader));
-		TRY(measure(p, &SCREEN, &gbps));
+		TRY(measure(p, reader, &SCREEN, &gbps));
 		progress_update(progress, copy * n + i, NULL);
 		if (gbps <= best_gbps)
 			continue;
@@ -182,7 +195,7 @@ static enum status raise(struct probe *p, const struct variant *variants, int n,
 		goto done;
 	}
 	p->variant = best;
-	TRY(measure(p, &FINAL, &ceiling->gbps));
+	TRY(measure(p, reader, &FINAL, &ceiling->gbps));
 	ceiling->bytes = (double)p->bytes;
 	params_format(p->kernel->params, p->kernel->n_params, best->config.value, ceiling->config);
 done:
@@ -191,12 +204,18 @@ done:
 
 enum status ceilings_measure(struct device *device, bool quiet, struct ceilings *ceilings)
 {
+	return ceilings_measure_over(device, choose_bytes(device_info(device)), quiet, ceilings);
+}
+
+enum status ceilings_measure_over(struct device *device, size_t bytes, bool quiet,
+				  struct ceilings *ceilings)
+{
 	enum status status;
 	struct probe p = {0};
 	struct progress progress;
 	const struct variant *variants;
 	*ceilings = (struct ceilings){0};
-	TRY(probe_open(&p, device));
+	TRY(probe_open(&p, device, bytes));
 	int n = kernel_variants(p.kernel, device_info(device), &variants);
 	progress_start(&progress, "memory ceilings", 2 * n, quiet);
 	TRY(raise(&p, variants, n, false, &progress, &ceilings->read));

@@ -112,6 +112,9 @@ static enum status reader_open(struct meter *meter)
 		if (!kase.copy && !strcmp(config, meter->ceilings.read.config))
 			r->variant = &variants[i];
 	}
+	if (!r->variant)
+		return fail(STATUS_UNSUPPORTED, "this program has no 'stream' with %s",
+			    meter->ceilings.read.config);
 	size_t bytes = 3 * device_info(meter->device)->l2_bytes;
 	r->n_slices = (int)(bytes / READ_BETWEEN_BYTES) + 1;
 	bytes = (size_t)r->n_slices * READ_BETWEEN_BYTES;
@@ -132,7 +135,8 @@ static void open_peers(struct meter *meter)
 			 fail_message());
 }
 
-enum status meter_open(struct device *device, bool peers, bool quiet, struct meter **meter)
+enum status meter_open(struct device *device, const struct ceilings *ceilings, bool peers,
+		       struct meter **meter)
 {
 	enum status status;
 	struct timer_options options = timer_defaults;
@@ -144,8 +148,8 @@ enum status meter_open(struct device *device, bool peers, bool quiet, struct met
 		options.warmup_seconds = HOST_WARMUP_SECONDS;
 	}
 	m->device = device;
+	m->ceilings = *ceilings;
 	TRY(timer_open(&m->timer, device, &options));
-	TRY(ceilings_measure(device, quiet, &m->ceilings));
 	TRY(reader_open(m));
 	if (peers)
 		open_peers(m);
@@ -176,11 +180,6 @@ void meter_close(struct meter **meter)
 	timer_close(&m->timer);
 	free(m);
 	*meter = NULL;
-}
-
-const struct ceilings *meter_ceilings(const struct meter *meter)
-{
-	return &meter->ceilings;
 }
 
 const char *meter_peers(const struct meter *meter)
@@ -377,19 +376,11 @@ static void time_both(struct meter *meter, const struct measurement *m, struct f
 	tuned->compared = true;
 }
 
-/* A graph of the host is a loop, and its launches do not overlap what lies between them: where that is to be taken
- * off, single launches say the same with less noise. */
-static bool uses_graph(const struct meter *meter, const struct measurement *m)
-{
-	return m->graph && (m->state != STATE_STREAM || device_info(meter->device)->target.sm);
-}
-
 enum status meter_measure(struct meter *meter, struct measurement *m)
 {
 	enum status status;
 	int healthy = 0;
 	TRY(use_task(meter, m->task));
-	m->graph = uses_graph(meter, m);
 	meter->timer.options.launches = m->graph ? timer_defaults.launches : 1;
 	m->n = meter->n_instances;
 	for (int i = 0; i < m->n; i++) {

@@ -42,10 +42,10 @@ struct measurement {
 
 struct meter;
 
-/* `peers`: beside gemv on a GPU, cuBLAS. Measures the ceilings. */
-MUST_CHECK enum status meter_open(struct device *device, bool peers, bool quiet, struct meter **meter);
+/* The ceilings are those of this run. `peers`: beside gemv on a GPU, cuBLAS. */
+MUST_CHECK enum status meter_open(struct device *device, const struct ceilings *ceilings, bool peers,
+				  struct meter **meter);
 void meter_close(struct meter **meter);
-const struct ceilings *meter_ceilings(const struct meter *meter);
 /* "cuBLAS 13.0.2", or why there is none; "" when not asked for. */
 const char *meter_peers(const struct meter *meter);
 
@@ -53,7 +53,8 @@ const char *meter_peers(const struct meter *meter);
  * the function is one to set the task up. */
 MUST_CHECK enum status meter_measure(struct meter *meter, struct measurement *m);
 
-/* The latest task's default against itself. Anything but "same" or "unsure" tells of a machine too noisy to trust. */
+/* The latest task's default against itself, from cold caches: faster or slower in 5 % of all runs at most, unless the
+ * machine is too noisy to trust. */
 MUST_CHECK enum status meter_self_test(struct meter *meter, struct comparison *comparison);
 
 #endif

@@ -9,6 +9,8 @@ static const double CONFIDENCE = 0.95;
 static const size_t UNKNOWN_CACHE_BYTES = 64 << 20;
 /* Reading clocks and power takes far longer than a short sample. */
 static const double HEALTH_SECONDS = 0.01;
+/* The host shares its cores with other programs: a long sample is sure to be interrupted. */
+static const double HOST_SAMPLE_SECONDS = 0.002;
 /* Resolution of device clocks. */
 static const double LEAST_US = 0.001;
 enum { COLD_CACHES = 3, SETTLE_SAMPLES = 5 };
@@ -179,14 +181,15 @@ static bool fits_caches(const struct prepared *p, size_t bytes)
 static enum status capture_graphs(struct prepared *p)
 {
 	enum status status = STATUS_OK;
-	const struct timer_options *o = &p->timer->options;
-	double first_us, us;
+	double first_us, us, most_us = 1e6 * p->timer->options.sample_seconds;
 	TRY(time_launch(p, &first_us)); /* loads code, touches memory */
 	TRY(time_launch(p, &us));
 	p->next = 0;
-	p->launches = o->launches;
-	if (us * o->launches > 1e6 * o->sample_seconds)
-		p->launches = (int)(1e6 * o->sample_seconds / us);
+	if (!device_info(p->timer->device)->target.sm)
+		most_us = fmin(most_us, 1e6 * HOST_SAMPLE_SECONDS);
+	p->launches = p->timer->options.launches;
+	if (us * p->launches > most_us)
+		p->launches = (int)(most_us / us);
 	if (fits_caches(p, p->workload.footprint_bytes) && p->launches > p->workload.copies)
 		p->launches = p->workload.copies;
 	if (p->launches < 2) {
@@ -373,7 +376,7 @@ enum status timer_pair(struct timer *timer, const struct workload *a, const stru
 		TRY(measure_round(&pa, &pb, n % 2, &a_us[n], &b_us[n]));
 		n++;
 		check_health(timer, &n, &n_healthy, &timing->a);
-		bool late = now(timer) - start > o->limit_seconds;
+		bool late = now(timer) - start > 2 * o->limit_seconds;
 		if (n < 1 || (n < look && n < most_samples(o) && !late))
 			continue;
 		/* Running out of time takes the place of the last look. */

@@ -13,7 +13,7 @@ struct timer_options {
 	double half_width;      /* stop when the median's 95 % interval is relatively this narrow */
 	double limit_seconds;   /* stop after this time, warm-up not counted */
 	double warmup_seconds;  /* longest warm-up; it ends earlier when times have settled */
-	double sample_seconds;  /* a sample that would take longer has fewer launches */
+	double sample_seconds;  /* a sample that would take longer has fewer launches; 2 ms on the host */
 	int launches;           /* in a sample, as one captured graph; 1: single launches, no graph */
 	double noise;           /* relative difference that does not matter to timer_pair() */
 };
@@ -76,14 +76,14 @@ int timer_cold_copies(const struct device_info *info, size_t bytes, int max);
 MUST_CHECK enum status timer_measure(struct timer *timer, const struct workload *workload,
 				     struct timing *timing);
 
-/* Rounds a b b a and b a a b by turns until the verdict is other than unsure. It is looked at after min_samples
+/* Rounds a b b a and b a a b by turns, for twice the time, until the verdict is other than unsure. It is looked at after min_samples
  * rounds and whenever their number has doubled, each time at a confidence that keeps the chance of calling equal
  * workloads faster or slower at 5 % over all looks. */
 MUST_CHECK enum status timer_pair(struct timer *timer, const struct workload *a,
 				  const struct workload *b, struct paired_timing *timing);
 
 /* A workload that has been captured and warmed up, for callers that interleave more than two. */
-#define TIMER_MAX_GRAPHS 32
+#define TIMER_MAX_GRAPHS 512
 struct prepared {
 	struct timer *timer;
 	struct workload workload;
