@@ -183,7 +183,6 @@ done:
 
 enum status model_open_random(const char *spec, struct model *m)
 {
-	enum status status;
 	const char *colon = strchr(spec, ':');
 	const char *type = colon ? colon + 1 : "bf16";
 	size_t len = colon ? (size_t)(colon - spec) : strlen(spec);
@@ -197,8 +196,7 @@ enum status model_open_random(const char *spec, struct model *m)
 	if (dtype != DTYPE_BF16 && dtype != DTYPE_Q8_0)
 		return fail(STATUS_USAGE, "--random: unknown type '%s', bf16 and q8_0 are known",
 		            type);
-	m->arch = &qwen2;
-	m->hparams = (struct hparams){
+	struct hparams hparams = {
 	        .layers = size->layers,
 	        .hidden = size->hidden,
 	        .heads = size->heads,
@@ -211,8 +209,16 @@ enum status model_open_random(const char *spec, struct model *m)
 	        .eps = RANDOM_EPS,
 	        .tied = size->tied,
 	};
-	snprintf(m->hparams.name, sizeof m->hparams.name, "%s", size->name);
-	TRY(hparams_check(&m->hparams, size->name));
+	snprintf(hparams.name, sizeof hparams.name, "%s", size->name);
+	return model_make_random(&qwen2, &hparams, dtype, m);
+}
+
+enum status model_make_random(const struct arch *arch, const struct hparams *hparams, int dtype,
+                              struct model *m)
+{
+	enum status status;
+	*m = (struct model){.arch = arch, .hparams = *hparams};
+	TRY(hparams_check(hparams, hparams->name));
 	TRY(find_tensors(m, dtype));
 done:
 	if (status != STATUS_OK)

@@ -28,6 +28,9 @@ struct model {
 MUST_CHECK enum status model_open(const char *path, struct model *model);
 /* "qwen2.5-0.5b" or "qwen2.5-0.5b:q8_0"; bf16 unless said otherwise. */
 MUST_CHECK enum status model_open_random(const char *spec, struct model *model);
+/* Matrices of `dtype`, vectors f32. */
+MUST_CHECK enum status model_make_random(const struct arch *arch, const struct hparams *hparams,
+                                         int dtype, struct model *model);
 void model_close(struct model *model);
 
 /* Rows [first, first + n) in file layout. */

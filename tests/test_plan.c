@@ -1,0 +1,318 @@
+/* Weights in device layout, the plan as data, and decoding of small random models of many shapes in lockstep with the
+ * reference. */
+#include "core/table.h"
+#include "model/check.h"
+#include "model/trace.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define OK(call)                                                   \
+	do {                                                       \
+		if ((call) != STATUS_OK)                           \
+			fail_msg("%s: %s", #call, fail_message()); \
+	} while (0)
+
+static struct device *device;
+
+static struct hparams shape_of(int heads, int kv_heads, int head_dim)
+{
+	return (struct hparams){.name = "random",
+				.layers = 2,
+				.hidden = 96,
+				.heads = heads,
+				.kv_heads = kv_heads,
+				.head_dim = head_dim,
+				.ffn = 160,
+				.vocab = 70,
+				.context = 64,
+				.rope_base = 10000,
+				.eps = 1e-6,
+				.tied = head_dim == 64};
+}
+
+static struct decoder_options options_of(int kv)
+{
+	return (struct decoder_options){.capacity = 40,
+					.kv = kv,
+					.use_bias = true,
+					.use_tuned = true,
+					.graphs = true,
+					.quiet = true};
+}
+
+/* A fused matrix read back, as floats (m, k). */
+static float *read_matrix(const struct matrix *w)
+{
+	size_t count = (size_t)w->m * (size_t)w->k, bytes = dtype_bytes(w->dtype, count);
+	uint8_t *raw = malloc(bytes);
+	float *values = malloc(count * sizeof *values);
+	OK(device_read(device, raw, w->w, bytes));
+	if (w->dtype == DTYPE_Q8_0) {
+		const int8_t *quants = (const int8_t *)raw;
+		const uint8_t *scales = raw + count;
+		assert_ptr_equal(w->scale, (const uint8_t *)w->w + count);
+		for (size_t i = 0; i < count; i++)
+			values[i] = f16_to_f32((uint16_t)(scales[i / 32 * 2] |
+							  scales[i / 32 * 2 + 1] << 8)) *
+				    (float)quants[i];
+	} else {
+		dtype_to_f32(w->dtype, raw, values, count);
+	}
+	free(raw);
+	return values;
+}
+
+/* Row `row` of a matrix is row r of a tensor and then zeros. */
+static void expect_row(const float *values, const struct matrix *w, size_t row,
+		       const struct tensor *t, size_t r)
+{
+	float *expected = calloc((size_t)w->k, sizeof *expected);
+	tensor_rows_f32(t, r, 1, expected);
+	assert_memory_equal(values + row * (size_t)w->k, expected, (size_t)w->k * sizeof *expected);
+	free(expected);
+}
+
+static void check_layout(int dtype, int key_dtype)
+{
+	struct hparams h = shape_of(3, 1, 32);
+	struct model model;
+	struct weights w;
+	h.hidden = dtype == DTYPE_Q8_0 ? 96 : 104; /* padded to 128 */
+	OK(model_make_random(&qwen2, &h, dtype, &model));
+	model.layers[1][ATTN_K].dtype = key_dtype;
+	OK(weights_open(&model, device, true, &w));
+	const struct tensor *t = model.layers[1];
+	const struct layer_weights *lw = &w.layers[1];
+	assert_int_equal(lw->qkv.dtype, key_dtype == dtype ? dtype : DTYPE_F32);
+	assert_int_equal(lw->qkv.m, 5 * 32);
+	assert_int_equal(lw->qkv.k, padded(h.hidden));
+	float *qkv = read_matrix(&lw->qkv), *gate_up = read_matrix(&lw->gate_up);
+	for (size_t r = 0; r < 160; r++)
+		expect_row(qkv, &lw->qkv, r,
+			   &t[r < 96  ? ATTN_Q :
+			      r < 128 ? ATTN_K :
+					ATTN_V],
+			   r < 96 ? r : r % 32);
+	for (size_t r = 0; r < 2 * 160; r++)
+		expect_row(gate_up, &lw->gate_up, r, &t[r % 2 ? FFN_UP : FFN_GATE], r / 2);
+	float bias[160], expected[160];
+	OK(device_read(device, bias, lw->qkv_bias, sizeof bias));
+	tensor_rows_f32(&t[ATTN_Q_BIAS], 0, 1, expected);
+	tensor_rows_f32(&t[ATTN_K_BIAS], 0, 1, expected + 96);
+	tensor_rows_f32(&t[ATTN_V_BIAS], 0, 1, expected + 128);
+	assert_memory_equal(bias, expected, sizeof bias);
+	free(qkv);
+	free(gate_up);
+	weights_close(&w);
+	weights_close(&w);
+	model_close(&model);
+}
+
+static void weights_are_fused_and_packed(void **state)
+{
+	static const int dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0};
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		check_layout(dtypes[i], dtypes[i]);
+	check_layout(DTYPE_BF16, DTYPE_F16);
+}
+
+static void plan_is_the_step(void **state)
+{
+	static const enum op layer[] = {OP_ATTN_NORM, OP_QKV,      OP_ROPE,    OP_ATTENTION,
+					OP_ATTN_OUT,  OP_FFN_NORM, OP_GATE_UP, OP_DOWN};
+	static const enum op end[] = {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_ADVANCE};
+	struct hparams h = shape_of(6, 2, 16);
+	struct decoder_options options = options_of(DTYPE_BF16);
+	struct model model;
+	struct decoder d;
+	(void)state;
+	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
+	OK(decoder_open(device, &model, &options, &d));
+	assert_int_equal(d.plans[d.n_plans - 1].len_max, options.capacity);
+	for (int p = 0; p < d.n_plans; p++) {
+		const struct launch *l = d.plans[p].launches;
+		assert_int_equal(d.plans[p].n, 1 + 2 * 8 + 4);
+		assert_int_equal(l[0].op, OP_EMBED);
+		for (int i = 0; i < 16; i++) {
+			assert_int_equal(l[1 + i].op, layer[i % 8]);
+			assert_int_equal(l[1 + i].layer, i / 8);
+		}
+		for (int i = 0; i < 4; i++)
+			assert_int_equal(l[17 + i].op, end[i]);
+		for (int i = 0; i < 21; i++)
+			assert_true(launch_bytes(&l[i], 10) > 0 && l[i].grid.x > 0 && l[i].grid.threads > 0);
+	}
+	/* a longer cache adds its keys and values and nothing else */
+	double more = plan_bytes(&d.plans[0], 20) - plan_bytes(&d.plans[0], 10);
+	assert_true(fabs(more - 10 * 2 * 2 * 2 * 16 * 2) < 1e-6);
+	/* every position has a plan that is long enough */
+	for (int position = 0; position < options.capacity; position++)
+		assert_true(decoder_plan(&d, position)->len_max > position);
+	decoder_close(&d);
+	decoder_close(&d);
+	model_close(&model);
+}
+
+static void the_cache_ends_in_an_error(void **state)
+{
+	struct hparams h = shape_of(2, 1, 32);
+	struct decoder_options options = options_of(DTYPE_F16);
+	struct model model;
+	struct decoder d;
+	int position;
+	(void)state;
+	options.capacity = 3;
+	OK(model_make_random(&qwen2, &h, DTYPE_F16, &model));
+	OK(decoder_open(device, &model, &options, &d));
+	for (int i = 0; i < 3; i++)
+		OK(decoder_step(&d, i ? -1 : 7, NULL, 0));
+	assert_int_equal(decoder_step(&d, -1, NULL, 0), STATUS_FAILED);
+	assert_non_null(strstr(fail_message(), "context of 3 tokens is full"));
+	OK(device_read(device, &position, d.state.position, sizeof position));
+	assert_int_equal(position, 3);
+	assert_int_equal(decoder_seek(&d, 3), STATUS_USAGE);
+	assert_int_equal(decoder_step(&d, 70, NULL, 0), STATUS_FAILED); /* still full */
+	OK(decoder_seek(&d, 0));
+	assert_int_equal(decoder_step(&d, 70, NULL, 0), STATUS_USAGE);
+	OK(decoder_step(&d, 69, NULL, 0));
+	decoder_close(&d);
+	model_close(&model);
+}
+
+/* Replayed, launched one by one and traced, a model chooses the same tokens. */
+static void replay_is_the_same_as_launching(void **state)
+{
+	struct hparams h = shape_of(7, 1, 64);
+	struct model model;
+	int tokens[2][30];
+	(void)state;
+	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
+	for (int way = 0; way < 2; way++) {
+		struct decoder_options options = options_of(DTYPE_BF16);
+		struct decoder d;
+		options.graphs = way == 0;
+		OK(decoder_open(device, &model, &options, &d));
+		for (int i = 0; i < 30; i++) {
+			OK(decoder_step(&d, i ? -1 : 3, NULL, 0));
+			OK(decoder_token(&d, &tokens[way][i]));
+		}
+		decoder_close(&d);
+	}
+	assert_memory_equal(tokens[0], tokens[1], sizeof tokens[0]);
+	model_close(&model);
+}
+
+static void check_and_trace(const struct hparams *h, int dtype, int kv, int position)
+{
+	struct decoder_options options = options_of(kv);
+	struct model model;
+	struct decoder d;
+	struct check check;
+	struct trace trace;
+	FILE *csv = fopen("/dev/null", "w");
+	OK(model_make_random(&qwen2, h, dtype, &model));
+	OK(decoder_open(device, &model, &options, &d));
+	OK(check_open(&d, &check));
+	OK(trace_open(&d, 1, csv, &trace));
+	OK(check_seek(&check, &d, position));
+	struct observer observers[] = {check_observer(&check), trace_observer(&trace)};
+	for (int i = 0; i < 10; i++)
+		if (decoder_step(&d, i < 5 ? 11 * i : -1, observers, 2) != STATUS_OK)
+			fail_msg("%d/%d/%d %s, cache %s: %s", h->heads, h->kv_heads, h->head_dim,
+				 dtype_name(dtype), dtype_name(kv), fail_message());
+	assert_int_equal(check.forwards, 10);
+	assert_int_equal(check.operations, 10 * 21);
+	for (int op = 0; op < N_OPS; op++)
+		assert_true(check.worst[op] >= 0 && check.worst[op] <= 1);
+	trace_close(&trace);
+	check_close(&check);
+	decoder_close(&d);
+	model_close(&model);
+	fclose(csv);
+}
+
+static void any_shape_agrees_with_the_reference(void **state)
+{
+	static const int heads[][3] = {{1, 1, 8},   {3, 3, 40},  {14, 2, 64}, {4, 1, 64},
+				       {6, 1, 64},  {6, 2, 128}, {7, 1, 128}, {5, 1, 128},
+				       {8, 1, 128}, {2, 2, 256}, {12, 3, 16}, {4, 4, 64}};
+	static const int dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0};
+	static const int caches[] = {DTYPE_BF16, DTYPE_F16, DTYPE_F32};
+	(void)state;
+	for (int i = 0; i < (int)(sizeof heads / sizeof *heads); i++) {
+		struct hparams h = shape_of(heads[i][0], heads[i][1], heads[i][2]);
+		/* a q8_0 row is whole blocks */
+		int dtype = dtypes[h.heads * h.head_dim % 32 ? i % 3 : i % 4];
+		check_and_trace(&h, dtype, caches[i % 3], i % 2 ? 0 : 29);
+	}
+}
+
+static enum status break_x(void *context, const struct decoder *d, const struct launch *l)
+{
+	float x = 1e3f;
+	(void)context;
+	if (l->layer == 1 && l->op == OP_DOWN && d->position == 2)
+		return device_write(d->device, d->state.x + 5, &x, sizeof x);
+	return STATUS_OK;
+}
+
+static enum status begin_nothing(void *context, const struct decoder *d, int token)
+{
+	(void)context;
+	(void)d;
+	(void)token;
+	return STATUS_OK;
+}
+
+/* What is overwritten behind a launch is laid to that launch. */
+static void check_names_the_first_wrong_operation(void **state)
+{
+	struct hparams h = shape_of(4, 2, 32);
+	struct decoder_options options = options_of(DTYPE_BF16);
+	struct model model;
+	struct decoder d;
+	struct check check;
+	(void)state;
+	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
+	OK(decoder_open(device, &model, &options, &d));
+	OK(check_open(&d, &check));
+	struct observer observers[] = {{.begin = begin_nothing, .after = break_x},
+				       check_observer(&check)};
+	OK(decoder_step(&d, 1, observers, 2));
+	OK(decoder_step(&d, -1, observers, 2));
+	assert_int_equal(decoder_step(&d, -1, observers, 2), STATUS_VIOLATION);
+	assert_non_null(strstr(fail_message(),
+			       "position 2, layer 1, operation down (gemv): 1 of 96 elements of x "
+			       "differ, worst at 5"));
+	check_close(&check);
+	decoder_close(&d);
+	model_close(&model);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(weights_are_fused_and_packed),
+		cmocka_unit_test(plan_is_the_step),
+		cmocka_unit_test(the_cache_ends_in_an_error),
+		cmocka_unit_test(replay_is_the_same_as_launching),
+		cmocka_unit_test(any_shape_agrees_with_the_reference),
+		cmocka_unit_test(check_names_the_first_wrong_operation),
+	};
+	const char *spec = getenv("WARPSMITH_TEST_DEVICE");
+	if (device_open(spec ? spec : "auto", true, &device) != STATUS_OK) {
+		fprintf(stderr, "%s\n", fail_message());
+		return 1;
+	}
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	device_close(&device);
+	return failed;
+}
