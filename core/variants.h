@@ -19,13 +19,16 @@
 
 #include "core/variant.h"
 
+// A program links the host's tables and CUDA's: names that differ keep their instances of the templates below apart.
 #ifdef __CUDACC__
 #define KERNEL_ENTRY(...)  ((const void *)(__VA_ARGS__))
 #define VARIANTS_OF(name)  name##_cuda_variants
+#define TRAITS_OF(name)    name##_cuda_traits
 #define TUNED_DEVICES_HERE TUNED_DEVICES_CUDA
 #else
 #define KERNEL_ENTRY(...)  ((const void *)simt::host_entry_of<__VA_ARGS__>)
 #define VARIANTS_OF(name)  name##_host_variants
+#define TRAITS_OF(name)    name##_host_traits
 #if SIMT_WARP == 1
 #define TUNED_DEVICES_HERE TUNED_DEVICES_HOST
 #else
@@ -208,7 +211,7 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 #define TRACED_NONE(...)                      nullptr
 
 #define DEFINE_TRAITS(kernel, KERNEL, TRACED, SUBSET)                                               \
-	struct kernel##_traits {                                                                    \
+	struct TRAITS_OF(kernel) {                                                                  \
 		using case_type = kernel##_case;                                                    \
 		using config_type = kernel##_config;                                                \
 		static constexpr std::size_t n_fields = 0 KERNEL##_FIELDS(VARIANT_COUNT);           \
@@ -243,7 +246,7 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 	DEFINE_TRAITS(kernel, KERNEL, TRACED, KERNEL##_SUBSET(VARIANT_SUBSET))                      \
 	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                                \
 	{                                                                                           \
-		using traits = kernel##_traits;                                                     \
+		using traits = TRAITS_OF(kernel);                                                   \
 		static variant table[std::size(traits::cases) * variants::size(traits::subset)];    \
 		static const int count = variants::add_space<traits>(                               \
 			table, std::make_index_sequence<std::size(traits::cases)>());               \
@@ -260,10 +263,10 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 
 // A row must fit the kernel's list of tunables and be legal on its device, else the build names it.
 #define ROW_CHECK(kernel, kase, m, k, len_min, len_max, ...)                                        \
-	static_assert(variants::listed(kernel##_traits::space, {__VA_ARGS__}) &&                    \
+	static_assert(variants::listed(TRAITS_OF(kernel)::space, {__VA_ARGS__}) &&                  \
 			      kernel##_legal(kernel##_case{ROW_UNWRAP kase},                        \
 					     variants::make<kernel##_config,                        \
-							    kernel##_traits::n_params>(             \
+							    TRAITS_OF(kernel)::n_params>(           \
 						     variants::pad<MAX_PARAMS>({__VA_ARGS__})),     \
 					     row_target),                                           \
 		      "stale row in results/tuned.h, run 'warpsmith-tune --emit': ROW(" #kernel ", " \
@@ -271,9 +274,9 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 
 #define ROW_ENTRY(kernel, kase, m, k, len_min, len_max, ...)                                        \
 	{variants::pad<MAX_FIELDS>({ROW_UNWRAP kase}), m, k, len_min, len_max,                      \
-	 variants::listed(kernel##_traits::space, {__VA_ARGS__}) ?                                  \
+	 variants::listed(TRAITS_OF(kernel)::space, {__VA_ARGS__}) ?                                \
 		 variants::pad<MAX_PARAMS>({__VA_ARGS__}) :                                         \
-		 kernel##_traits::defaults},
+		 TRAITS_OF(kernel)::defaults},
 
 #define TUNED_ROWS_OF(device, KERNEL) TUNED_##device##_##KERNEL
 
@@ -296,7 +299,7 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 	TUNED_DEVICES_HERE(DEVICE_ROWS, KERNEL)                                                     \
 	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                                \
 	{                                                                                           \
-		using traits = kernel##_traits;                                                     \
+		using traits = TRAITS_OF(kernel);                                                   \
 		static variant table[std::size(traits::cases) TUNED_DEVICES_HERE(DEVICE_ROW_COUNT,  \
 										 KERNEL)];          \
 		static const int count = [] {                                                       \
