@@ -48,8 +48,10 @@ namespace
 
 constexpr unsigned kMaxWarps = ENGINE_MAX_THREADS / kWarp;
 constexpr size_t kPage = 4096;
-constexpr size_t kStack = kAsan ? 256 << 10 : 64 << 10; /* per thread, its first page a guard */
-constexpr size_t kSharedGap = 64;                       /* between variables; ASan sees it */
+constexpr size_t kStack = 256 << 10; /* per thread */
+constexpr size_t kStackStride =
+        kStack + kPage;           /* a guard page; no power of two, for the TLB's sets */
+constexpr size_t kSharedGap = 64; /* between variables; ASan sees it */
 constexpr size_t kSharedBytes = ENGINE_SMEM_BYTES + (64 << 10); /* dynamic, then static */
 constexpr unsigned long kMaxSpins = 200000000;
 
@@ -109,8 +111,7 @@ struct copy_queue {
 };
 
 struct worker {
-	struct block block {
-	};
+	struct block block = {};
 	warp warps[kMaxWarps]{};
 	struct job *job = nullptr;
 	char *stacks = nullptr, *shared = nullptr;
@@ -182,13 +183,18 @@ void record_failure(enum status status, const line &what)
 
 void lane_main();
 
+char *stack_of(worker *me, unsigned i)
+{
+	return me->stacks + i * kStackStride + kPage;
+}
+
 void lane_reset(worker *me, unsigned i)
 {
-	char *bottom = me->stacks + i * kStack + kPage;
-	char *end = me->stacks + (i + 1) * kStack;
-	char *top = end - i * 192 % kPage / 64 * 64; /* spread over the cache's sets */
-	asan_show(bottom, kStack - kPage);
+	char *bottom = stack_of(me, i);
+	char *top = bottom + kStack - i * 192 % kPage / 64 * 64; /* spread over the cache's sets */
 	lane &l = me->warps[i / kWarp].lanes[i % kWarp];
+	mprotect(bottom - kPage, kPage, PROT_NONE);
+	asan_show(bottom, kStack);
 	l.stack = new_stack(bottom, top, lane_main);
 	l.barrier = nullptr;
 	me->copies[i].copies.clear();
@@ -201,46 +207,36 @@ void lanes_prepare(worker *me, unsigned n)
 		lane_reset(me, me->n_ready_lanes);
 }
 
-void switch_lane(lane *from, lane *to)
+/* To a stack of `bytes` from `bottom`. */
+void switch_fiber(void **save, void *load, const void *bottom, size_t bytes)
 {
-	current = to;
 #ifdef __SANITIZE_ADDRESS__
 	void *fake;
-	__sanitizer_start_switch_fiber(&fake, self->stacks + number_of(to) * kStack + kPage,
-	                               kStack - kPage);
-	switch_stack(&from->stack, to->stack);
+	__sanitizer_start_switch_fiber(&fake, bottom, bytes);
+	switch_stack(save, load);
 	__sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
 #else
-	switch_stack(&from->stack, to->stack);
+	(void)bottom, (void)bytes;
+	switch_stack(save, load);
 #endif
+}
+
+void switch_lane(void **save, lane *to)
+{
+	current = to;
+	switch_fiber(save, to->stack, stack_of(self, number_of(to)), kStack);
 }
 
 /* From the worker's own stack to the block's first lane, back when there is no block left. */
 void enter(lane *to)
 {
-	current = to;
-#ifdef __SANITIZE_ADDRESS__
-	void *fake;
-	__sanitizer_start_switch_fiber(&fake, self->stacks + number_of(to) * kStack + kPage,
-	                               kStack - kPage);
-	switch_stack(&self->own_stack, to->stack);
-	__sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
-#else
-	switch_stack(&self->own_stack, to->stack);
-#endif
+	switch_lane(&self->own_stack, to);
 	current = nullptr;
 }
 
 void leave(void **save)
 {
-#ifdef __SANITIZE_ADDRESS__
-	void *fake;
-	__sanitizer_start_switch_fiber(&fake, self->own_bottom, self->own_bytes);
-	switch_stack(save, self->own_stack);
-	__sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
-#else
-	switch_stack(save, self->own_stack);
-#endif
+	switch_fiber(save, self->own_stack, self->own_bottom, self->own_bytes);
 }
 
 /* Gives up on all lanes of this worker. */
@@ -322,8 +318,7 @@ lane *pick(unsigned last_warp)
 
 // ---------------------------------------------------------------- blocks
 
-/* All live threads wait at one place; with 32 lanes a bug, with one (warps exit by themselves)
- * alike. */
+/* All live threads must wait at one place. */
 void check_barrier()
 {
 	const block &b = self->block;
@@ -396,7 +391,7 @@ void exit_lane()
 		}
 		lane *to = pick(0);
 		if (to != me)
-			switch_lane(me, to);
+			switch_lane(&me->stack, to);
 		return;
 	}
 	if (b.n_arrived == b.n_live)
@@ -445,7 +440,7 @@ void lane_main()
 /* A worker and the stacks of its fibers are one mapping, so that one range holds all that is
  * private to it. */
 constexpr size_t kWorkerBytes = (sizeof(worker) + kPage - 1) / kPage * kPage;
-constexpr size_t kMappedBytes = kWorkerBytes + ENGINE_MAX_THREADS * kStack;
+constexpr size_t kMappedBytes = kWorkerBytes + ENGINE_MAX_THREADS * kStackStride;
 
 worker *worker_open()
 {
@@ -462,7 +457,6 @@ worker *worker_open()
 	for (unsigned i = 0; i < ENGINE_MAX_THREADS; i++) {
 		warp &w = me->warps[i / kWarp];
 		lane &l = w.lanes[i % kWarp];
-		mprotect(me->stacks + i * kStack, kPage, PROT_NONE);
 		w.id = i / kWarp;
 		l.warp = &w;
 		l.block = &me->block;
@@ -514,13 +508,13 @@ void record_fault(worker *me)
 	pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
 
 	const unsigned thread = number_of(current);
-	const char *guard = me->stacks + thread * kStack;
+	const char *guard = stack_of(me, thread) - kPage;
 	const char *fault = static_cast<char *>(me->fault);
 	if (fault >= guard && fault < guard + kPage)
 		record_failure(
 		        STATUS_FAILED,
 		        line().add("thread %u: stack overflow, the host gives a thread %zu KiB",
-		                   thread, (kStack - kPage) >> 10));
+		                   thread, kStack >> 10));
 	else if (me->fault_signal == SIGFPE)
 		record_failure(STATUS_FAILED, line().add("thread %u: arithmetic fault", thread));
 	else
@@ -696,7 +690,7 @@ void yield_blocked()
 	if (!to)
 		deadlock();
 	if (to != me)
-		switch_lane(me, to);
+		switch_lane(&me->stack, to);
 }
 
 void sync_block_slow(const void *at)
@@ -732,7 +726,7 @@ void spin_yield()
 			to = &w.lanes[__builtin_ctz(w.ready)];
 	}
 	if (to && to != me)
-		switch_lane(me, to);
+		switch_lane(&me->stack, to);
 	else
 		std::this_thread::yield();
 }

@@ -12,7 +12,8 @@
 #include "device/engine.h"
 #include "device/ops.h"
 
-#define ALIGNMENT 256
+#define ALIGNMENT         256
+#define MAX_CHECK_WORKERS 16
 
 /* One recorded launch; the arguments follow it. */
 struct node {
@@ -55,6 +56,9 @@ static enum status count_workers(int *n)
 	}
 	*n = sched_getaffinity(0, sizeof cpus, &cpus) ? (int)sysconf(_SC_NPROCESSORS_ONLN)
 	                                              : CPU_COUNT(&cpus);
+	/* A worker with 1024 guarded stacks has 2048 mappings, a process at most 65530. */
+	if (engine_lanes() > 1 && *n > MAX_CHECK_WORKERS)
+		*n = MAX_CHECK_WORKERS;
 	return STATUS_OK;
 }
 

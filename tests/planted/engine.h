@@ -124,7 +124,7 @@ inline __global__ void wild_write(const args a)
 
 inline __global__ void stack_overflow(const args a)
 {
-	a.y[threadIdx.x] = deep(200);
+	a.y[threadIdx.x] = deep(400);
 }
 
 /* Out of bounds by one element, for AddressSanitizer: 8 threads, a.y has 8 floats. */
