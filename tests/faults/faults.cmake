@@ -67,6 +67,8 @@ endfunction()
 fault(interleaved_rope kernels/rope.cu
 	"low[p] = x[i + p];" "low[p] = x[2 * (i + p)];"
 	"high[p] = x[i + p + half];" "high[p] = x[2 * (i + p) + 1];"
+	"put(i + p, " "put(2 * (i + p), "
+	"put(i + p + half, " "put(2 * (i + p) + 1, "
 	FINDS "position 1, layer 0, operation rope" --check)
 fault(position_never_advanced kernels/advance.cu
 	"*a.position = position;" "*a.position = position - 1;"
