@@ -877,9 +877,6 @@ const unsigned engine_needs = 0
 #ifdef __FMA__
                               | CPU_FMA
 #endif
-#ifdef __F16C__
-                              | CPU_F16C
-#endif
 #ifdef __BMI2__
                               | CPU_BMI2
 #endif

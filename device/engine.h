@@ -17,7 +17,7 @@ extern "C" {
 int engine_lanes(void);
 
 /* What engine and kernels were compiled for, beyond the baseline; a mask of CPU_* on x86-64. */
-enum cpu_feature { CPU_AVX2 = 1, CPU_FMA = 2, CPU_F16C = 4, CPU_BMI2 = 8, CPU_AVX512F = 16 };
+enum cpu_feature { CPU_AVX2 = 1, CPU_FMA = 2, CPU_BMI2 = 4, CPU_AVX512F = 8 };
 extern const unsigned engine_needs;
 
 /* Counts: the worker threads go when the last opener has closed. workers: 0 keeps what is set

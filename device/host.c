@@ -141,7 +141,6 @@ static enum status check_cpu(void)
 	} features[] = {
 	        {CPU_AVX2, "AVX2", __builtin_cpu_supports("avx2")},
 	        {CPU_FMA, "FMA", __builtin_cpu_supports("fma")},
-	        {CPU_F16C, "F16C", __builtin_cpu_supports("f16c")},
 	        {CPU_BMI2, "BMI2", __builtin_cpu_supports("bmi2")},
 	        {CPU_AVX512F, "AVX-512F", __builtin_cpu_supports("avx512f")},
 	};

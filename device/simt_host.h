@@ -16,6 +16,9 @@
 #include "device/device.h"
 #include "device/switch.h"
 
+#if defined(__clang__) && __clang_major__ < 16
+#error "the host engine needs GCC 12 or Clang 16 (std::source_location)"
+#endif
 #ifndef SIMT_WARP
 #define SIMT_WARP 1
 #endif
