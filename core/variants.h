@@ -242,8 +242,9 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 
 #ifdef WARPSMITH_SPACE
 
+/* Twins that report are not timed. */
 #define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                              \
-	DEFINE_TRAITS(kernel, KERNEL, TRACED, KERNEL##_SUBSET(VARIANT_SUBSET))                      \
+	DEFINE_TRAITS(kernel, KERNEL, TRACED_NONE, KERNEL##_SUBSET(VARIANT_SUBSET))                 \
 	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                                \
 	{                                                                                           \
 		using traits = TRAITS_OF(kernel);                                                   \
