@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/sources.h"
+#include "core/table.h"
 #include "tuner/journal.h"
 
 /* One verdict of a journal, as a row of the header. */
@@ -310,7 +311,7 @@ static const struct verdict_row *newest_of(const struct table *table, const char
 /* The present hash when all rows of the device are of the present sources, else that of a stale row. */
 static void device_source_hash(const struct table *table, const char *id, char hash[17])
 {
-	sources_hash(hash);
+	table_source_hash(hash);
 	for (int i = 0; i < table->n; i++)
 		if (!table->rows[i].fresh && !strcmp(table->rows[i].id, id))
 			strcpy(hash, table->rows[i].provenance.source_hash);

@@ -186,12 +186,15 @@ static void collect(struct measuring *m, int round, const int *which, int n, dou
 
 enum status measure_screening(struct measuring *m, const int *which, int n, double *us)
 {
-	enum status status;
-	TRY(prepare(m, which, n));
+	enum status status = STATUS_OK;
+	bool prepared = false;
 	for (int i = 0; i < n; i++) {
 		if (measure_row(m, SCREENING, which[i]))
 			continue;
 		TRY(stop_if_interrupted(m));
+		if (!prepared || m->worker->task != m->task)
+			TRY(prepare(m, which + i, n - i));
+		prepared = true;
 		TRY(screen(m, which[i]));
 	}
 	collect(m, SCREENING, which, n, us);

@@ -259,25 +259,27 @@ static void conclude(const struct field *f, const struct judgement *j, struct ou
 		if (!winner || f->racer[i].which < f->racer[winner].which)
 			winner = i;
 	}
-	int runner_up = winner == 1 ? (f->n > 2 ? 2 : 0) : f->n > 1 ? 1 : -1;
 	o->verdict = !winner ? "default" : equals > 1 ? "tie" : "win";
 	o->winner = f->racer[winner].which;
+	o->rounds = f->n_rounds;
+	o->runner_up = -1;
+	o->us = o->default_us = f->us[0];
+	o->runner_up_us = NAN;
+	if (f->n < 2) {
+		snprintf(o->reason, sizeof o->reason, "no other candidate came near");
+		return;
+	}
+	const struct racer *second = &f->racer[winner != 1 ? 1 : f->n > 2 ? 2 : 0];
 	o->us = median(f->racer[winner].us, f->n_rounds);
 	o->default_us = median(f->racer[0].us, f->n_rounds);
-	o->runner_up = runner_up < 0 ? -1 : f->racer[runner_up].which;
-	o->runner_up_us = runner_up < 0 ? NAN : median(f->racer[runner_up].us, f->n_rounds);
-	o->rounds = f->n_rounds;
-	if (f->n < 2) {
-		o->us = o->default_us = f->us[0];
-		snprintf(o->reason, sizeof o->reason, "no other candidate to race");
-	} else {
-		double lead = f->racer[runner_up].score / f->racer[winner].score - 1;
-		snprintf(o->reason, sizeof o->reason,
-			 "%+.2f %% to the runner-up, %.2f %% under the default, %d rounds, %d equal, "
-			 "%.2f %% confidence per test",
-			 100 * lead, 100 * (1 - f->racer[winner].score), f->n_rounds,
-			 equals > 1 ? equals : 0, 100 * j->confidence);
-	}
+	o->runner_up = second->which;
+	o->runner_up_us = median(second->us, f->n_rounds);
+	snprintf(o->reason, sizeof o->reason,
+		 "runner-up takes %+.2f %%, default %+.2f %%; %d rounds, %d equal, %.2f %% "
+		 "confidence per test",
+		 100 * (second->score / f->racer[winner].score - 1),
+		 100 * (1 / f->racer[winner].score - 1), f->n_rounds, equals > 1 ? equals : 0,
+		 100 * j->confidence);
 }
 
 static enum status race(struct field *f, struct outcome *outcome)

@@ -1,0 +1,16 @@
+# plant(path text replacement output): a copy of a source file with a fault planted in it, for tests. The text must occur exactly
+# once, so that a fault that no longer fits its file is an error and not a test that passes for nothing.
+function(plant path text replacement output)
+	set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${path})
+	file(READ ${PROJECT_SOURCE_DIR}/${path} source)
+	string(REPLACE "${text}" "" without "${source}")
+	string(LENGTH "${source}" before)
+	string(LENGTH "${without}" after)
+	string(LENGTH "${text}" length)
+	math(EXPR expected "${before} - ${length}")
+	if(NOT after EQUAL expected)
+		message(FATAL_ERROR "${path}: '${text}' does not occur exactly once: the planted fault needs a new place")
+	endif()
+	string(REPLACE "${text}" "${replacement}" mutated "${source}")
+	file(CONFIGURE OUTPUT ${output} CONTENT "${mutated}" @ONLY)
+endfunction()

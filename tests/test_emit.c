@@ -1,0 +1,311 @@
+/* The generated header: what becomes of journals of several devices, older spaces and damage, and that it compiles. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "bench/csv.h"
+#include "tuner/emit.h"
+#include "tuner/journal.h"
+
+#include <cmocka.h> /* last: it takes the name `fail` */
+
+static char folder[] = "/tmp/emit-XXXXXX", header[64];
+static char *text; /* of the header */
+
+static const struct device_info gpu = {.name = "Some GPU", .slug = "some-gpu", .target = {90, 32},
+				       .sm_count = 132, .bus_gbps = 4814.2, .driver = "570.1",
+				       .toolkit = "13.0"};
+static const struct device_info host = {.name = "host", .slug = "host", .target = {0, 1},
+					.sm_count = 2, .driver = "6.1", .toolkit = "gcc 12"};
+
+static int set_up(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/emit-XXXXXX");
+	if (!mkdtemp(folder))
+		return 1;
+	snprintf(header, sizeof header, "%s/results", folder);
+	mkdir(header, 0755);
+	snprintf(header, sizeof header, "%s/results/tuned.h", folder);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	char command[128];
+	(void)state;
+	free(text);
+	text = NULL;
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	return system(command);
+}
+
+static const char *journal_path(const char *slug)
+{
+	static char path[256];
+	snprintf(path, sizeof path, "%s/%s/journal.csv", folder, slug);
+	return path;
+}
+
+/* A verdict of a device, with the key row before it. */
+struct verdict {
+	const struct device_info *info;
+	const char *kernel, *kase, *shape, *config, *us, *status, *source_hash;
+};
+
+static void put(struct verdict v)
+{
+	struct journal journal;
+	struct provenance provenance;
+	char key_text[PROVENANCE_TEXT];
+	provenance_of(kernel_find(v.kernel), v.info, &provenance);
+	if (v.source_hash) {
+		strcpy(provenance.source_hash, v.source_hash);
+		provenance_format(&provenance, key_text);
+		assert_int_equal(provenance_parse(key_text, &provenance), STATUS_OK);
+	}
+	provenance_format(&provenance, key_text);
+	assert_int_equal(journal_open(journal_path(v.info->slug), &journal), STATUS_OK);
+	const char *key[N_JOURNAL_COLUMNS] = {provenance.key, v.kernel};
+	key[JOURNAL_status] = "key";
+	key[JOURNAL_reason] = key_text;
+	assert_int_equal(journal_append(&journal, key), STATUS_OK);
+	const char *cell[N_JOURNAL_COLUMNS] = {provenance.key, v.kernel, v.kase, v.shape, v.config};
+	cell[JOURNAL_us] = v.us;
+	cell[JOURNAL_status] = v.status;
+	cell[JOURNAL_gbps] = "50";
+	cell[JOURNAL_ceiling_gbps] = "200";
+	cell[JOURNAL_default_us] = "20";
+	cell[JOURNAL_method] = "exhaustive + race";
+	cell[JOURNAL_date] = "2026-01-02";
+	assert_int_equal(journal_append(&journal, cell), STATUS_OK);
+	journal_close(&journal);
+}
+
+#define GEMV_CASE "w=bf16 x=f32 epilogue=residual"
+#define GEMV      "lanes=16 rows=4 warps=8 unroll=1 min_blocks=1 stream=0"
+#define ATTENTION "head_dim=64 group=7 kv=bf16"
+
+static int emit(void)
+{
+	int n;
+	size_t bytes;
+	assert_int_equal(emit_header(folder, header, &n), STATUS_OK);
+	FILE *file = fopen(header, "r");
+	assert_non_null(file);
+	free(text);
+	text = NULL;
+	assert_true(getdelim(&text, &bytes, 0, file) > 0);
+	fclose(file);
+	return n;
+}
+
+/* Whether a kernel source compiles against the header; the compiler's messages go to `messages`. */
+static bool compiles(const char *kernel, char *messages, size_t bytes)
+{
+	char command[1024];
+	snprintf(command, sizeof command,
+		 CXX " -std=c++20 -fsyntax-only -Wall -Werror -Wno-unknown-pragmas -DSIMT_WARP=1 -I%s "
+		     "-I" SOURCE_DIR " -x c++ " SOURCE_DIR "/kernels/%s.cu 2>&1",
+		 folder, kernel);
+	FILE *pipe = popen(command, "r");
+	assert_non_null(pipe);
+	size_t n = fread(messages, 1, bytes - 1, pipe);
+	messages[n] = 0;
+	while (fgetc(pipe) != EOF)
+		;
+	return pclose(pipe) == 0;
+}
+
+static void assert_has(const char *part)
+{
+	if (!strstr(text, part))
+		fail_msg("'%s' is not in:\n%s", part, text);
+}
+
+static void assert_lacks(const char *part)
+{
+	if (strstr(text, part))
+		fail_msg("'%s' is in:\n%s", part, text);
+}
+
+static void rows_of_all_devices(void **state)
+{
+	(void)state;
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x4864", GEMV, "10", "win"});
+	put((struct verdict){&host, "gemv", GEMV_CASE, "896x4864",
+			     "lanes=32 rows=2 warps=1 unroll=4 min_blocks=1 stream=1", "300", "tie"});
+	assert_int_equal(emit(), 2);
+	assert_has("#define TUNED_DEVICES_CUDA(X, K) \\\n\tX(K, SOME_GPU, \"Some GPU\", 90, 32, 132, 4814.2, "
+		   "\"570.1\", \"13.0\", ");
+	assert_has("#define TUNED_DEVICES_HOST(X, K) \\\n\tX(K, HOST, \"host\", 0, 1, 2, 0.0, \"6.1\", \"gcc 12\", ");
+	assert_has("#define TUNED_DEVICES_HOST32(X, K)\n");
+	assert_has("ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 16, 4, 8, 1, 1, 0) "
+		   "/* 10.00 us, 25 % of 200 GB/s, 2.00x, win */\n");
+	assert_has("#define TUNED_SOME_GPU_ADVANCE(ROW)\n");
+	assert_lacks("stale");
+}
+
+static void nothing_becomes_an_empty_header(void **state)
+{
+	char messages[4096];
+	(void)state;
+	assert_int_equal(emit(), 0);
+	assert_has("#define TUNED_DEVICES_CUDA(X, K)\n");
+	assert_true(compiles("rms_norm", messages, sizeof messages));
+}
+
+static void header_compiles(void **state)
+{
+	char messages[8192];
+	(void)state;
+	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=2 unroll=4", "3", "win"});
+	put((struct verdict){&gpu, "rms_norm", "x=f32 residual=0", "896", "warps=16 unroll=2", "3", "win"});
+	assert_int_equal(emit(), 2);
+	if (!compiles("rms_norm", messages, sizeof messages))
+		fail_msg("%s", messages);
+}
+
+/* The build refuses a row that is not of the kernel's space, and says what to do. */
+static void illegal_row_is_named_by_the_compiler(void **state)
+{
+	char messages[65536];
+	(void)state;
+	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=2 unroll=4", "3", "win"});
+	emit();
+	char *values = strstr(text, "0, 0, 2, 4)");
+	assert_non_null(values);
+	values[6] = '3'; /* warps */
+	assert_int_equal(write_file_atomically(header, text, strlen(text)), STATUS_OK);
+	assert_false(compiles("rms_norm", messages, sizeof messages));
+	assert_non_null(strstr(messages, "run 'warpsmith-tune --emit'"));
+	assert_non_null(strstr(messages, "ROW(rms_norm, "));
+}
+
+static void missing_tunable_gets_its_default(void **state)
+{
+	(void)state;
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=4 gone=7", "10", "win"});
+	assert_int_equal(emit(), 1);
+	assert_has("896, 896, 0, 0, 32, 4, 4, 2, 1, 1)");
+}
+
+static void unlisted_value_is_kept_as_a_comment(void **state)
+{
+	char messages[8192];
+	(void)state;
+	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=3 unroll=4", "3", "win"});
+	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "3584", "warps=4 unroll=4", "3", "win"});
+	emit();
+	assert_has("/* left out (warps=3): ROW(rms_norm");
+	assert_has("\tROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 4, 4)");
+	if (!compiles("rms_norm", messages, sizeof messages))
+		fail_msg("%s", messages);
+}
+
+static void present_sources_come_before_newer_rows(void **state)
+{
+	(void)state;
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", GEMV, "10", "win"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=8", "5", "win", "0123456789abcdef"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=8", "5", "win", "0123456789abcdef"});
+	assert_int_equal(emit(), 2);
+	assert_has("896, 896, 0, 0, 16, 4, 8, 1, 1, 0) /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */");
+	assert_has("1152, 896, 0, 0, 32, 8, 4, 2, 1, 1) /* 5.00 us, 25 % of 200 GB/s, 4.00x, win, stale */");
+	assert_has("\"0123456789abcdef\""); /* so that the runner warns */
+}
+
+static void newest_verdict_counts(void **state)
+{
+	(void)state;
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=1", "10", "win"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=4", "10", "win"});
+	assert_int_equal(emit(), 1);
+	assert_has("896, 896, 0, 0, 32, 4, 4, 2, 1, 1)");
+}
+
+static void lengths_become_ranges(void **state)
+{
+	(void)state;
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@4096", "splits=32", "9", "win"});
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@64", "splits=2", "3", "win"});
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@256", "splits=2", "4", "win"});
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "28/4/64@256", "splits=2", "4", "win"});
+	assert_int_equal(emit(), 3);
+	assert_has("(64, 7, DTYPE_BF16), 14, 2, 1, 1024, 2,");
+	assert_has("(64, 7, DTYPE_BF16), 14, 2, 1025, 131072, 32,");
+	assert_has("(64, 7, DTYPE_BF16), 28, 4, 1, 131072, 2,");
+}
+
+/* Text in place of a device's journal, after its header row. */
+static void add_text(const char *slug, const char *rows)
+{
+	struct journal journal;
+	assert_int_equal(journal_open(journal_path(slug), &journal), STATUS_OK);
+	journal_close(&journal);
+	FILE *file = fopen(journal_path(slug), "a");
+	assert_non_null(file);
+	fputs(rows, file);
+	fclose(file);
+}
+
+static void hostile_rows_are_left_out(void **state)
+{
+	(void)state;
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", GEMV, "10", "win"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x0", GEMV, "10", "win"});
+	put((struct verdict){&gpu, "gemv", "w=q9 x=f32", "896x896", GEMV, "10", "win"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=*/evil( \\", "*/ int", "win"});
+	add_text("some-gpu", "key,no_such_kernel,a,b,c,,1,win,,,,,,,,,,\n"
+			     "nokey,gemv,w=bf16,896x896,rows=1,,1,win,,,,,,,,,,\n"
+			     "torn,gemv,w=bf16");
+	assert_int_equal(emit(), 2);
+	assert_has("896, 896, 0, 0, 16, 4, 8, 1, 1, 0)");
+	assert_has("/* left out (rows=__evil(): ROW(gemv");
+	assert_lacks("*/ int");
+}
+
+static void damaged_journal_leaves_the_header(void **state)
+{
+	int n;
+	(void)state;
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", GEMV, "10", "win"});
+	emit();
+	char *before = strdup(text);
+	add_text("some-gpu", "too,few\n");
+	assert_int_not_equal(emit_header(folder, header, &n), STATUS_OK);
+	assert_non_null(strstr(fail_message(), "some-gpu/journal.csv:4"));
+	FILE *file = fopen(header, "r");
+	size_t bytes = strlen(before);
+	char *after = calloc(1, bytes + 2);
+	assert_int_equal(fread(after, 1, bytes + 1, file), bytes);
+	assert_string_equal(before, after);
+	fclose(file);
+	free(before);
+	free(after);
+}
+
+#define EMIT_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		EMIT_TEST(rows_of_all_devices),
+		EMIT_TEST(nothing_becomes_an_empty_header),
+		EMIT_TEST(header_compiles),
+		EMIT_TEST(illegal_row_is_named_by_the_compiler),
+		EMIT_TEST(missing_tunable_gets_its_default),
+		EMIT_TEST(unlisted_value_is_kept_as_a_comment),
+		EMIT_TEST(present_sources_come_before_newer_rows),
+		EMIT_TEST(newest_verdict_counts),
+		EMIT_TEST(lengths_become_ranges),
+		EMIT_TEST(hostile_rows_are_left_out),
+		EMIT_TEST(damaged_journal_leaves_the_header),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

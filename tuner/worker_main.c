@@ -1,0 +1,392 @@
+/* The worker process: sets a task up, checks and times its candidates on the device (worker.h has the protocol). */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/ceiling.h"
+#include "bench/problem.h"
+#include "bench/timer.h"
+#include "tuner/instances.h"
+#include "tuner/worker.h"
+
+enum {
+	MAX_COPIES = TIMER_MAX_GRAPHS * 20, /* more are never used */
+	MAX_RACERS = 32,
+};
+/* Smaller launches read what the launch before them has just written: hot. */
+static const size_t LEAST_COLD_BYTES = 64 << 10;
+static const size_t MOST_COPIED_BYTES = (size_t)4 << 30;
+
+static const struct timer_options screening_options = {
+	.min_samples = 3,
+	.max_samples = 7,
+	.half_width = 0.01,
+	.limit_seconds = 0.1,
+	.warmup_seconds = 0.02,
+	.sample_seconds = 0.05,
+	.launches = 20,
+};
+static const struct timer_options racing_options = {
+	.min_samples = 1,
+	.max_samples = 1,
+	.warmup_seconds = 0.02,
+	.sample_seconds = 0.05,
+	.launches = 20,
+};
+
+struct rig;
+
+/* A candidate that can be launched. */
+struct runnable {
+	const struct rig *rig;
+	struct config config;
+	const void *entry;
+	struct prepared prepared; /* while it races */
+};
+
+/* The worker's state. */
+struct rig {
+	FILE *out;
+	struct device *device;
+	struct timer screening, racing;
+	struct task task;
+	struct problem *problem;
+	struct instances instances;
+	size_t bytes; /* of one set of buffers */
+	int copies;
+	bool cold;
+	struct runnable racer[MAX_RACERS];
+	int n_racers;
+};
+
+static void reply_ok(const struct rig *rig, double value, int samples)
+{
+	fprintf(rig->out, "ok\t%.9g\t%d\n", value, samples);
+	fflush(rig->out);
+}
+
+/* The row's status for a failure of ours. */
+static void reply_failure(const struct rig *rig, enum status status)
+{
+	const char *name = status == STATUS_VIOLATION   ? "wrong" :
+			   status == STATUS_NO_MEMORY   ? "memory" :
+			   status == STATUS_UNSUPPORTED ? "compile" :
+							  "launch";
+	char reason[256];
+	snprintf(reason, sizeof reason, "%.255s", fail_message());
+	for (char *c = reason; *c; c++)
+		if (*c == '\t' || *c == '\n' || *c == '\r')
+			*c = ' ';
+	fprintf(rig->out, "%s\t%s\n", name, reason);
+	fflush(rig->out);
+}
+
+static void close_racers(struct rig *rig)
+{
+	for (int i = 0; i < rig->n_racers; i++)
+		prepared_close(&rig->racer[i].prepared);
+	rig->n_racers = 0;
+}
+
+static void close_task(struct rig *rig)
+{
+	close_racers(rig);
+	problem_close(&rig->problem);
+	instances_close(&rig->instances);
+}
+
+/* Cold where the decode step finds it cold and the caches need not be flushed by hand on the host, where that takes longer
+ * than all else. */
+static void choose_copies(struct rig *rig)
+{
+	const struct device_info *info = device_info(rig->device);
+	size_t memory = info->memory_bytes ? info->memory_bytes / 8 : MOST_COPIED_BYTES;
+	size_t most = (memory < MOST_COPIED_BYTES ? memory : MOST_COPIED_BYTES) / rig->bytes;
+	int max = most < 2 ? 2 : most < MAX_COPIES ? (int)most : MAX_COPIES;
+	rig->copies = timer_cold_copies(info, rig->bytes, max);
+	rig->cold = rig->bytes >= LEAST_COLD_BYTES &&
+		    (info->target.sm || rig->copies < max || (size_t)max * rig->bytes >= 3 * info->l2_bytes);
+	if (!rig->cold)
+		rig->copies = 1;
+}
+
+/* "task KERNEL CASE SHAPE" */
+static enum status open_task(struct rig *rig, char *rest)
+{
+	enum status status;
+	struct task *task = &rig->task;
+	const char *name = strsep(&rest, "\t"), *kase = strsep(&rest, "\t");
+	close_task(rig);
+	*task = (struct task){.kernel = kernel_find(name)};
+	if (!task->kernel || !kase || !rest)
+		return fail(STATUS_USAGE, "no such task");
+	const struct kernel *kernel = task->kernel;
+	TRY(params_parse(kernel->fields, kernel->n_fields, kase, task->kase.value));
+	TRY(kernel->parse_shape(rest, &task->shape));
+	rig->bytes = problem_bytes(kernel, task->kase.value, &task->shape, device_info(rig->device));
+	choose_copies(rig);
+	TRY(problem_open(rig->device, kernel, task->kase.value, &task->shape, 1, rig->copies,
+			 &rig->problem));
+	instances_open(rig->device, task, &rig->instances);
+done:
+	return status;
+}
+
+static enum status parse_config(const struct rig *rig, const char *text, struct config *config)
+{
+	const struct kernel *kernel = rig->task.kernel;
+	*config = (struct config){0};
+	if (!text || !rig->problem)
+		return fail(STATUS_USAGE, "no task or configuration");
+	return params_parse(kernel->params, kernel->n_params, text, config->value);
+}
+
+/* "prepare CONFIG ..." */
+static enum status prepare(struct rig *rig, char *rest)
+{
+	enum status status = STATUS_OK;
+	struct config config[128];
+	int n = 0;
+	for (char *text; n < 128 && (text = strsep(&rest, "\t")); n++)
+		TRY(parse_config(rig, text, &config[n]));
+	TRY(instances_prepare(&rig->instances, config, n));
+done:
+	return status;
+}
+
+static enum status launch(void *user, int copy)
+{
+	const struct runnable *r = user;
+	return problem_launch(r->rig->problem, r->entry, r->config.value, copy);
+}
+
+static struct workload workload_of(struct runnable *r, int copies)
+{
+	const struct rig *rig = r->rig;
+	return (struct workload){.run = launch,
+				 .user = r,
+				 .copies = copies,
+				 .footprint_bytes = (size_t)copies * rig->bytes,
+				 .cold = rig->cold};
+}
+
+static bool is_default(const struct rig *rig, const struct config *config)
+{
+	for (int i = 0; i < rig->task.kernel->n_params; i++)
+		if (config->value[i] != rig->task.kernel->params[i].default_value)
+			return false;
+	return true;
+}
+
+/* What the compiled code says of itself, before any launch. The default is spared: it is the measure of the others. */
+static enum status check_resources(const struct runnable *r)
+{
+	enum status status;
+	const struct rig *rig = r->rig;
+	const struct device_info *info = device_info(rig->device);
+	struct entry_resources has = {0};
+	struct grid grid = rig->task.kernel->grid(&rig->task.shape, rig->task.kase.value,
+						  r->config.value, info);
+	if (!info->target.sm || is_default(rig, &r->config))
+		return STATUS_OK;
+	TRY(device_resources(rig->device, r->entry, grid, &has));
+	if (has.spill_bytes > 0)
+		status = fail(STATUS_UNSUPPORTED, "pruned: %d bytes of spills per thread", has.spill_bytes);
+	else if ((int)grid.threads > has.max_threads)
+		status = fail(STATUS_UNSUPPORTED, "pruned: %u threads per block, %d registers allow %d",
+			      grid.threads, has.registers, has.max_threads);
+	else if (has.blocks_per_sm < 1)
+		status = fail(STATUS_UNSUPPORTED, "pruned: no block fits a multiprocessor");
+done:
+	return status;
+}
+
+static enum status make_runnable(struct rig *rig, const char *text, struct runnable *r)
+{
+	enum status status;
+	*r = (struct runnable){.rig = rig};
+	TRY(parse_config(rig, text, &r->config));
+	TRY(instances_find(&rig->instances, &r->config, &r->entry));
+done:
+	return status;
+}
+
+static enum status time_once(struct runnable *r, double *us)
+{
+	enum status status;
+	const struct timer *timer = &r->rig->screening;
+	TRY(event_record(timer->from));
+	TRY(launch(r, 0));
+	TRY(event_record(timer->to));
+	TRY(event_elapsed_us(timer->from, timer->to, us));
+done:
+	return status;
+}
+
+/* "screen LIMIT_US CONFIG" */
+static enum status screen(struct rig *rig, char *rest)
+{
+	enum status status;
+	struct runnable r;
+	struct timing timing;
+	double once_us, limit_us = atof(strsep(&rest, "\t"));
+	int copies = rig->copies;
+	if (device_info(rig->device)->target.sm && copies > screening_options.launches)
+		copies = screening_options.launches; /* a GPU's cache is flushed in no time */
+	TRY(make_runnable(rig, rest, &r));
+	TRY(check_resources(&r));
+	TRY(problem_check(rig->problem, r.entry, r.config.value));
+	TRY(time_once(&r, &once_us));
+	if (limit_us > 0 && once_us > limit_us) {
+		reply_ok(rig, once_us, 1);
+		goto done;
+	}
+	struct workload workload = workload_of(&r, copies);
+	TRY(timer_measure(&rig->screening, &workload, &timing));
+	reply_ok(rig, timing.us, timing.samples);
+done:
+	return status;
+}
+
+/* The racer with this configuration, made ready if it is new. */
+static enum status find_racer(struct rig *rig, const char *text, struct runnable **racer)
+{
+	enum status status;
+	struct config config;
+	TRY(parse_config(rig, text, &config));
+	for (int i = 0; i < rig->n_racers; i++)
+		if (!memcmp(&rig->racer[i].config, &config, sizeof config)) {
+			*racer = &rig->racer[i];
+			return STATUS_OK;
+		}
+	if (rig->n_racers == MAX_RACERS)
+		return fail(STATUS_NO_MEMORY, "more than %d racers", MAX_RACERS);
+	struct runnable *r = *racer = &rig->racer[rig->n_racers];
+	TRY(make_runnable(rig, text, r));
+	struct workload workload = workload_of(r, rig->copies);
+	TRY(prepared_open(&rig->racing, &workload, &r->prepared));
+	rig->n_racers++;
+done:
+	return status;
+}
+
+/* One of a round's candidates. */
+struct entrant {
+	struct runnable *runnable;
+	double us[64];
+	enum status status;
+	char message[256];
+};
+
+static void note_failure(struct entrant *entrant, enum status status)
+{
+	entrant->status = status;
+	if (status != STATUS_OK)
+		snprintf(entrant->message, sizeof entrant->message, "%.255s", fail_message());
+}
+
+/* "round SWEEPS CONFIG ...": forwards and backwards by turns, so that a drift hits all alike. */
+static void run_round(struct rig *rig, char *rest)
+{
+	static struct entrant entrant[MAX_RACERS];
+	char *text[MAX_RACERS];
+	int n = 0, sweeps = atoi(strsep(&rest, "\t"));
+	if (sweeps > 64)
+		sweeps = 64;
+	while (n < MAX_RACERS && (text[n] = strsep(&rest, "\t")))
+		n++;
+	if (rig->n_racers + n > MAX_RACERS)
+		close_racers(rig);
+	for (int i = 0; i < n; i++) {
+		fprintf(rig->out, "at\t%d\n", i);
+		fflush(rig->out);
+		note_failure(&entrant[i], find_racer(rig, text[i], &entrant[i].runnable));
+	}
+	for (int s = 0; s < sweeps; s++)
+		for (int j = 0; j < n; j++) {
+			int i = s % 2 ? n - 1 - j : j;
+			if (entrant[i].status != STATUS_OK)
+				continue;
+			fprintf(rig->out, "at\t%d\n", i);
+			fflush(rig->out);
+			note_failure(&entrant[i], prepared_sample(&entrant[i].runnable->prepared,
+								  &entrant[i].us[s]));
+		}
+	for (int i = 0; i < n; i++) {
+		if (entrant[i].status == STATUS_OK) {
+			reply_ok(rig, median(entrant[i].us, sweeps), sweeps);
+			continue;
+		}
+		enum status status = fail(entrant[i].status, "%s", entrant[i].message);
+		reply_failure(rig, status);
+	}
+}
+
+static enum status measure_ceiling(struct rig *rig)
+{
+	enum status status;
+	struct ceilings ceilings;
+	TRY(ceilings_measure(rig->device, true, &ceilings));
+	reply_ok(rig, ceilings.read.gbps, 0);
+done:
+	return status;
+}
+
+static void serve(struct rig *rig, char *line)
+{
+	char *rest = line;
+	const char *verb = strsep(&rest, "\t");
+	enum status status = STATUS_OK;
+	if (!strcmp(verb, "ceiling")) {
+		status = measure_ceiling(rig);
+	} else if (!rest) {
+		status = fail(STATUS_USAGE, "no such request");
+	} else if (!strcmp(verb, "screen")) {
+		status = screen(rig, rest);
+	} else if (!strcmp(verb, "round")) {
+		run_round(rig, rest);
+	} else {
+		status = !strcmp(verb, "task") ? open_task(rig, rest) : prepare(rig, rest);
+		if (status == STATUS_OK)
+			reply_ok(rig, 0, 0);
+	}
+	if (status != STATUS_OK)
+		reply_failure(rig, status);
+}
+
+/* Answers go where standard output went; what anything else prints goes to standard error. */
+static FILE *take_output(void)
+{
+	int answers = dup(STDOUT_FILENO);
+	if (answers < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		return NULL;
+	return fdopen(answers, "w");
+}
+
+int worker_main(const char *device)
+{
+	enum status status = STATUS_OK;
+	static char line[WORKER_LINE];
+	struct rig rig = {.out = take_output()};
+	if (!rig.out)
+		return STATUS_FAILED;
+	TRY(device_open(device, false, &rig.device));
+	TRY(timer_open(&rig.screening, rig.device, &screening_options));
+	TRY(timer_open(&rig.racing, rig.device, &racing_options));
+	worker_print_info(rig.out, device_info(rig.device));
+	while (fgets(line, sizeof line, stdin)) {
+		line[strcspn(line, "\n")] = 0;
+		serve(&rig, line);
+	}
+done:
+	if (status != STATUS_OK)
+		reply_failure(&rig, status);
+	close_task(&rig);
+	timer_close(&rig.racing);
+	timer_close(&rig.screening);
+	device_close(&rig.device);
+	return status == STATUS_OK ? 0 : STATUS_FAILED;
+}
