@@ -16,7 +16,7 @@
 /* Half the distance between neighbouring floats around 1: the largest relative error of rounding. */
 #define F32_ROUNDING  0x1p-24
 #define F16_ROUNDING  0x1p-11
-#define BF16_ROUNDING 0x1p-9
+#define BF16_ROUNDING 0x1p-8
 /* Rounding errors of a long sum are as good as random: none is allowed to be this many standard deviations off. */
 #define DEVIATIONS 8.0
 
