@@ -57,7 +57,7 @@ function(fault name file)
 	add_executable(fault_${name} ${PROJECT_SOURCE_DIR}/model/main.c ${copy})
 	target_include_directories(fault_${name} BEFORE PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/faults)
 	target_compile_options(fault_${name} PRIVATE
-		$<$<COMPILE_LANGUAGE:CXX>:-O2 ${host_arch} -Wno-unknown-pragmas>)
+		$<$<COMPILE_LANGUAGE:CXX>:-O2 ${host_arch} -Wno-unknown-pragmas -Wno-unused>)
 	target_link_libraries(fault_${name} PRIVATE runner)
 	set_target_properties(fault_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/faults)
 	add_test(NAME fault_${name} COMMAND fault ${expected} $<TARGET_FILE:fault_${name}>
