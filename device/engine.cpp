@@ -583,10 +583,12 @@ void work(struct job *j)
 }
 
 /* Threads beside the caller's. They spin for a while after a launch, because the next one is
- * usually near. */
+ * usually near. A launch waits for the helpers that have joined it, not for those that are late:
+ * `guests` counts the former, and kClosed keeps the latter out. */
+constexpr unsigned kClosed = 1u << 31;
 struct pool {
 	std::vector<std::thread> threads;
-	std::atomic<unsigned> generation{0}, busy{0};
+	std::atomic<unsigned> generation{0}, guests{kClosed};
 	std::atomic<bool> stop{false};
 	struct job *job = nullptr;
 };
@@ -607,15 +609,32 @@ void spin_then_wait(std::atomic<T> &value, Done done)
 		value.wait(v);
 }
 
+bool job_join()
+{
+	unsigned n = helpers.guests.load();
+	while (!(n & kClosed))
+		if (helpers.guests.compare_exchange_weak(n, n + 1))
+			return true;
+	return false;
+}
+
+void job_leave()
+{
+	if (helpers.guests.fetch_sub(1) == (kClosed | 1))
+		helpers.guests.notify_one();
+}
+
 void helper_main()
 {
-	for (unsigned seen = 0;; seen++) {
+	for (unsigned seen = 0;;) {
 		spin_then_wait(helpers.generation, [=](unsigned g) { return g != seen; });
+		seen = helpers.generation;
 		if (helpers.stop)
 			break;
-		work(helpers.job);
-		if (helpers.busy.fetch_sub(1, std::memory_order_acq_rel) == 1)
-			helpers.busy.notify_one();
+		if (job_join()) {
+			work(helpers.job);
+			job_leave();
+		}
 	}
 	worker_close(self);
 	self = nullptr;
@@ -646,11 +665,12 @@ void run(struct job *j)
 		return;
 	}
 	helpers.job = j;
-	helpers.busy = static_cast<unsigned>(helpers.threads.size());
-	helpers.generation.fetch_add(1, std::memory_order_release);
+	helpers.guests = 0;
+	helpers.generation++;
 	helpers.generation.notify_all();
 	work(j);
-	spin_then_wait(helpers.busy, [](unsigned busy) { return busy == 0; });
+	helpers.guests |= kClosed;
+	spin_then_wait(helpers.guests, [](unsigned n) { return n == kClosed; });
 }
 
 struct sigaction previous[3];
