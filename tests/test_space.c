@@ -1,0 +1,111 @@
+/* Configurations and cases as text. */
+#include "core/kernel.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kernels/gemv.h"
+
+static const struct param rows[] = {
+	{"w", "a dtype", 0, NAMES_DTYPE, 2, {DTYPE_BF16, DTYPE_Q8_0}},
+	{"epilogue", "a name", 0, NAMES_EPILOGUE, 2, {EPILOGUE_NONE, EPILOGUE_SWIGLU}},
+	{"unroll", "a number", 2, NAMES_NUMBER, 3, {1, 2, 16}},
+};
+enum { N_ROWS = sizeof rows / sizeof rows[0] };
+
+static void text_of_values(void **state)
+{
+	(void)state;
+	char text[CONFIG_TEXT];
+	const int values[] = {DTYPE_Q8_0, EPILOGUE_SWIGLU, 16};
+	assert_string_equal(params_format(rows, N_ROWS, values, text),
+			    "w=q8_0 epilogue=swiglu unroll=16");
+	assert_string_equal(params_format(rows, 0, values, text), "");
+}
+
+static void values_of_text(void **state)
+{
+	(void)state;
+	int values[] = {DTYPE_BF16, EPILOGUE_NONE, 2};
+	assert_int_equal(params_parse(rows, N_ROWS, "unroll=16 w=q8_0", values), STATUS_OK);
+	assert_int_equal(values[0], DTYPE_Q8_0);
+	assert_int_equal(values[1], EPILOGUE_NONE);
+	assert_int_equal(values[2], 16);
+	assert_int_equal(params_parse(rows, N_ROWS, "", values), STATUS_OK);
+	assert_int_equal(values[2], 16);
+}
+
+static void refuses(const char *text, const char *named)
+{
+	int values[] = {DTYPE_BF16, EPILOGUE_NONE, 2};
+	assert_int_not_equal(params_parse(rows, N_ROWS, text, values), STATUS_OK);
+	assert_non_null(strstr(fail_message(), named));
+}
+
+static void refusals_name_their_cause(void **state)
+{
+	(void)state;
+	refuses("warps=4", "warps");
+	refuses("unroll=3", "unroll");
+	refuses("unroll=", "unroll");
+	refuses("unroll=1x", "1x");
+	refuses("unroll", "unroll");
+	refuses("w=f32", "f32");
+}
+
+/* Of every kernel: names are unique, defaults are listed, each value survives the way to text and back. */
+static void kernels_lists_are_sound(void **state)
+{
+	(void)state;
+	for (const struct kernel *const *k = kernels; *k; k++) {
+		assert_in_range((*k)->n_params, 1, MAX_PARAMS);
+		assert_in_range((*k)->n_fields, 1, MAX_FIELDS);
+		for (int p = 0; p < (*k)->n_params; p++) {
+			const struct param *param = &(*k)->params[p];
+			char text[CONFIG_TEXT];
+			assert_true(param_allows(param, param->default_value));
+			for (int other = 0; other < p; other++)
+				assert_string_not_equal(param->name, (*k)->params[other].name);
+			for (int i = 0; i < param->n_values; i++) {
+				int value = param->values[i], back = value + 1;
+				params_format(param, 1, &value, text);
+				assert_int_equal(params_parse(param, 1, text, &back), STATUS_OK);
+				assert_int_equal(back, value);
+			}
+		}
+	}
+}
+
+static void shapes_survive_the_way_to_text(void **state)
+{
+	(void)state;
+	static const char *const shapes[][2] = {
+		{"gemv", "896x4864"}, {"gqa_attention", "14/2/64@1024"}, {"rms_norm", "896"},
+		{"rope", "3584"},     {"embed", "896"},			 {"argmax", "151936"},
+	};
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+		const struct kernel *kernel = kernel_find(shapes[i][0]);
+		struct shape shape;
+		char text[64];
+		assert_int_equal(kernel->parse_shape(shapes[i][1], &shape), STATUS_OK);
+		kernel->format_shape(&shape, text);
+		assert_string_equal(text, shapes[i][1]);
+		assert_int_not_equal(kernel->parse_shape("x", &shape), STATUS_OK);
+		assert_non_null(strstr(fail_message(), "'x'"));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(text_of_values),
+		cmocka_unit_test(values_of_text),
+		cmocka_unit_test(refusals_name_their_cause),
+		cmocka_unit_test(kernels_lists_are_sound),
+		cmocka_unit_test(shapes_survive_the_way_to_text),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

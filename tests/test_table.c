@@ -1,0 +1,184 @@
+/* Which instance the table answers with, on made-up rows of the devices of planted/table. */
+#define _POSIX_C_SOURCE 200809L
+#include "core/table.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "kernels/gemv.h"
+
+#define BF16_BIAS {{DTYPE_BF16, DTYPE_F32, EPILOGUE_BIAS}}
+#define BF16_NONE {{DTYPE_BF16, DTYPE_F32, EPILOGUE_NONE}}
+#define ATTENTION {{64, 7, DTYPE_BF16}}
+
+/* gemv: lanes, rows, warps, unroll, min_blocks, stream */
+static const struct variant gemv_rows[] = {
+	{NULL, BF16_NONE, 0, 0, 0, 0, {{32, 2, 4, 2, 1, 1}}, "default", NULL},
+	{"Old GPU", BF16_NONE, 896, 896, 0, 0, {{32, 1, 1, 1, 1, 1}}, "old", NULL},
+	{"New GPU", BF16_NONE, 896, 896, 0, 0, {{32, 1, 4, 2, 1, 1}}, "small", NULL},
+	{"New GPU", BF16_NONE, 9728, 896, 0, 0, {{32, 4, 4, 2, 1, 1}}, "large", NULL},
+	{"New GPU", BF16_NONE, 896, 9728, 0, 0, {{32, 4, 4, 2, 1, 1}}, "turned", NULL},
+	/* not legal: too many loads in flight */
+	{"New GPU", BF16_NONE, 512, 512, 0, 0, {{32, 8, 4, 8, 1, 1}}, "illegal", NULL},
+};
+/* gqa_attention: splits, warps, lanes, unroll, min_blocks */
+static const struct variant attention_rows[] = {
+	{NULL, ATTENTION, 0, 0, 0, 0, {{8, 4, 8, 1, 1}}, "default", NULL},
+	{"New GPU", ATTENTION, 14, 2, 1, 1024, {{4, 4, 8, 1, 1}}, "short", NULL},
+	{"New GPU", ATTENTION, 14, 2, 1025, 8192, {{32, 4, 8, 1, 1}}, "long", NULL},
+};
+
+int kernel_variants(const struct kernel *kernel, const struct device_info *info,
+		    const struct variant **variants)
+{
+	(void)info;
+	const bool gemv = !strcmp(kernel->name, "gemv");
+	*variants = gemv ? gemv_rows : attention_rows;
+	return gemv ? sizeof gemv_rows / sizeof *gemv_rows :
+		      sizeof attention_rows / sizeof *attention_rows;
+}
+
+static struct device_info gpu(const char *name, int sm, double bus_gbps)
+{
+	struct device_info info = {.target = {sm, 32}, .bus_gbps = bus_gbps, .driver = "1"};
+	snprintf(info.name, sizeof info.name, "%s", name);
+	return info;
+}
+
+static const char *answer(const char *kernel, const struct device_info *info, struct kase kase,
+			  struct shape shape, bool use_tuned)
+{
+	const struct variant *v =
+		table_lookup(kernel_find(kernel), info, kase.value, &shape, use_tuned);
+	return v ? v->entry : "none";
+}
+
+#define GEMV(info, m, k) \
+	answer("gemv", info, (struct kase)BF16_NONE, (struct shape){m, k, 0, 0}, true)
+#define LENGTH(info, n) \
+	answer("gqa_attention", info, (struct kase)ATTENTION, (struct shape){14, 2, n, 64}, true)
+
+static void exact_shape_before_nearest(void **state)
+{
+	(void)state;
+	const struct device_info info = gpu("New GPU", 90, 4800);
+	assert_string_equal(GEMV(&info, 896, 896), "small");
+	assert_string_equal(GEMV(&info, 9728, 896), "large");
+	assert_string_equal(GEMV(&info, 896, 9728), "turned");
+	assert_string_equal(GEMV(&info, 1024, 896), "small");
+	assert_string_equal(GEMV(&info, 8192, 896), "large");
+}
+
+static void a_row_that_cannot_run_is_passed_over(void **state)
+{
+	(void)state;
+	const struct device_info info = gpu("New GPU", 90, 4800);
+	assert_string_equal(GEMV(&info, 512, 512), "small");
+}
+
+static void nearest_device_of_the_same_kind(void **state)
+{
+	(void)state;
+	const struct device_info ada = gpu("Ada", 89, 900), blackwell = gpu("Blackwell", 100, 8000),
+				 ampere = gpu("Ampere", 80, 1500),
+				 host = {.name = "host", .target = {0, 1}};
+	assert_string_equal(GEMV(&ampere, 896, 896), "old");
+	assert_string_equal(GEMV(&blackwell, 896, 896), "small");
+	assert_string_equal(GEMV(&ada, 896, 896), "old");
+	assert_string_equal(GEMV(&host, 896, 896), "default");
+}
+
+static void default_without_row_none_without_case(void **state)
+{
+	(void)state;
+	const struct device_info info = gpu("New GPU", 90, 4800), old = gpu("Old GPU", 80, 2000);
+	const struct shape shape = {896, 896, 0, 0};
+	assert_string_equal(answer("gemv", &info, (struct kase)BF16_NONE, shape, false), "default");
+	assert_string_equal(answer("gemv", &info, (struct kase)BF16_BIAS, shape, true), "none");
+	assert_string_equal(LENGTH(&old, 100), "default");
+}
+
+static void attention_by_length(void **state)
+{
+	(void)state;
+	const struct device_info info = gpu("New GPU", 90, 4800);
+	assert_string_equal(LENGTH(&info, 1), "short");
+	assert_string_equal(LENGTH(&info, 1024), "short");
+	assert_string_equal(LENGTH(&info, 1025), "long");
+	assert_string_equal(LENGTH(&info, 8193), "default");
+}
+
+static void ranges_end_where_the_answer_changes(void **state)
+{
+	(void)state;
+	const struct device_info info = gpu("New GPU", 90, 4800), old = gpu("Old GPU", 80, 2000);
+	const struct kernel *kernel = kernel_find("gqa_attention");
+	const struct kase kase = ATTENTION;
+	const struct shape shape = {14, 2, 0, 64};
+	int upper[8];
+	assert_int_equal(table_ranges(kernel, &info, kase.value, &shape, 32768, upper, 8), 3);
+	assert_int_equal(upper[0], 1024);
+	assert_int_equal(upper[1], 8192);
+	assert_int_equal(upper[2], 32768);
+	assert_int_equal(table_ranges(kernel, &info, kase.value, &shape, 1000, upper, 8), 1);
+	assert_int_equal(upper[0], 1000);
+	assert_int_equal(table_ranges(kernel, &old, kase.value, &shape, 32768, upper, 8), 1);
+	assert_int_equal(upper[0], 32768);
+}
+
+/* What table_warn_stale() says, called twice. */
+static const char *warning(const struct device_info *info)
+{
+	static char text[1024];
+	FILE *file = tmpfile();
+	fflush(stderr);
+	const int saved = dup(STDERR_FILENO);
+	assert_non_null(file);
+	dup2(fileno(file), STDERR_FILENO);
+	table_warn_stale(info);
+	table_warn_stale(info);
+	fflush(stderr);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	rewind(file);
+	text[fread(text, 1, sizeof text - 1, file)] = 0;
+	fclose(file);
+	return text;
+}
+
+static void warns_once_of_what_is_foreign_or_stale(void **state)
+{
+	(void)state;
+	struct device_info foreign = gpu("Blackwell", 100, 8000), own = gpu("New GPU", 90, 4800),
+			   host = {.name = "host", .target = {0, 1}};
+	const char *text = warning(&foreign);
+	assert_non_null(strstr(text, "Blackwell"));
+	assert_non_null(strstr(text, "New GPU"));
+	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+	strcpy(own.driver, "2");
+	text = warning(&own);
+	assert_non_null(strstr(text, "feed"));
+	assert_non_null(strstr(text, "driver 1, now 2"));
+	assert_non_null(strstr(warning(&host), "no rows for host"));
+	assert_string_equal(warning(&host), "");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(exact_shape_before_nearest),
+		cmocka_unit_test(a_row_that_cannot_run_is_passed_over),
+		cmocka_unit_test(nearest_device_of_the_same_kind),
+		cmocka_unit_test(default_without_row_none_without_case),
+		cmocka_unit_test(attention_by_length),
+		cmocka_unit_test(ranges_end_where_the_answer_changes),
+		cmocka_unit_test(warns_once_of_what_is_foreign_or_stale),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
