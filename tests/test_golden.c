@@ -20,6 +20,8 @@
 #define LAMBDA 4
 #define SIDES  2
 
+#define QUESTIONS 8 /* of the bundled model's, evenly spread */
+
 static struct device *device;
 static struct csv_table golden;
 
@@ -204,7 +206,58 @@ static void logits_match_the_oracle(void **state)
 	}
 }
 
-/* Some prompts end with margins far above the tolerance, so ids are really compared. */
+/* Ids as text, separated by spaces. */
+static int parse_ids(const char *text, int *ids, int max)
+{
+	int n = 0, used;
+	while (n < max && sscanf(text, "%d%n", &ids[n], &used) == 1) {
+		text += used;
+		n++;
+	}
+	return n;
+}
+
+/* With what a user gets by default, a bf16 cache and tuned rows: answers that stand up to 200 tokens back. */
+static void the_bundled_model_answers(void **state)
+{
+	struct decoder_options options = {.capacity = 512,
+					  .kv = DTYPE_BF16,
+					  .use_bias = true,
+					  .use_tuned = true,
+					  .graphs = true,
+					  .quiet = true};
+	struct csv_table questions;
+	struct model model;
+	struct decoder d;
+	(void)state;
+	OK(csv_read(DATA "tiny_questions.csv", &questions));
+	OK(model_open(SOURCE_DIR "/models/warpsmith-tiny.gguf", &model));
+	OK(decoder_open(device, &model, &options, &d));
+	assert_true(questions.n_rows >= QUESTIONS);
+	for (int i = 0; i < QUESTIONS; i++) {
+		int row = i * questions.n_rows / QUESTIONS, prompt[512], answer[64], next = -1;
+		int columns[] = {csv_column(&questions, "prompt_ids"),
+				 csv_column(&questions, "answer_ids")};
+		int n_prompt = parse_ids(csv_cell(&questions, row, columns[0]), prompt, 512);
+		int n_answer = parse_ids(csv_cell(&questions, row, columns[1]), answer, 64);
+		assert_true(n_prompt > 50 && n_answer > 1);
+		OK(decoder_seek(&d, 0));
+		for (int p = 0; p < n_prompt + n_answer - 1; p++) {
+			OK(decoder_step(&d, p < n_prompt ? prompt[p] : -1, NULL, 0));
+			if (p < n_prompt - 1)
+				continue;
+			OK(decoder_token(&d, &next));
+			if (next != answer[p - n_prompt + 1])
+				fail_msg("question %d: token %d of the answer is %d, expected %d", row,
+					 p - n_prompt + 1, next, answer[p - n_prompt + 1]);
+		}
+	}
+	decoder_close(&d);
+	model_close(&model);
+	csv_close(&questions);
+}
+
+/* So that ids are really compared. */
 static void margins_exceed_the_tolerance(void **state)
 {
 	(void)state;
@@ -223,6 +276,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(logits_match_the_oracle),
+		cmocka_unit_test(the_bundled_model_answers),
 		cmocka_unit_test(margins_exceed_the_tolerance),
 	};
 	if (csv_read(DATA "golden.csv", &golden) != STATUS_OK ||
