@@ -153,9 +153,14 @@ static void plan_is_the_step(void **state)
 	/* a longer cache adds its keys and values and nothing else */
 	double more = plan_bytes(&d.plans[0], 20) - plan_bytes(&d.plans[0], 10);
 	assert_true(fabs(more - 10 * 2 * 2 * 2 * 16 * 2) < 1e-6);
-	/* every position has a plan that is long enough */
-	for (int position = 0; position < options.capacity; position++)
-		assert_true(decoder_plan(&d, position)->len_max > position);
+	/* of two ranges, the position after key n sees n + 1 keys */
+	struct decoder two = d;
+	two.n_plans = 2;
+	two.plans[0].len_max = 16;
+	assert_ptr_equal(decoder_plan(&two, 0), &two.plans[0]);
+	assert_ptr_equal(decoder_plan(&two, 15), &two.plans[0]);
+	assert_ptr_equal(decoder_plan(&two, 16), &two.plans[1]);
+	assert_ptr_equal(decoder_plan(&two, 39), &two.plans[1]);
 	decoder_close(&d);
 	decoder_close(&d);
 	model_close(&model);
