@@ -10,6 +10,7 @@
 
 #include "core/options.h"
 #include "core/progress.h"
+#include "tuner/cold.h"
 #include "tuner/emit.h"
 #include "tuner/race.h"
 
@@ -155,6 +156,13 @@ static void print_plan(const struct tune *t)
 	printf("\n");
 }
 
+/* The read ceiling, where it is one: not for launches that find their inputs in a cache. NaN otherwise. */
+static double ceiling_of(const struct tune *t)
+{
+	bool cold = cold_copies(&t->tasks.task[t->current], &t->worker.info) > 0;
+	return cold ? t->ceiling_gbps : NAN;
+}
+
 static double percent_of_ceiling(const struct tune *t, double us)
 {
 	const struct task *task = &t->tasks.task[t->current];
@@ -169,7 +177,7 @@ static void show_progress(void *user, int tried, int failed, double best_us)
 	const struct candidates *c = &t->candidates[t->current];
 	int n = budget_evaluations(&t->race.budget, c->n);
 	char note[256], percent[32] = "";
-	if (t->ceiling_gbps > 0)
+	if (ceiling_of(t) > 0)
 		snprintf(percent, sizeof percent, " (%.0f %% of ceiling)", percent_of_ceiling(t, best_us));
 	snprintf(note, sizeof note, "%s %s: %d of %d tried, %d pruned, %d failed, best %.4g us%s",
 		 task->kernel->name, task->shape_text, tried, n, c->n_space - c->n, failed, best_us,
@@ -241,7 +249,7 @@ static enum status record_verdict(struct tune *t, const struct measuring *m,
 	number(default_us, outcome->default_us);
 	number(runner_up_us, outcome->runner_up_us);
 	number(gbps, 1e-3 * kernel->bytes(&task->shape, task->kase.value) / outcome->us);
-	number(ceiling, t->ceiling_gbps);
+	number(ceiling, ceiling_of(t));
 	snprintf(samples, sizeof samples, "%d", outcome->rounds * t->race.plan->sweeps);
 	snprintf(seconds, sizeof seconds, "%.2f", m->seconds);
 	snprintf(method, sizeof method, "%s + race%s", t->race.strategy->name,
@@ -276,7 +284,7 @@ static void print_outcome(const struct tune *t, const struct outcome *o)
 	if (t->progress.terminal && !options.quiet)
 		fputs("\r\033[K", stderr);
 	printf("%s %s %s: %.4g us", task->kernel->name, task->shape_text, task->case_text, o->us);
-	if (t->ceiling_gbps > 0)
+	if (ceiling_of(t) > 0)
 		printf(" (%.0f %% of %.1f GB/s)", percent_of_ceiling(t, o->us), t->ceiling_gbps);
 	printf(", %.2fx the default, %s, %d tried, %d failed: %s\n", o->default_us / o->us,
 	       o->verdict, o->tried, o->failed, config);

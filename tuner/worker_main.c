@@ -9,16 +9,11 @@
 #include "bench/ceiling.h"
 #include "bench/problem.h"
 #include "bench/timer.h"
+#include "tuner/cold.h"
 #include "tuner/instances.h"
 #include "tuner/worker.h"
 
-enum {
-	MAX_COPIES = TIMER_MAX_GRAPHS * 20, /* more are never used */
-	MAX_RACERS = 32,
-};
-/* Smaller launches read what the launch before them has just written: hot. */
-static const size_t LEAST_COLD_BYTES = 64 << 10;
-static const size_t MOST_COPIED_BYTES = (size_t)4 << 30;
+enum { MAX_RACERS = 32, MAX_SWEEPS = 64 };
 
 static const struct timer_options screening_options = {
 	.min_samples = 3,
@@ -98,21 +93,6 @@ static void close_task(struct rig *rig)
 	instances_close(&rig->instances);
 }
 
-/* Cold where the decode step finds it cold and the caches need not be flushed by hand on the host, where that takes longer
- * than all else. */
-static void choose_copies(struct rig *rig)
-{
-	const struct device_info *info = device_info(rig->device);
-	size_t memory = info->memory_bytes ? info->memory_bytes / 8 : MOST_COPIED_BYTES;
-	size_t most = (memory < MOST_COPIED_BYTES ? memory : MOST_COPIED_BYTES) / rig->bytes;
-	int max = most < 2 ? 2 : most < MAX_COPIES ? (int)most : MAX_COPIES;
-	rig->copies = timer_cold_copies(info, rig->bytes, max);
-	rig->cold = rig->bytes >= LEAST_COLD_BYTES &&
-		    (info->target.sm || rig->copies < max || (size_t)max * rig->bytes >= 3 * info->l2_bytes);
-	if (!rig->cold)
-		rig->copies = 1;
-}
-
 /* "task KERNEL CASE SHAPE" */
 static enum status open_task(struct rig *rig, char *rest)
 {
@@ -127,7 +107,10 @@ static enum status open_task(struct rig *rig, char *rest)
 	TRY(params_parse(kernel->fields, kernel->n_fields, kase, task->kase.value));
 	TRY(kernel->parse_shape(rest, &task->shape));
 	rig->bytes = problem_bytes(kernel, task->kase.value, &task->shape, device_info(rig->device));
-	choose_copies(rig);
+	rig->copies = cold_copies(task, device_info(rig->device));
+	rig->cold = rig->copies > 0;
+	if (!rig->cold)
+		rig->copies = 1;
 	TRY(problem_open(rig->device, kernel, task->kase.value, &task->shape, 1, rig->copies,
 			 &rig->problem));
 	instances_open(rig->device, task, &rig->instances);
@@ -276,7 +259,7 @@ done:
 /* One of a round's candidates. */
 struct entrant {
 	struct runnable *runnable;
-	double us[64];
+	double us[MAX_SWEEPS];
 	enum status status;
 	char message[256];
 };
@@ -294,8 +277,8 @@ static void run_round(struct rig *rig, char *rest)
 	static struct entrant entrant[MAX_RACERS];
 	char *text[MAX_RACERS];
 	int n = 0, sweeps = atoi(strsep(&rest, "\t"));
-	if (sweeps > 64)
-		sweeps = 64;
+	if (sweeps > MAX_SWEEPS)
+		sweeps = MAX_SWEEPS;
 	while (n < MAX_RACERS && (text[n] = strsep(&rest, "\t")))
 		n++;
 	if (rig->n_racers + n > MAX_RACERS)
