@@ -13,7 +13,9 @@ constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
 template <gqa_attention_case K, gqa_attention_config C>
 struct attention {
 	static constexpr int group = K.group ? K.group : 1;
-	static constexpr int lanes = C.lanes < simt::kWarp ? C.lanes : simt::kWarp;
+	static constexpr int max_lanes = K.head_dim && K.head_dim / 8 < simt::kWarp ? K.head_dim / 8 :
+										     simt::kWarp;
+	static constexpr int lanes = C.lanes < max_lanes ? C.lanes : max_lanes;
 	static constexpr int chunk = vec::kChunk<K.kv>;
 	static constexpr int max_dim = K.head_dim ? K.head_dim : GQA_ATTENTION_MAX_HEAD_DIM;
 	static constexpr int chunks = (max_dim + lanes * chunk - 1) / (lanes * chunk); /* per lane */

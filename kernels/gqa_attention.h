@@ -15,14 +15,14 @@
 #define GQA_ATTENTION_PARAMS(X)                                                              \
 	X(splits, 8, "blocks that share the keys of a head group", 1, 2, 4, 8, 16, 32, 64, 128) \
 	X(warps, 4, "warps per block", 1, 2, 4, 8)                                           \
-	X(lanes, 8, "lanes that share a key", 4, 8, 16, 32)                                  \
+	X(lanes, 16, "lanes that share a key; more than head_dim / 8 mean head_dim / 8", 4, 8, 16, 32) \
 	X(unroll, 1, "keys in flight per group of lanes", 1, 2, 4)                           \
 	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2)
 
 /* Points of the space that the host device's tuner and tests compile ahead of time. */
 #if SIMT_WARP == 1
 #define GQA_ATTENTION_SUBSET(X) \
-	X(splits, 1, 2, 8) X(warps, 1, 4) X(lanes, 8) X(unroll, 1, 4) X(min_blocks, 1)
+	X(splits, 1, 2, 8) X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1)
 #else
 #define GQA_ATTENTION_SUBSET(X) \
 	X(splits, 1, 8) X(warps, 1, 4) X(lanes, 4, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)
@@ -95,8 +95,8 @@ CONST_FN bool gqa_attention_legal(struct gqa_attention_case kase, struct gqa_att
 				  struct target target)
 {
 	return (kase.head_dim == 0) == (kase.group == 0) &&
-	       (target.lanes > 1 ? c.lanes <= target.lanes && (kase.head_dim == 0 || c.lanes * 8 <= kase.head_dim) :
-				   c.lanes == 8 && c.min_blocks == 1);
+	       (target.lanes > 1 ? c.lanes <= target.lanes && (kase.head_dim == 0 || c.lanes <= 16) :
+				   c.lanes == 16 && c.min_blocks == 1);
 }
 
 #endif
