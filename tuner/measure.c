@@ -91,7 +91,7 @@ static enum status ready(struct measuring *m)
 		snprintf(request, sizeof request, "task\t%s\t%s\t%s\n", task->kernel->name,
 			 task->case_text, task->shape_text);
 		worker_ask(m->worker, request);
-		worker_answer(m->worker, SETUP_SECONDS, &answer);
+		worker_answer(m->worker, SETUP_SECONDS, 0, &answer);
 		if (!strcmp(answer.status, "ok"))
 			m->worker->task = task;
 	}
@@ -127,7 +127,7 @@ static enum status screen(struct measuring *m, int which)
 	char *end = request + sprintf(request, "screen\t%.6g", limit_us);
 	strcpy(append_config(m, which, end), "\n");
 	worker_ask(m->worker, request);
-	worker_answer(m->worker,
+	worker_answer(m->worker, COMPILE_SECONDS,
 		      which ? ALLOWANCE_SECONDS + LAUNCHES * 1e-6 * limit_us : DEFAULT_SECONDS,
 		      &answer);
 	distrust(m, &answer);
@@ -157,7 +157,7 @@ static enum status prepare(struct measuring *m, const int *which, int n)
 		return STATUS_OK;
 	TRY(ready(m));
 	worker_ask(m->worker, request);
-	worker_answer(m->worker, COMPILE_SECONDS, &answer);
+	worker_answer(m->worker, COMPILE_SECONDS, 0, &answer);
 done:
 	return status;
 }
@@ -215,10 +215,10 @@ static enum status ask_round(struct measuring *m, int round, int sweeps, const i
 		end = append_config(m, which[i], end);
 	strcpy(end, "\n");
 	double started = seconds_now();
-	double limit = DEFAULT_SECONDS + n * sweeps * (1 + LAUNCHES * 1e-6 * SLOWEST * m->default_us);
+	double limit = ALLOWANCE_SECONDS + LAUNCHES * 1e-6 * SLOWEST * m->default_us;
 	worker_ask(m->worker, request);
 	for (int i = 0; i < n; i++) {
-		worker_answer(m->worker, limit, &answer);
+		worker_answer(m->worker, COMPILE_SECONDS, limit, &answer);
 		bool died = !worker_alive(m->worker);
 		/* A worker that died before any answer did so on the candidate it named last. */
 		int whose = died && answer.at >= i && answer.at < n ? answer.at : i;
@@ -259,7 +259,7 @@ enum status measure_ceiling(struct worker *worker, double *gbps)
 	if (!worker_alive(worker))
 		TRY(worker_start(worker, worker->device));
 	worker_ask(worker, "ceiling\n");
-	worker_answer(worker, CEILING_SECONDS, &answer);
+	worker_answer(worker, CEILING_SECONDS, 0, &answer);
 	if (!strcmp(answer.status, "ok"))
 		*gbps = answer.value;
 done:

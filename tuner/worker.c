@@ -43,7 +43,9 @@ static void become_worker(const char *device, int in, int out, pid_t parent)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent || dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
 		_exit(127);
-	signal(SIGINT, SIG_IGN); /* the tuner decides when to stop */
+	/* the tuner decides when to stop */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
 	signal(SIGPIPE, SIG_DFL);
 	execl("/proc/self/exe", "warpsmith-tune", "--worker", device, (char *)NULL);
 	_exit(127);
@@ -166,16 +168,17 @@ void worker_ask(struct worker *worker, const char *request)
 	}
 }
 
-void worker_answer(struct worker *worker, double seconds, struct answer *answer)
+void worker_answer(struct worker *worker, double first_seconds, double seconds,
+		   struct answer *answer)
 {
-	double until = seconds_now() + seconds;
 	bool late;
 	char *line;
 	*answer = (struct answer){.at = -1};
-	while ((line = next_line(worker, until, &late)) && sscanf(line, "at\t%d", &answer->at) == 1)
-		;
+	while ((line = next_line(worker, seconds_now() + first_seconds, &late)) &&
+	       sscanf(line, "at\t%d", &answer->at) == 1)
+		first_seconds = seconds;
 	if (!line) {
-		bury(worker, late, seconds, answer);
+		bury(worker, late, first_seconds, answer);
 		return;
 	}
 	char *tab = strchrnul(line, '\t');

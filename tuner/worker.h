@@ -18,7 +18,7 @@
  *	ceiling                         read bandwidth
  * Answers:
  *	info HEX                        on start: struct device_info
- *	at INDEX                        which candidate of a round is about to run; followed by more
+ *	at INDEX                        which candidate is compiled and about to run; followed by more
  *	ok US SAMPLES                   of screen and round; of ceiling: ok GBPS 0; of task and prepare: ok 0 0
  *	STATUS REASON                   anything else */
 #define WORKER_LINE 32768
@@ -48,8 +48,9 @@ void worker_stop(struct worker *worker);
 
 /* Sends one line; the answer that follows comes from worker_answer(). A worker that died meanwhile shows there. */
 void worker_ask(struct worker *worker, const char *request);
-/* Waits at most `seconds`. After "crash" and "hang" there is no worker process any more. */
-void worker_answer(struct worker *worker, double seconds, struct answer *answer);
+/* Waits at most `first_seconds`, and from each "at" on at most `seconds`. After "crash" and "hang" there is no worker process any more. */
+void worker_answer(struct worker *worker, double first_seconds, double seconds,
+		   struct answer *answer);
 bool worker_alive(const struct worker *worker);
 
 /* The worker's side: `program --worker DEVICE`. Returns the exit code. */

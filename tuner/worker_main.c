@@ -63,6 +63,13 @@ static void reply_ok(const struct rig *rig, double value, int samples)
 	fflush(rig->out);
 }
 
+/* The candidate with this index is about to run. */
+static void tell_at(const struct rig *rig, int index)
+{
+	fprintf(rig->out, "at\t%d\n", index);
+	fflush(rig->out);
+}
+
 /* The row's status for a failure of ours. */
 static void reply_failure(const struct rig *rig, enum status status)
 {
@@ -164,8 +171,9 @@ static bool is_default(const struct rig *rig, const struct config *config)
 	return true;
 }
 
-/* What the compiled code says of itself, before any launch. The default is spared: it is the measure of the others. */
-static enum status check_resources(const struct runnable *r)
+/* What the compiled code says of itself, before any launch; `reason` stays "" when it can run well. The default is spared:
+ * it is the measure of the others. */
+static enum status check_resources(const struct runnable *r, char reason[128])
 {
 	enum status status;
 	const struct rig *rig = r->rig;
@@ -173,16 +181,17 @@ static enum status check_resources(const struct runnable *r)
 	struct entry_resources has = {0};
 	struct grid grid = rig->task.kernel->grid(&rig->task.shape, rig->task.kase.value,
 						  r->config.value, info);
+	reason[0] = 0;
 	if (!info->target.sm || is_default(rig, &r->config))
 		return STATUS_OK;
 	TRY(device_resources(rig->device, r->entry, grid, &has));
 	if (has.spill_bytes > 0)
-		status = fail(STATUS_UNSUPPORTED, "pruned: %d bytes of spills per thread", has.spill_bytes);
+		snprintf(reason, 128, "%d bytes of spills per thread", has.spill_bytes);
 	else if ((int)grid.threads > has.max_threads)
-		status = fail(STATUS_UNSUPPORTED, "pruned: %u threads per block, %d registers allow %d",
-			      grid.threads, has.registers, has.max_threads);
+		snprintf(reason, 128, "%u threads per block, %d registers allow %d", grid.threads,
+			 has.registers, has.max_threads);
 	else if (has.blocks_per_sm < 1)
-		status = fail(STATUS_UNSUPPORTED, "pruned: no block fits a multiprocessor");
+		snprintf(reason, 128, "no block fits a multiprocessor");
 done:
 	return status;
 }
@@ -215,12 +224,19 @@ static enum status screen(struct rig *rig, char *rest)
 	enum status status;
 	struct runnable r;
 	struct timing timing;
+	char reason[128];
 	double once_us, limit_us = atof(strsep(&rest, "\t"));
 	int copies = rig->copies;
 	if (device_info(rig->device)->target.sm && copies > screening_options.launches)
 		copies = screening_options.launches; /* a GPU's cache is flushed in no time */
 	TRY(make_runnable(rig, rest, &r));
-	TRY(check_resources(&r));
+	TRY(check_resources(&r, reason));
+	if (reason[0]) {
+		fprintf(rig->out, "pruned\t%s\n", reason);
+		fflush(rig->out);
+		goto done;
+	}
+	tell_at(rig, 0);
 	TRY(problem_check(rig->problem, r.entry, r.config.value));
 	TRY(time_once(&r, &once_us));
 	if (limit_us > 0 && once_us > limit_us) {
@@ -284,8 +300,7 @@ static void run_round(struct rig *rig, char *rest)
 	if (rig->n_racers + n > MAX_RACERS)
 		close_racers(rig);
 	for (int i = 0; i < n; i++) {
-		fprintf(rig->out, "at\t%d\n", i);
-		fflush(rig->out);
+		tell_at(rig, i);
 		note_failure(&entrant[i], find_racer(rig, text[i], &entrant[i].runnable));
 	}
 	for (int s = 0; s < sweeps; s++)
@@ -293,8 +308,7 @@ static void run_round(struct rig *rig, char *rest)
 			int i = s % 2 ? n - 1 - j : j;
 			if (entrant[i].status != STATUS_OK)
 				continue;
-			fprintf(rig->out, "at\t%d\n", i);
-			fflush(rig->out);
+			tell_at(rig, i);
 			note_failure(&entrant[i], prepared_sample(&entrant[i].runnable->prepared,
 								  &entrant[i].us[s]));
 		}
