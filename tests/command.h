@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 struct command_result {
-	int exit_code; /* 128 + signal when it was killed */
+	int exit_code;   /* 128 + signal when it was killed */
 	char *out, *err; /* NUL-terminated */
 };
 

@@ -1,5 +1,6 @@
-/* Logits and greedy ids of every fixture against the oracle's, with default and tuned rows, replayed and launched one by
- * one. The cache is f32 here, so that f32 rounding alone separates the two; the cache types are --check's business. */
+/* Logits and greedy ids of every fixture against the oracle's, with default and tuned rows,
+ * replayed and launched one by one. The cache is f32 here, so that f32 rounding alone separates the
+ * two; the cache types are --check's business. */
 #include "bench/csv.h"
 #include "model/decoder.h"
 
@@ -14,8 +15,9 @@
 
 #define DATA SOURCE_DIR "/tests/data/"
 
-/* A computed sum of k terms errs by at most LAMBDA sqrt(k) U relative to its terms, all but surely (Higham and Mary 2019,
- * A new approach to probabilistic rounding error analysis); both sides of a comparison do. */
+/* A computed sum of k terms errs by at most LAMBDA sqrt(k) U relative to its terms, all but surely
+ * (Higham and Mary 2019, A new approach to probabilistic rounding error analysis); both sides of a
+ * comparison do. */
 #define U      0x1p-24
 #define LAMBDA 4
 #define SIDES  2
@@ -39,10 +41,10 @@ static char *data_path(int row, const char *column)
 	return path;
 }
 
-#define OK(call)                                                          \
-	do {                                                              \
-		if ((call) != STATUS_OK)                                  \
-			fail_msg("%s: %s", #call, fail_message());        \
+#define OK(call)                                                   \
+	do {                                                       \
+		if ((call) != STATUS_OK)                           \
+			fail_msg("%s: %s", #call, fail_message()); \
 	} while (0)
 
 static int read_ids(const char *path, int **ids)
@@ -79,8 +81,9 @@ static void magnitudes(const struct tensor *w, const struct tensor *bias, float 
 	free(b);
 }
 
-/* Error of a layer in U, relative to its activations. That of a score is the absolute error of an exponent, so it counts by
- * the magnitude of the score's terms; the oracle's angles are f32 products, off by 2 U position frequency. */
+/* Error of a layer in U, relative to its activations. That of a score is the absolute error of an
+ * exponent, so it counts by the magnitude of the score's terms; the oracle's angles are f32
+ * products, off by 2 U position frequency. */
 static double layer_error(const struct model *model, int layer, int positions, float *row)
 {
 	const struct hparams *h = &model->hparams;
@@ -105,11 +108,11 @@ static double layer_error(const struct model *model, int layer, int positions, f
 	free(q);
 	free(k);
 	return worst + LAMBDA * (4 * sqrt(h->hidden) + sqrt(h->heads * dim) + sqrt(h->ffn) +
-				 sqrt(positions));
+	                         sqrt(positions));
 }
 
-/* Allowed error of a logit: that of the final vector, relative, times the largest logit that a vector of its length can
- * have in a random direction, three deviations. */
+/* Allowed error of a logit: that of the final vector, relative, times the largest logit that a
+ * vector of its length can have in a random direction, three deviations. */
 static double logit_tolerance(const struct model *model, int positions)
 {
 	const struct hparams *h = &model->hparams;
@@ -161,11 +164,11 @@ static void check_fixture(int row, bool use_tuned, bool graphs)
 	OK(csv_read(data_path(row, "margins_file"), &margins));
 	assert_true(expected.table.n_rows > 0);
 	struct decoder_options options = {.capacity = n_prompt + n_ids,
-					  .kv = DTYPE_F32,
-					  .use_bias = true,
-					  .use_tuned = use_tuned,
-					  .graphs = graphs,
-					  .quiet = true};
+	                                  .kv = DTYPE_F32,
+	                                  .use_bias = true,
+	                                  .use_tuned = use_tuned,
+	                                  .graphs = graphs,
+	                                  .quiet = true};
 	OK(decoder_open(device, &model, &options, &d));
 	double allowed = logit_tolerance(&model, n_prompt + n_ids);
 	float *logits = malloc((size_t)model.hparams.vocab * sizeof *logits);
@@ -179,12 +182,12 @@ static void check_fixture(int row, bool use_tuned, bool graphs)
 			continue;
 		OK(csv_number(&margins, step, csv_column(&margins, "margin"), &margin));
 		if (next != ids[step] && margin > 2 * allowed)
-			fail_msg("%s: step %d chose %d, the oracle %d by %g", cell(row, "name"), step,
-				 next, ids[step], margin);
+			fail_msg("%s: step %d chose %d, the oracle %d by %g", cell(row, "name"),
+			         step, next, ids[step], margin);
 	}
 	print_message("%-22s %-7s %-6s largest logit error %.2e, %.3f of the allowed %.2e\n",
-		      cell(row, "name"), use_tuned ? "tuned" : "default", graphs ? "graph" : "eager",
-		      worst, worst / allowed, allowed);
+	              cell(row, "name"), use_tuned ? "tuned" : "default",
+	              graphs ? "graph" : "eager", worst, worst / allowed, allowed);
 	assert_int_equal(expected.row, expected.table.n_rows); /* every position was reached */
 	assert_true(worst <= allowed);
 	free(logits);
@@ -217,15 +220,16 @@ static int parse_ids(const char *text, int *ids, int max)
 	return n;
 }
 
-/* With what a user gets by default, a bf16 cache and tuned rows: answers that stand up to 200 tokens back. */
+/* With what a user gets by default, a bf16 cache and tuned rows: answers that stand up to 200
+ * tokens back. */
 static void the_bundled_model_answers(void **state)
 {
 	struct decoder_options options = {.capacity = 512,
-					  .kv = DTYPE_BF16,
-					  .use_bias = true,
-					  .use_tuned = true,
-					  .graphs = true,
-					  .quiet = true};
+	                                  .kv = DTYPE_BF16,
+	                                  .use_bias = true,
+	                                  .use_tuned = true,
+	                                  .graphs = true,
+	                                  .quiet = true};
 	struct csv_table questions;
 	struct model model;
 	struct decoder d;
@@ -237,7 +241,7 @@ static void the_bundled_model_answers(void **state)
 	for (int i = 0; i < QUESTIONS; i++) {
 		int row = i * questions.n_rows / QUESTIONS, prompt[512], answer[64], next = -1;
 		int columns[] = {csv_column(&questions, "prompt_ids"),
-				 csv_column(&questions, "answer_ids")};
+		                 csv_column(&questions, "answer_ids")};
 		int n_prompt = parse_ids(csv_cell(&questions, row, columns[0]), prompt, 512);
 		int n_answer = parse_ids(csv_cell(&questions, row, columns[1]), answer, 64);
 		assert_true(n_prompt > 50 && n_answer > 1);
@@ -248,8 +252,8 @@ static void the_bundled_model_answers(void **state)
 				continue;
 			OK(decoder_token(&d, &next));
 			if (next != answer[p - n_prompt + 1])
-				fail_msg("question %d: token %d of the answer is %d, expected %d", row,
-					 p - n_prompt + 1, next, answer[p - n_prompt + 1]);
+				fail_msg("question %d: token %d of the answer is %d, expected %d",
+				         row, p - n_prompt + 1, next, answer[p - n_prompt + 1]);
 		}
 	}
 	decoder_close(&d);
@@ -275,13 +279,13 @@ static void margins_exceed_the_tolerance(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(logits_match_the_oracle),
-		cmocka_unit_test(the_bundled_model_answers),
-		cmocka_unit_test(margins_exceed_the_tolerance),
+	        cmocka_unit_test(logits_match_the_oracle),
+	        cmocka_unit_test(the_bundled_model_answers),
+	        cmocka_unit_test(margins_exceed_the_tolerance),
 	};
 	if (csv_read(DATA "golden.csv", &golden) != STATUS_OK ||
 	    device_open(getenv("WARPSMITH_TEST_DEVICE") ? getenv("WARPSMITH_TEST_DEVICE") : "auto",
-			true, &device) != STATUS_OK) {
+	                true, &device) != STATUS_OK) {
 		fprintf(stderr, "%s\n", fail_message());
 		return 1;
 	}

@@ -1,5 +1,5 @@
-/* Weights in device layout, the plan as data, and decoding of small random models of many shapes in lockstep with the
- * reference. */
+/* Weights in device layout, the plan as data, and decoding of small random models of many shapes in
+ * lockstep with the reference. */
 #include "core/table.h"
 #include "model/check.h"
 #include "model/trace.h"
@@ -24,27 +24,27 @@ static struct device *device;
 static struct hparams shape_of(int heads, int kv_heads, int head_dim)
 {
 	return (struct hparams){.name = "random",
-				.layers = 2,
-				.hidden = 96,
-				.heads = heads,
-				.kv_heads = kv_heads,
-				.head_dim = head_dim,
-				.ffn = 160,
-				.vocab = 70,
-				.context = 64,
-				.rope_base = 10000,
-				.eps = 1e-6,
-				.tied = head_dim == 64};
+	                        .layers = 2,
+	                        .hidden = 96,
+	                        .heads = heads,
+	                        .kv_heads = kv_heads,
+	                        .head_dim = head_dim,
+	                        .ffn = 160,
+	                        .vocab = 70,
+	                        .context = 64,
+	                        .rope_base = 10000,
+	                        .eps = 1e-6,
+	                        .tied = head_dim == 64};
 }
 
 static struct decoder_options options_of(int kv)
 {
 	return (struct decoder_options){.capacity = 40,
-					.kv = kv,
-					.use_bias = true,
-					.use_tuned = true,
-					.graphs = true,
-					.quiet = true};
+	                                .kv = kv,
+	                                .use_bias = true,
+	                                .use_tuned = true,
+	                                .graphs = true,
+	                                .quiet = true};
 }
 
 /* A fused matrix read back, as floats (m, k). */
@@ -60,8 +60,8 @@ static float *read_matrix(const struct matrix *w)
 		assert_ptr_equal(w->scale, (const uint8_t *)w->w + count);
 		for (size_t i = 0; i < count; i++)
 			values[i] = f16_to_f32((uint16_t)(scales[i / 32 * 2] |
-							  scales[i / 32 * 2 + 1] << 8)) *
-				    (float)quants[i];
+			                                  scales[i / 32 * 2 + 1] << 8)) *
+			            (float)quants[i];
 	} else {
 		dtype_to_f32(w->dtype, raw, values, count);
 	}
@@ -71,7 +71,7 @@ static float *read_matrix(const struct matrix *w)
 
 /* Row `row` of a matrix is row r of a tensor and then zeros. */
 static void expect_row(const float *values, const struct matrix *w, size_t row,
-		       const struct tensor *t, size_t r)
+                       const struct tensor *t, size_t r)
 {
 	float *expected = calloc((size_t)w->k, sizeof *expected);
 	tensor_rows_f32(t, r, 1, expected);
@@ -96,10 +96,10 @@ static void check_layout(int dtype, int key_dtype)
 	float *qkv = read_matrix(&lw->qkv), *gate_up = read_matrix(&lw->gate_up);
 	for (size_t r = 0; r < 160; r++)
 		expect_row(qkv, &lw->qkv, r,
-			   &t[r < 96  ? ATTN_Q :
-			      r < 128 ? ATTN_K :
-					ATTN_V],
-			   r < 96 ? r : r % 32);
+		           &t[r < 96    ? ATTN_Q
+		              : r < 128 ? ATTN_K
+		                        : ATTN_V],
+		           r < 96 ? r : r % 32);
 	for (size_t r = 0; r < 2 * 160; r++)
 		expect_row(gate_up, &lw->gate_up, r, &t[r % 2 ? FFN_UP : FFN_GATE], r / 2);
 	float bias[160], expected[160];
@@ -127,7 +127,7 @@ static void weights_are_fused_and_packed(void **state)
 static void plan_is_the_step(void **state)
 {
 	static const enum op layer[] = {OP_ATTN_NORM, OP_QKV,      OP_ROPE,    OP_ATTENTION,
-					OP_ATTN_OUT,  OP_FFN_NORM, OP_GATE_UP, OP_DOWN};
+	                                OP_ATTN_OUT,  OP_FFN_NORM, OP_GATE_UP, OP_DOWN};
 	static const enum op end[] = {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_ADVANCE};
 	struct hparams h = shape_of(6, 2, 16);
 	struct decoder_options options = options_of(DTYPE_BF16);
@@ -148,7 +148,8 @@ static void plan_is_the_step(void **state)
 		for (int i = 0; i < 4; i++)
 			assert_int_equal(l[17 + i].op, end[i]);
 		for (int i = 0; i < 21; i++)
-			assert_true(launch_bytes(&l[i], 10) > 0 && l[i].grid.x > 0 && l[i].grid.threads > 0);
+			assert_true(launch_bytes(&l[i], 10) > 0 && l[i].grid.x > 0 &&
+			            l[i].grid.threads > 0);
 	}
 	/* a longer cache adds its keys and values and nothing else */
 	double more = plan_bytes(&d.plans[0], 20) - plan_bytes(&d.plans[0], 10);
@@ -232,7 +233,7 @@ static void check_and_trace(const struct hparams *h, int dtype, int kv, int posi
 	for (int i = 0; i < 10; i++)
 		if (decoder_step(&d, i < 5 ? 11 * i : -1, observers, 2) != STATUS_OK)
 			fail_msg("%d/%d/%d %s, cache %s: %s", h->heads, h->kv_heads, h->head_dim,
-				 dtype_name(dtype), dtype_name(kv), fail_message());
+			         dtype_name(dtype), dtype_name(kv), fail_message());
 	assert_int_equal(check.forwards, 10);
 	assert_int_equal(check.operations, 10 * 21);
 	for (int op = 0; op < N_OPS; op++)
@@ -247,8 +248,8 @@ static void check_and_trace(const struct hparams *h, int dtype, int kv, int posi
 static void any_shape_agrees_with_the_reference(void **state)
 {
 	static const int heads[][3] = {{1, 1, 8},   {3, 3, 40},  {14, 2, 64}, {4, 1, 64},
-				       {6, 1, 64},  {6, 2, 128}, {7, 1, 128}, {5, 1, 128},
-				       {8, 1, 128}, {2, 2, 256}, {12, 3, 16}, {4, 4, 64}};
+	                               {6, 1, 64},  {6, 2, 128}, {7, 1, 128}, {5, 1, 128},
+	                               {8, 1, 128}, {2, 2, 256}, {12, 3, 16}, {4, 4, 64}};
 	static const int dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0};
 	static const int caches[] = {DTYPE_BF16, DTYPE_F16, DTYPE_F32};
 	(void)state;
@@ -290,13 +291,13 @@ static void check_names_the_first_wrong_operation(void **state)
 	OK(decoder_open(device, &model, &options, &d));
 	OK(check_open(&d, &check));
 	struct observer observers[] = {{.begin = begin_nothing, .after = break_x},
-				       check_observer(&check)};
+	                               check_observer(&check)};
 	OK(decoder_step(&d, 1, observers, 2));
 	OK(decoder_step(&d, -1, observers, 2));
 	assert_int_equal(decoder_step(&d, -1, observers, 2), STATUS_VIOLATION);
 	assert_non_null(strstr(fail_message(),
-			       "position 2, layer 1, operation down (gemv): 1 of 96 elements of x "
-			       "differ, worst at 5"));
+	                       "position 2, layer 1, operation down (gemv): 1 of 96 elements of x "
+	                       "differ, worst at 5"));
 	check_close(&check);
 	decoder_close(&d);
 	model_close(&model);
@@ -305,12 +306,12 @@ static void check_names_the_first_wrong_operation(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(weights_are_fused_and_packed),
-		cmocka_unit_test(plan_is_the_step),
-		cmocka_unit_test(the_cache_ends_in_an_error),
-		cmocka_unit_test(replay_is_the_same_as_launching),
-		cmocka_unit_test(any_shape_agrees_with_the_reference),
-		cmocka_unit_test(check_names_the_first_wrong_operation),
+	        cmocka_unit_test(weights_are_fused_and_packed),
+	        cmocka_unit_test(plan_is_the_step),
+	        cmocka_unit_test(the_cache_ends_in_an_error),
+	        cmocka_unit_test(replay_is_the_same_as_launching),
+	        cmocka_unit_test(any_shape_agrees_with_the_reference),
+	        cmocka_unit_test(check_names_the_first_wrong_operation),
 	};
 	const char *spec = getenv("WARPSMITH_TEST_DEVICE");
 	if (device_open(spec ? spec : "auto", true, &device) != STATUS_OK) {

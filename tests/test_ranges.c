@@ -1,6 +1,6 @@
-/* NVTX ranges as a profiler sees them. The test takes the profiler's place: NVTX calls the injection below when its first
- * function is used. The few types are declared here because the header's own weak definition of the injection would take
- * the place of this one. */
+/* NVTX ranges as a profiler sees them. The test takes the profiler's place: NVTX calls the
+ * injection below when its first function is used. The few types are declared here because the
+ * header's own weak definition of the injection would take the place of this one. */
 #include "model/decoder.h"
 
 #include <setjmp.h>
@@ -84,21 +84,18 @@ int (*InitializeInjectionNvtx2_fnptr)(export_table get) = inject;
 static void decode(struct device *device, bool graphs)
 {
 	const struct hparams h = {.name = "random",
-				  .layers = 2,
-				  .hidden = 64,
-				  .heads = 2,
-				  .kv_heads = 1,
-				  .head_dim = 32,
-				  .ffn = 64,
-				  .vocab = 50,
-				  .context = 64,
-				  .rope_base = 10000,
-				  .eps = 1e-6};
-	struct decoder_options options = {.capacity = 8,
-					  .kv = DTYPE_BF16,
-					  .use_bias = true,
-					  .graphs = graphs,
-					  .quiet = true};
+	                          .layers = 2,
+	                          .hidden = 64,
+	                          .heads = 2,
+	                          .kv_heads = 1,
+	                          .head_dim = 32,
+	                          .ffn = 64,
+	                          .vocab = 50,
+	                          .context = 64,
+	                          .rope_base = 10000,
+	                          .eps = 1e-6};
+	struct decoder_options options = {
+	        .capacity = 8, .kv = DTYPE_BF16, .use_bias = true, .graphs = graphs, .quiet = true};
 	struct model model;
 	struct decoder d;
 	assert_int_equal(model_make_random(&qwen2, &h, DTYPE_BF16, &model), STATUS_OK);
@@ -116,15 +113,15 @@ static void decode(struct device *device, bool graphs)
 static void expect_range(const struct range *r, int at_depth, uint64_t position, const char *name)
 {
 	if (r->depth != at_depth || r->position != position || strncmp(r->name, name, strlen(name)))
-		fail_msg("range '%s' of position %d at depth %d, expected '%s' of %d at %d", r->name,
-			 (int)r->position, r->depth, name, (int)position, at_depth);
+		fail_msg("range '%s' of position %d at depth %d, expected '%s' of %d at %d",
+		         r->name, (int)r->position, r->depth, name, (int)position, at_depth);
 }
 
 static void launches_nest_in_layers_and_tokens(void **state)
 {
-	static const char *const ops[] = {"attn_norm: warps=", "qkv: lanes=",      "rope: warps=",
-					  "attention: splits=", "attn_out: lanes=", "ffn_norm: warps=",
-					  "gate_up: lanes=",   "down: lanes="};
+	static const char *const ops[] = {
+	        "attn_norm: warps=", "qkv: lanes=",      "rope: warps=",    "attention: splits=",
+	        "attn_out: lanes=",  "ffn_norm: warps=", "gate_up: lanes=", "down: lanes="};
 	static const char *const ends[] = {"final_norm: ", "head: ", "argmax: ", "advance: "};
 	const struct range *r = ranges;
 	decode(*state, false);
@@ -158,8 +155,8 @@ int main(void)
 		return 1;
 	}
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_prestate(launches_nest_in_layers_and_tokens, device),
-		cmocka_unit_test_prestate(replay_has_tokens_alone, device),
+	        cmocka_unit_test_prestate(launches_nest_in_layers_and_tokens, device),
+	        cmocka_unit_test_prestate(replay_has_tokens_alone, device),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	device_close(&device);

@@ -33,7 +33,7 @@ static void expect_error(int exit_code, const char *message)
 {
 	if (result.exit_code != exit_code || !strstr(result.err, message)) {
 		print_error("exit code %d, expected %d; message '%s', expected '%s'\n",
-			    result.exit_code, exit_code, result.err, message);
+		            result.exit_code, exit_code, result.err, message);
 		fail();
 	}
 	assert_string_equal(result.out, "");
@@ -45,23 +45,23 @@ static void refuses_bad_usage(void **state)
 	static const struct {
 		const char *argv[6], *message;
 	} cases[] = {
-		{{"-p", "x"}, "give one of -m FILE and --random SIZE"},
-		{{"-m", MODEL, "--random", "qwen2.5-0.5b"}, "give one of -m FILE and --random"},
-		{{"-m", MODEL}, "nothing to decode"},
-		{{"-m", MODEL, "--frobnicate"}, "unknown option '--frobnicate'"},
-		{{"-m", MODEL, "--tokens", "1,x"}, "--tokens: '1,x' is not a list of ids"},
-		{{"-m", MODEL, "--tokens", "1,"}, "is not a list of ids"},
-		{{"-m", MODEL, "--tokens", "-1"}, "is not a list of ids"},
-		{{"-m", MODEL, "--tokens", "288"}, "token 288 is outside the vocabulary of 288"},
-		{{"-m", MODEL, "-n", "-1", "-p", "x"}, "--n: '-1' is not a whole number"},
-		{{"-m", MODEL, "--kv", "q8_0", "-p", "x"}, "--kv: 'q8_0' is none of"},
-		{{"-m", MODEL, "-c", "0", "-p", "x"}, "-c: a context of at least 1 token"},
-		{{"-m", MODEL, "--top-p", "0", "-p", "x"}, "--top-p"},
-		{{"-m", MODEL, "--tokenize"}, "--tokenize needs -p TEXT"},
-		{{"-m", MODEL, "--trace", "1", "--trace-layer", "9"}, "nothing to decode"},
-		{{"--random", "qwen3-1b"}, "unknown model 'qwen3-1b'"},
-		{{"--random", "qwen2.5-0.5b:q2"}, "unknown type 'q2'"},
-		{{"--random", "qwen2.5-0.5b", "-p", "x"}, "--random has no vocabulary"},
+	        {{"-p", "x"}, "give one of -m FILE and --random SIZE"},
+	        {{"-m", MODEL, "--random", "qwen2.5-0.5b"}, "give one of -m FILE and --random"},
+	        {{"-m", MODEL}, "nothing to decode"},
+	        {{"-m", MODEL, "--frobnicate"}, "unknown option '--frobnicate'"},
+	        {{"-m", MODEL, "--tokens", "1,x"}, "--tokens: '1,x' is not a list of ids"},
+	        {{"-m", MODEL, "--tokens", "1,"}, "is not a list of ids"},
+	        {{"-m", MODEL, "--tokens", "-1"}, "is not a list of ids"},
+	        {{"-m", MODEL, "--tokens", "288"}, "token 288 is outside the vocabulary of 288"},
+	        {{"-m", MODEL, "-n", "-1", "-p", "x"}, "--n: '-1' is not a whole number"},
+	        {{"-m", MODEL, "--kv", "q8_0", "-p", "x"}, "--kv: 'q8_0' is none of"},
+	        {{"-m", MODEL, "-c", "0", "-p", "x"}, "-c: a context of at least 1 token"},
+	        {{"-m", MODEL, "--top-p", "0", "-p", "x"}, "--top-p"},
+	        {{"-m", MODEL, "--tokenize"}, "--tokenize needs -p TEXT"},
+	        {{"-m", MODEL, "--trace", "1", "--trace-layer", "9"}, "nothing to decode"},
+	        {{"--random", "qwen3-1b"}, "unknown model 'qwen3-1b'"},
+	        {{"--random", "qwen2.5-0.5b:q2"}, "unknown type 'q2'"},
+	        {{"--random", "qwen2.5-0.5b", "-p", "x"}, "--random has no vocabulary"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		const char *argv[8] = {RUN};
@@ -117,7 +117,7 @@ static void seeds_are_deterministic(void **state)
 	(void)state;
 	for (int i = 0; i < 3; i++) {
 		RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "--temp", "1", "-n", "24",
-			 "--ignore-eos", "--seed", seeds[i], "--print-ids");
+		         "--ignore-eos", "--seed", seeds[i], "--print-ids");
 		assert_int_equal(result.exit_code, 0);
 		texts[i] = strdup(last_line());
 	}
@@ -126,8 +126,8 @@ static void seeds_are_deterministic(void **state)
 	/* one candidate is greedy whatever the temperature */
 	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "8", "--print-ids");
 	char *greedy = strdup(last_line());
-	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "8", "--print-ids", "--temp", "5", "--top-k",
-		 "1");
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "8", "--print-ids", "--temp", "5",
+	         "--top-k", "1");
 	assert_string_equal(greedy, last_line());
 	free(greedy);
 	for (int i = 0; i < 3; i++)
@@ -205,8 +205,8 @@ static void trace_is_csv_on_stdout(void **state)
 	for (int i = 0; i < 8; i++, line = strchr(line, '\n') + 1) {
 		int forward, layer, head, token, position, length, scores;
 		assert_int_equal(sscanf(line, "%d,%d,%d,%d,%d,%d,%d,", &forward, &layer, &head,
-					&token, &position, &length, &scores),
-				 7);
+		                        &token, &position, &length, &scores),
+		                 7);
 		assert_int_equal(forward, i / 4);
 		assert_int_equal(layer, 1);
 		assert_int_equal(head, i % 4);
@@ -265,18 +265,18 @@ static void help_and_version(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refuses_bad_usage),
-		cmocka_unit_test(names_what_fails),
-		cmocka_unit_test(the_end_of_the_context_is_an_error),
-		cmocka_unit_test(seeds_are_deterministic),
-		cmocka_unit_test(ways_of_launching_agree),
-		cmocka_unit_test(parses_special_tokens_in_prompts),
-		cmocka_unit_test(logits_of_every_forward),
-		cmocka_unit_test(trace_is_csv_on_stdout),
-		cmocka_unit_test(trace_warns_of_suspicious_runs),
-		cmocka_unit_test(inspect_calls_large_biases_legitimate),
-		cmocka_unit_test(plan_lists_every_launch),
-		cmocka_unit_test(help_and_version),
+	        cmocka_unit_test(refuses_bad_usage),
+	        cmocka_unit_test(names_what_fails),
+	        cmocka_unit_test(the_end_of_the_context_is_an_error),
+	        cmocka_unit_test(seeds_are_deterministic),
+	        cmocka_unit_test(ways_of_launching_agree),
+	        cmocka_unit_test(parses_special_tokens_in_prompts),
+	        cmocka_unit_test(logits_of_every_forward),
+	        cmocka_unit_test(trace_is_csv_on_stdout),
+	        cmocka_unit_test(trace_warns_of_suspicious_runs),
+	        cmocka_unit_test(inspect_calls_large_biases_legitimate),
+	        cmocka_unit_test(plan_lists_every_launch),
+	        cmocka_unit_test(help_and_version),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	command_free(&result);

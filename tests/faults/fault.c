@@ -1,5 +1,5 @@
-/* fault EXPECTED PROGRAM ARGUMENTS...: succeeds when the program ends with exit code 3 and a message that contains
- * EXPECTED. */
+/* fault EXPECTED PROGRAM ARGUMENTS...: succeeds when the program ends with exit code 3 and a
+ * message that contains EXPECTED. */
 #include <stdio.h>
 #include <string.h>
 
