@@ -13,14 +13,20 @@ static const size_t CHUNK_BYTES = 16 << 20;
 
 /* Each configuration in short, then the best in full. */
 static const struct timer_options SCREEN = {
-	.min_samples = 3, .max_samples = 3, .limit_seconds = 0.5, .launches = 1};
+	.min_samples = 2,
+	.max_samples = 2,
+	.limit_seconds = 0.5,
+	.sample_seconds = 0.05,
+	.launches = 8,
+};
 static const struct timer_options FINAL = {
 	.min_samples = 7,
 	.max_samples = 101,
 	.half_width = 0.002,
 	.limit_seconds = 1,
 	.warmup_seconds = 0.2,
-	.launches = 1,
+	.sample_seconds = 0.05,
+	.launches = 8,
 };
 
 struct probe {
@@ -30,8 +36,7 @@ struct probe {
 	void *memory; /* reading reads all of it, copying goes from the first half to the second */
 	unsigned *sum;
 	size_t bytes;
-	unsigned expected;   /* what reading all adds up to */
-	unsigned n_launches; /* since wipe() */
+	unsigned expected; /* what reading all adds up to */
 	const struct variant *variant; /* being timed */
 };
 
@@ -112,37 +117,26 @@ static enum status launch(void *user, int iteration)
 	struct grid grid = p->kernel->grid(&shape, p->variant->kase.value, p->variant->config.value,
 					   device_info(p->device));
 	(void)iteration;
-	p->n_launches++;
 	return device_launch(p->device, p->variant->entry, grid, &args, sizeof args,
 			     (struct launch_options){0});
 }
 
-/* Before timing: what copying should write is wiped, what reading adds to is 0. */
-static enum status wipe(struct probe *p)
+/* What copying should write is wiped first; reading everything then finds the sum again. */
+static enum status check(struct probe *p, const struct variant *reader)
 {
 	enum status status;
-	p->n_launches = 0;
-	TRY(device_fill(p->device, p->sum, 0, sizeof *p->sum));
-	if (copies(p->variant))
-		TRY(device_fill(p->device, (char *)p->memory + p->bytes / 2, 0, p->bytes / 2));
-done:
-	return status;
-}
-
-/* After timing: every launch has added the sum of all words. After copying, one reading finds it. */
-static enum status verify(struct probe *p, const struct variant *reader)
-{
-	enum status status = STATUS_OK;
 	const struct variant *variant = p->variant;
 	unsigned sum;
 	char config[CONFIG_TEXT];
 	if (copies(variant)) {
-		p->variant = reader;
-		p->n_launches = 0;
+		TRY(device_fill(p->device, (char *)p->memory + p->bytes / 2, 0, p->bytes / 2));
 		TRY(launch(p, 0));
+		p->variant = reader;
 	}
+	TRY(device_fill(p->device, p->sum, 0, sizeof *p->sum));
+	TRY(launch(p, 0));
 	TRY(device_read(p->device, &sum, p->sum, sizeof sum));
-	if (sum != p->n_launches * p->expected)
+	if (sum != p->expected)
 		status = fail(STATUS_VIOLATION, "stream %s: wrong sum over %zu bytes",
 			      params_format(p->kernel->params, p->kernel->n_params,
 					    variant->config.value, config),
@@ -152,17 +146,14 @@ done:
 	return status;
 }
 
-static enum status measure(struct probe *p, const struct variant *reader,
-			   const struct timer_options *options, double *gbps)
+static enum status measure(struct probe *p, const struct timer_options *options, double *gbps)
 {
 	enum status status;
 	struct timing timing;
 	const struct workload workload = {
 		.run = launch, .user = p, .copies = 1, .footprint_bytes = p->bytes};
 	p->timer.options = *options;
-	TRY(wipe(p));
 	TRY(timer_measure(&p->timer, &workload, &timing));
-	TRY(verify(p, reader));
 	*gbps = (double)p->bytes / timing.us / 1e3;
 done:
 	return status;
@@ -182,7 +173,8 @@ static enum status raise(struct probe *p, const struct variant *variants, int n,
 		p->variant = &variants[i];
 		if (copies(p->variant) != copy)
 			continue;
-		TRY(measure(p, reader, &SCREEN, &gbps));
+		TRY(check(p, reader));
+		TRY(measure(p, &SCREEN, &gbps));
 		progress_update(progress, copy * n + i, NULL);
 		if (gbps <= best_gbps)
 			continue;
@@ -195,7 +187,7 @@ static enum status raise(struct probe *p, const struct variant *variants, int n,
 		goto done;
 	}
 	p->variant = best;
-	TRY(measure(p, reader, &FINAL, &ceiling->gbps));
+	TRY(measure(p, &FINAL, &ceiling->gbps));
 	ceiling->bytes = (double)p->bytes;
 	params_format(p->kernel->params, p->kernel->n_params, best->config.value, ceiling->config);
 done:

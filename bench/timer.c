@@ -58,7 +58,9 @@ enum status timer_open(struct timer *timer, struct device *device,
 		       const struct timer_options *options)
 {
 	enum status status;
-	*timer = (struct timer){.device = device, .options = *options};
+	*timer = (struct timer){.device = device,
+				.options = *options,
+				.health = {.sm_mhz = NAN, .watt = NAN, .celsius = NAN}};
 	TRY(event_open(device, &timer->from));
 	TRY(event_open(device, &timer->to));
 done:
@@ -267,9 +269,9 @@ static void check_health(struct timer *timer, int *n, int *n_healthy, struct tim
 	if (timer->source.sample || t - timer->health_read < HEALTH_SECONDS)
 		return;
 	timer->health_read = t;
-	device_read_health(timer->device, &timing->health);
+	device_read_health(timer->device, &timer->health);
 	int suspect = *n - *n_healthy;
-	if (timing->health.throttle[0] &&
+	if (timer->health.throttle[0] &&
 	    timing->repeated + suspect <= timer->options.max_samples / 2) {
 		timing->repeated += suspect;
 		*n -= suspect;
@@ -308,7 +310,6 @@ enum status timer_measure(struct timer *timer, const struct workload *workload,
 	*timing = (struct timing){.stop = TIMER_SAMPLES};
 	TRY(prepared_open(timer, workload, &p));
 	timing->launches = p.launches;
-	timing->health = (struct device_health){.sm_mhz = NAN, .watt = NAN, .celsius = NAN};
 	start = now(timer);
 	while (n < most_samples(o)) {
 		TRY(prepared_sample(&p, &us[n]));
@@ -326,6 +327,7 @@ enum status timer_measure(struct timer *timer, const struct workload *workload,
 			break;
 		}
 	}
+	timing->health = timer->health;
 done:
 	prepared_close(&p);
 	return status;
@@ -391,7 +393,7 @@ enum status timer_pair(struct timer *timer, const struct workload *a, const stru
 	summarise(b_us, n, &timing->b);
 	timing->a.launches = pa.launches;
 	timing->b.launches = pb.launches;
-	timing->b.health = timing->a.health;
+	timing->a.health = timing->b.health = timer->health;
 	timing->b.repeated = timing->a.repeated;
 	timing->a.stop = timing->b.stop = stop;
 done:

@@ -62,7 +62,8 @@ struct timer {
 	struct event *from, *to;
 	void *flush; /* flush_bytes on the device, allocated when first needed */
 	size_t flush_bytes;
-	double health_read; /* when, in seconds */
+	struct device_health health; /* the last reading */
+	double health_read;          /* when, in seconds */
 };
 
 MUST_CHECK enum status timer_open(struct timer *timer, struct device *device,
