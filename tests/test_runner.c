@@ -12,10 +12,11 @@
 
 #include "tests/command.h"
 
-#define RUN    BINARY_DIR "/bin/warpsmith-run"
-#define DATA   SOURCE_DIR "/tests/data/golden/"
-#define MODEL  DATA "q8_0-g2-d64-long.gguf"
-#define OUTPUT BINARY_DIR "/test_runner.csv"
+#define RUN       BINARY_DIR "/bin/warpsmith-run"
+#define DATA      SOURCE_DIR "/tests/data/golden/"
+#define MODEL     DATA "q8_0-g2-d64-long.gguf"
+#define OUTPUT    BINARY_DIR "/test_runner.csv"
+#define NAN_MODEL BINARY_DIR "/test_runner.gguf"
 
 static struct command_result result;
 
@@ -241,6 +242,42 @@ static void inspect_calls_large_biases_legitimate(void **state)
 	assert_non_null(strstr(first, "=-34  legitimate: Qwen2 QKV biases reach such values"));
 }
 
+/* A copy of a model whose last bytes, the final norm's, are NaN. */
+static void inspect_finds_nan(void **state)
+{
+	enum { NAN_BYTES = 64 };
+	char bytes[4096];
+	size_t n;
+	FILE *from = fopen(DATA "f32-g1-d64-tied.gguf", "rb"), *to = fopen(NAN_MODEL, "wb");
+	(void)state;
+	assert_true(from && to);
+	while ((n = fread(bytes, 1, sizeof bytes, from)) > 0)
+		assert_int_equal(fwrite(bytes, 1, n, to), n);
+	fseek(to, -NAN_BYTES, SEEK_END);
+	memset(bytes, 0xff, NAN_BYTES);
+	fwrite(bytes, 1, NAN_BYTES, to);
+	fclose(from);
+	fclose(to);
+	RUN_WITH("-m", NAN_MODEL, "--inspect");
+	assert_int_equal(result.exit_code, 3);
+	assert_non_null(strstr(result.err, "16 values are NaN or infinite, the first in tensor "
+	                                   "'output_norm.weight'"));
+	assert_non_null(strstr(result.out, "VIOLATION: NaN or infinite"));
+	unlink(NAN_MODEL);
+}
+
+static void no_bias_is_an_ablation(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "12", "--print-ids");
+	char *ids = strdup(last_line());
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "12", "--print-ids", "--no-bias",
+	         "--check");
+	assert_int_equal(result.exit_code, 0); /* the reference leaves them out too */
+	assert_string_not_equal(ids, last_line());
+	free(ids);
+}
+
 static void plan_lists_every_launch(void **state)
 {
 	(void)state;
@@ -275,6 +312,8 @@ int main(void)
 	        cmocka_unit_test(trace_is_csv_on_stdout),
 	        cmocka_unit_test(trace_warns_of_suspicious_runs),
 	        cmocka_unit_test(inspect_calls_large_biases_legitimate),
+	        cmocka_unit_test(inspect_finds_nan),
+	        cmocka_unit_test(no_bias_is_an_ablation),
 	        cmocka_unit_test(plan_lists_every_launch),
 	        cmocka_unit_test(help_and_version),
 	};
