@@ -13,20 +13,20 @@ static const size_t CHUNK_BYTES = 16 << 20;
 
 /* Each configuration in short, then the best in full. */
 static const struct timer_options SCREEN = {
-	.min_samples = 2,
-	.max_samples = 2,
-	.limit_seconds = 0.5,
-	.sample_seconds = 0.05,
-	.launches = 8,
+        .min_samples = 2,
+        .max_samples = 2,
+        .limit_seconds = 0.5,
+        .sample_seconds = 0.05,
+        .launches = 8,
 };
 static const struct timer_options FINAL = {
-	.min_samples = 7,
-	.max_samples = 101,
-	.half_width = 0.002,
-	.limit_seconds = 1,
-	.warmup_seconds = 0.2,
-	.sample_seconds = 0.05,
-	.launches = 8,
+        .min_samples = 7,
+        .max_samples = 101,
+        .half_width = 0.002,
+        .limit_seconds = 1,
+        .warmup_seconds = 0.2,
+        .sample_seconds = 0.05,
+        .launches = 8,
 };
 
 struct probe {
@@ -36,7 +36,7 @@ struct probe {
 	void *memory; /* reading reads all of it, copying goes from the first half to the second */
 	unsigned *sum;
 	size_t bytes;
-	unsigned expected; /* what reading all adds up to */
+	unsigned expected;             /* what reading all adds up to */
 	const struct variant *variant; /* being timed */
 };
 
@@ -110,15 +110,15 @@ static enum status launch(void *user, int iteration)
 	bool copy = copies(p->variant);
 	size_t bytes = copy ? p->bytes / 2 : p->bytes;
 	const struct stream_args args = {.x = p->memory,
-					 .y = (char *)p->memory + bytes,
-					 .sum = p->sum,
-					 .n = bytes / STREAM_WORD_BYTES};
+	                                 .y = (char *)p->memory + bytes,
+	                                 .sum = p->sum,
+	                                 .n = bytes / STREAM_WORD_BYTES};
 	struct shape shape = {.m = (int)(bytes / STREAM_SHAPE_BYTES)};
 	struct grid grid = p->kernel->grid(&shape, p->variant->kase.value, p->variant->config.value,
-					   device_info(p->device));
+	                                   device_info(p->device));
 	(void)iteration;
 	return device_launch(p->device, p->variant->entry, grid, &args, sizeof args,
-			     (struct launch_options){0});
+	                     (struct launch_options){0});
 }
 
 /* What copying should write is wiped first; reading everything then finds the sum again. */
@@ -138,9 +138,9 @@ static enum status check(struct probe *p, const struct variant *reader)
 	TRY(device_read(p->device, &sum, p->sum, sizeof sum));
 	if (sum != p->expected)
 		status = fail(STATUS_VIOLATION, "stream %s: wrong sum over %zu bytes",
-			      params_format(p->kernel->params, p->kernel->n_params,
-					    variant->config.value, config),
-			      p->bytes);
+		              params_format(p->kernel->params, p->kernel->n_params,
+		                            variant->config.value, config),
+		              p->bytes);
 done:
 	p->variant = variant;
 	return status;
@@ -151,7 +151,7 @@ static enum status measure(struct probe *p, const struct timer_options *options,
 	enum status status;
 	struct timing timing;
 	const struct workload workload = {
-		.run = launch, .user = p, .copies = 1, .footprint_bytes = p->bytes};
+	        .run = launch, .user = p, .copies = 1, .footprint_bytes = p->bytes};
 	p->timer.options = *options;
 	TRY(timer_measure(&p->timer, &workload, &timing));
 	*gbps = (double)p->bytes / timing.us / 1e3;
@@ -161,7 +161,7 @@ done:
 
 /* The ceiling of reading or of copying. */
 static enum status raise(struct probe *p, const struct variant *variants, int n, bool copy,
-			 struct progress *progress, struct ceiling *ceiling)
+                         struct progress *progress, struct ceiling *ceiling)
 {
 	enum status status = STATUS_OK;
 	const struct variant *reader = NULL, *best = NULL;
@@ -183,7 +183,7 @@ static enum status raise(struct probe *p, const struct variant *variants, int n,
 	}
 	if (!best || !reader) {
 		status = fail(STATUS_UNSUPPORTED, "this program has no 'stream' for %s",
-			      device_info(p->device)->name);
+		              device_info(p->device)->name);
 		goto done;
 	}
 	p->variant = best;
@@ -200,7 +200,7 @@ enum status ceilings_measure(struct device *device, bool quiet, struct ceilings 
 }
 
 enum status ceilings_measure_over(struct device *device, size_t bytes, bool quiet,
-				  struct ceilings *ceilings)
+                                  struct ceilings *ceilings)
 {
 	enum status status;
 	struct probe p = {0};

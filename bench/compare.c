@@ -8,9 +8,10 @@
 #include "bench/csv.h"
 #include "bench/report.h"
 
-/* What tells measurements apart. Configurations may differ: a tuned row is still the tuned row after tuning again. */
-static const enum bench_column KEY[] = {BENCH_kernel, BENCH_case,  BENCH_shape,
-					BENCH_state,  BENCH_launch, BENCH_choice};
+/* What tells measurements apart. Configurations may differ: a tuned row is still the tuned row
+ * after tuning again. */
+static const enum bench_column KEY[] = {BENCH_kernel, BENCH_case,   BENCH_shape,
+                                        BENCH_state,  BENCH_launch, BENCH_choice};
 enum { N_KEY = sizeof KEY / sizeof *KEY };
 
 /* A bench.csv with its columns by our numbers. */
@@ -28,7 +29,8 @@ static enum status run_open(const char *folder, struct run *run)
 	for (int c = 0; c < N_BENCH_COLUMNS; c++) {
 		run->column[c] = csv_column(&run->table, bench_column_names[c]);
 		if (run->column[c] < 0 && c <= BENCH_choice)
-			return fail(STATUS_FAILED, "%s: no column '%s'", path, bench_column_names[c]);
+			return fail(STATUS_FAILED, "%s: no column '%s'", path,
+			            bench_column_names[c]);
 	}
 done:
 	return status;
@@ -72,15 +74,15 @@ done:
 }
 
 /* Keys hold no quotes; a comma may not be in them either. */
-static void print_row(const struct run *run, int row, const char *verdict,
-		      const struct interval *a, const struct interval *b, const struct interval *ratio)
+static void print_row(const struct run *run, int row, const char *verdict, const struct interval *a,
+                      const struct interval *b, const struct interval *ratio)
 {
 	for (int k = 0; k < N_KEY; k++)
 		printf("%s,", cell(run, row, KEY[k]));
 	printf("%s", verdict);
-	const double numbers[] = {a ? a->median : NAN,	   b ? b->median : NAN,
-				  ratio ? ratio->median : NAN, ratio ? ratio->lo : NAN,
-				  ratio ? ratio->hi : NAN};
+	const double numbers[] = {a ? a->median : NAN, b ? b->median : NAN,
+	                          ratio ? ratio->median : NAN, ratio ? ratio->lo : NAN,
+	                          ratio ? ratio->hi : NAN};
 	for (int i = 0; i < 5; i++)
 		isfinite(numbers[i]) ? printf(",%.6g", numbers[i]) : printf(",");
 	printf("\n");
@@ -88,7 +90,7 @@ static void print_row(const struct run *run, int row, const char *verdict,
 
 /* Compares two rows of one key; counts regressions. */
 static enum status compare_rows(const struct run *a, int row_a, const struct run *b, int row_b,
-				double noise, int *n_slower)
+                                double noise, int *n_slower)
 {
 	enum status status;
 	struct interval us_a, us_b;
@@ -97,8 +99,8 @@ static enum status compare_rows(const struct run *a, int row_a, const struct run
 	TRY(read_interval(a, row_a, &us_a));
 	TRY(read_interval(b, row_b, &us_b));
 	if (!ok_a || !ok_b) {
-		print_row(a, row_a, cell(ok_a ? b : a, ok_a ? row_b : row_a, BENCH_status), &us_a, &us_b,
-			  NULL);
+		print_row(a, row_a, cell(ok_a ? b : a, ok_a ? row_b : row_a, BENCH_status), &us_a,
+		          &us_b, NULL);
 		*n_slower += ok_a;
 		goto done;
 	}
@@ -135,10 +137,11 @@ enum status compare_folders(const char *folder_a, const char *folder_b, double n
 			print_row(&b, j, "only in B", NULL, NULL, NULL);
 	if (!n_both)
 		status = fail(STATUS_FAILED, "%s and %s have no measurement in common", folder_a,
-			      folder_b);
+		              folder_b);
 	else if (n_slower)
-		status = fail(STATUS_VIOLATION, "%d of %d measurements are slower in %s or failed there",
-			      n_slower, n_both, folder_b);
+		status = fail(STATUS_VIOLATION,
+		              "%d of %d measurements are slower in %s or failed there", n_slower,
+		              n_both, folder_b);
 done:
 	csv_close(&a.table);
 	csv_close(&b.table);

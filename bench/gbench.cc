@@ -27,7 +27,7 @@ class reporter : public benchmark::BenchmarkReporter
 {
 	gbench_report *report;
 
-public:
+      public:
 	int n_run = 0;
 
 	explicit reporter(gbench_report *report) : report(report) {}
@@ -49,16 +49,20 @@ public:
 void gbench_register(const char *name, gbench_body *body, void *user)
 {
 	users()[name] = user;
-	benchmark::RegisterBenchmark(name, [body, user](benchmark::State &state) {
-		for (auto _ : state) {
-			double seconds = 0;
-			if (body(user, &seconds) != STATUS_OK) {
-				state.SkipWithError(fail_message());
-				break;
-			}
-			state.SetIterationTime(seconds);
-		}
-	})->UseManualTime()->Iterations(1)->Repetitions(1);
+	benchmark::RegisterBenchmark(name,
+	                             [body, user](benchmark::State &state) {
+		                             for (auto _ : state) {
+			                             double seconds = 0;
+			                             if (body(user, &seconds) != STATUS_OK) {
+				                             state.SkipWithError(fail_message());
+				                             break;
+			                             }
+			                             state.SetIterationTime(seconds);
+		                             }
+	                             })
+	        ->UseManualTime()
+	        ->Iterations(1)
+	        ->Repetitions(1);
 }
 
 enum status gbench_run(const char *filter, gbench_report *report, int *n_run)

@@ -1,4 +1,5 @@
-/* warpsmith-bench: times kernels in given cache states against the ceilings of the device's memory. */
+/* warpsmith-bench: times kernels in given cache states against the ceilings of the device's memory.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,29 +19,35 @@ static struct {
 } options = {.device = "auto"};
 
 static const struct option_row rows[] = {
-	{"device", 0, OPTION_TEXT, &options.device, "NAME", "auto, host or cuda[:N]"},
-	{"kernel", 0, OPTION_TEXT, &options.kernels, "NAME,...", "kernels to time; default all of a decode step"},
-	{"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
-	 "model sizes or shapes: qwen2.5-0.5b, 896x4864, 14/2/64@1024, 896"},
-	{"dtype", 0, OPTION_TEXT, &options.dtypes, "NAME,...", "weights: bf16 (default), f16, f32, q8_0"},
-	{"state", 0, OPTION_TEXT, &options.states, "NAME,...", "caches: cold, hot, stream; default all"},
-	{"peers", 0, OPTION_FLAG, &options.peers, NULL, "beside gemv on a GPU: cuBLAS"},
-	{"csv", 0, OPTION_TEXT, &options.csv, "DIR", "append to DIR/<device>/bench.csv"},
-	{"list", 0, OPTION_FLAG, &options.list, NULL, "print what would be timed"},
-	{"compare", 0, OPTION_PAIR, options.compare, "A B",
-	 "compare two folders with a bench.csv; exit 3 when B is slower"},
-	{"quiet", 'q', OPTION_FLAG, &options.quiet, NULL, "no progress on stderr"},
+        {"device", 0, OPTION_TEXT, &options.device, "NAME", "auto, host or cuda[:N]"},
+        {"kernel", 0, OPTION_TEXT, &options.kernels, "NAME,...",
+         "kernels to time; default all of a decode step"},
+        {"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
+         "model sizes or shapes: qwen2.5-0.5b, 896x4864, 14/2/64@1024, 896"},
+        {"dtype", 0, OPTION_TEXT, &options.dtypes, "NAME,...",
+         "weights: bf16 (default), f16, f32, q8_0"},
+        {"state", 0, OPTION_TEXT, &options.states, "NAME,...",
+         "caches: cold, hot, stream; default all"},
+        {"peers", 0, OPTION_FLAG, &options.peers, NULL, "beside gemv on a GPU: cuBLAS"},
+        {"csv", 0, OPTION_TEXT, &options.csv, "DIR", "append to DIR/<device>/bench.csv"},
+        {"list", 0, OPTION_FLAG, &options.list, NULL, "print what would be timed"},
+        {"compare", 0, OPTION_PAIR, options.compare, "A B",
+         "compare two folders with a bench.csv; exit 3 when B is slower"},
+        {"quiet", 'q', OPTION_FLAG, &options.quiet, NULL, "no progress on stderr"},
 };
 
 static const struct command command = {
-	.name = "warpsmith-bench",
-	.summary = "times kernels against the ceilings of the device's memory",
-	.examples = "  warpsmith-bench                                          what a decode step launches\n"
-		    "  warpsmith-bench --kernel gemv --shape 896x4864 --state cold\n"
-		    "  warpsmith-bench --device cuda --peers --csv results      rows for results/<device>\n"
-		    "  warpsmith-bench --compare results/host /tmp/new/host     what became slower?\n",
-	.rows = rows,
-	.n_rows = sizeof rows / sizeof *rows,
+        .name = "warpsmith-bench",
+        .summary = "times kernels against the ceilings of the device's memory",
+        .examples =
+                "  warpsmith-bench                                          what a decode step "
+                "launches\n"
+                "  warpsmith-bench --kernel gemv --shape 896x4864 --state cold\n"
+                "  warpsmith-bench --device cuda --peers --csv results      rows for "
+                "results/<device>\n"
+                "  warpsmith-bench --compare results/host /tmp/new/host     what became slower?\n",
+        .rows = rows,
+        .n_rows = sizeof rows / sizeof *rows,
 };
 
 struct bench {
@@ -115,13 +122,14 @@ static enum status make_filter(char *filter, size_t bytes)
 	for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',') {
 		int length = (int)strcspn(at, ","), s = 0;
 		while (s < N_CACHE_STATES && (strncmp(cache_state_names[s], at, (size_t)length) ||
-					      strlen(cache_state_names[s]) != (size_t)length))
+		                              strlen(cache_state_names[s]) != (size_t)length))
 			s++;
 		if (s == N_CACHE_STATES)
-			return fail(STATUS_USAGE, "--state: '%.*s' is not cold, hot or stream", length, at);
+			return fail(STATUS_USAGE, "--state: '%.*s' is not cold, hot or stream",
+			            length, at);
 		if (n + 16 < bytes)
 			n += (size_t)snprintf(filter + n, bytes - n, "%s%s", n ? "|" : "/(",
-					      cache_state_names[s]);
+			                      cache_state_names[s]);
 	}
 	if (!n)
 		return fail(STATUS_USAGE, "--state: expected cold, hot or stream");
@@ -134,12 +142,13 @@ static void add_entry(struct bench *b, const struct task *task, enum cache_state
 	struct entry *e = &b->entries[b->n_entries++];
 	*e = (struct entry){.bench = b, .m = {.task = task, .state = state, .graph = graph}};
 	snprintf(e->name, sizeof e->name, "%s/%s/%s/%s/%s", task->kernel->name, task->shape_text,
-		 task->case_text, cache_state_names[state], graph ? "graph" : "single");
+	         task->case_text, cache_state_names[state], graph ? "graph" : "single");
 	gbench_register(e->name, run_entry, e);
 }
 
-/* Every task in every state; on a GPU in a graph and by single launches. A graph of the host is a loop, and its launches
- * do not overlap what lies between them: where that is to be taken off, single launches say the same with less noise. */
+/* Every task in every state; on a GPU in a graph and by single launches. A graph of the host is a
+ * loop, and its launches do not overlap what lies between them: where that is to be taken off,
+ * single launches say the same with less noise. */
 static enum status register_all(struct bench *b)
 {
 	bool gpu = device_info(b->device)->target.sm > 0;
@@ -159,7 +168,8 @@ static int count_matching(const struct bench *b)
 {
 	int n = 0;
 	for (int i = 0; i < b->n_entries; i++)
-		n += !options.states || strstr(options.states, cache_state_names[b->entries[i].m.state]);
+		n += !options.states ||
+		     strstr(options.states, cache_state_names[b->entries[i].m.state]);
 	return n;
 }
 
@@ -175,7 +185,8 @@ static enum status print_summary(struct bench *b)
 		printf("A/A: %s, x%.4f [%.4f, %.4f] after %d rounds\n", verdict_name(same->verdict),
 		       same->ratio.median, same->ratio.lo, same->ratio.hi, same->rounds);
 	if (b->n_wrong)
-		return fail(STATUS_VIOLATION, "%d measurements differ from the reference", b->n_wrong);
+		return fail(STATUS_VIOLATION, "%d measurements differ from the reference",
+		            b->n_wrong);
 	if (b->n_failed)
 		return fail(STATUS_FAILED, "%d measurements failed", b->n_failed);
 	return STATUS_OK;
@@ -186,8 +197,8 @@ static enum status bench_run(struct bench *b)
 	enum status status;
 	int n_run;
 	char filter[64];
-	const struct tasks_request request = {.kernels = options.kernels, .shapes = options.shapes,
-					      .dtypes = options.dtypes};
+	const struct tasks_request request = {
+	        .kernels = options.kernels, .shapes = options.shapes, .dtypes = options.dtypes};
 	TRY(make_filter(filter, sizeof filter));
 	TRY(device_open(options.device, options.quiet, &b->device));
 	const struct device_info *info = device_info(b->device);

@@ -11,16 +11,16 @@
 #include "kernels/stream.h"
 
 const char *const cache_state_names[N_CACHE_STATES] = {
-	[STATE_COLD] = "cold",
-	[STATE_HOT] = "hot",
-	[STATE_STREAM] = "stream",
+        [STATE_COLD] = "cold",
+        [STATE_HOT] = "hot",
+        [STATE_STREAM] = "stream",
 };
 
 const char *const figure_status_names[] = {
-	[FIGURE_OK] = "ok",
-	[FIGURE_WRONG] = "wrong",
-	[FIGURE_FAILED] = "failed",
-	[FIGURE_SUSPECT] = "suspect",
+        [FIGURE_OK] = "ok",
+        [FIGURE_WRONG] = "wrong",
+        [FIGURE_FAILED] = "failed",
+        [FIGURE_SUSPECT] = "suspect",
 };
 
 /* Sets of buffers; more launches than this in flight say nothing new. */
@@ -75,7 +75,7 @@ static enum status run(void *user, int iteration)
 {
 	struct launch *l = user;
 	return problem_launch(l->meter->problem, l->variant->entry, l->variant->config.value,
-			      iteration);
+	                      iteration);
 }
 
 static enum status read_between(void *user, int iteration)
@@ -83,17 +83,17 @@ static enum status read_between(void *user, int iteration)
 	struct meter *meter = ((struct launch *)user)->meter;
 	struct reader *r = &meter->reader;
 	const struct stream_args args = {
-		.x = (const char *)r->memory + (size_t)r->next * READ_BETWEEN_BYTES,
-		.sum = r->sum,
-		.n = READ_BETWEEN_BYTES / STREAM_WORD_BYTES,
+	        .x = (const char *)r->memory + (size_t)r->next * READ_BETWEEN_BYTES,
+	        .sum = r->sum,
+	        .n = READ_BETWEEN_BYTES / STREAM_WORD_BYTES,
 	};
 	const struct shape shape = {.m = (int)(READ_BETWEEN_BYTES / STREAM_SHAPE_BYTES)};
 	(void)iteration;
 	r->next = (r->next + 1) % r->n_slices;
 	return device_launch(meter->device, r->variant->entry,
-			     r->kernel->grid(&shape, r->variant->kase.value, r->variant->config.value,
-					     device_info(meter->device)),
-			     &args, sizeof args, (struct launch_options){0});
+	                     r->kernel->grid(&shape, r->variant->kase.value,
+	                                     r->variant->config.value, device_info(meter->device)),
+	                     &args, sizeof args, (struct launch_options){0});
 }
 
 /* The instance of `stream` that reached the read ceiling. */
@@ -108,13 +108,14 @@ static enum status reader_open(struct meter *meter)
 		struct stream_case kase;
 		char config[CONFIG_TEXT];
 		memcpy(&kase, variants[i].kase.value, sizeof kase);
-		params_format(r->kernel->params, r->kernel->n_params, variants[i].config.value, config);
+		params_format(r->kernel->params, r->kernel->n_params, variants[i].config.value,
+		              config);
 		if (!kase.copy && !strcmp(config, meter->ceilings.read.config))
 			r->variant = &variants[i];
 	}
 	if (!r->variant)
 		return fail(STATUS_UNSUPPORTED, "this program has no 'stream' with %s",
-			    meter->ceilings.read.config);
+		            meter->ceilings.read.config);
 	size_t bytes = 3 * device_info(meter->device)->l2_bytes;
 	r->n_slices = (int)(bytes / READ_BETWEEN_BYTES) + 1;
 	bytes = (size_t)r->n_slices * READ_BETWEEN_BYTES;
@@ -129,14 +130,14 @@ static void open_peers(struct meter *meter)
 {
 	if (cublas_open(meter->device, &meter->peer.cublas) == STATUS_OK)
 		snprintf(meter->peer.text, sizeof meter->peer.text, "cuBLAS %s",
-			 cublas_version(meter->peer.cublas));
+		         cublas_version(meter->peer.cublas));
 	else
 		snprintf(meter->peer.text, sizeof meter->peer.text, "no cuBLAS: %.200s",
-			 fail_message());
+		         fail_message());
 }
 
 enum status meter_open(struct device *device, const struct ceilings *ceilings, bool peers,
-		       struct meter **meter)
+                       struct meter **meter)
 {
 	enum status status;
 	struct timer_options options = timer_defaults;
@@ -201,12 +202,13 @@ static enum status find_instances(struct meter *meter)
 {
 	const struct task *t = meter->task;
 	const struct device_info *info = device_info(meter->device);
-	const struct variant *plain = table_lookup(t->kernel, info, t->kase.value, &t->shape, false);
+	const struct variant *plain =
+	        table_lookup(t->kernel, info, t->kase.value, &t->shape, false);
 	const struct variant *tuned = table_lookup(t->kernel, info, t->kase.value, &t->shape, true);
 	meter->n_instances = 0;
 	if (!plain)
 		return fail(STATUS_UNSUPPORTED, "%s %s: this program has no instance of the case",
-			    t->kernel->name, t->case_text);
+		            t->kernel->name, t->case_text);
 	if (tuned && tuned->device)
 		add_instance(meter, tuned, true);
 	if (!tuned || !tuned->device ||
@@ -215,8 +217,8 @@ static enum status find_instances(struct meter *meter)
 	return STATUS_OK;
 }
 
-/* Operands of the peer in the one dtype that it takes; their values do not matter to its time, as long as they are
- * numbers. */
+/* Operands of the peer in the one dtype that it takes; their values do not matter to its time, as
+ * long as they are numbers. */
 static enum status open_peer_operands(struct meter *meter)
 {
 	enum status status = STATUS_OK;
@@ -258,7 +260,7 @@ static enum status use_task(struct meter *meter, const struct task *t)
 		meter->copies--;
 	meter->footprint_bytes = (size_t)meter->copies * bytes;
 	TRY(problem_open(meter->device, t->kernel, t->kase.value, &t->shape, SEED, meter->copies,
-			 &meter->problem));
+	                 &meter->problem));
 	meter->task = t;
 	TRY(find_instances(meter));
 	TRY(open_peer_operands(meter));
@@ -269,14 +271,14 @@ done:
 }
 
 static struct workload make_workload(const struct meter *meter, enum cache_state state,
-				     struct launch *launch)
+                                     struct launch *launch)
 {
 	struct workload w = {
-		.run = run,
-		.user = launch,
-		.copies = state == STATE_HOT ? 1 : meter->copies,
-		.cold = state == STATE_COLD,
-		.between = state == STATE_STREAM ? read_between : NULL,
+	        .run = run,
+	        .user = launch,
+	        .copies = state == STATE_HOT ? 1 : meter->copies,
+	        .cold = state == STATE_COLD,
+	        .between = state == STATE_STREAM ? read_between : NULL,
 	};
 	w.footprint_bytes = meter->footprint_bytes / (size_t)meter->copies * (size_t)w.copies;
 	return w;
@@ -288,15 +290,17 @@ static double written_share(const struct meter *meter)
 	const struct task *t = meter->task;
 	struct buffer buffers[MAX_BUFFERS];
 	double written = 0;
-	int n = t->kernel->buffers(&t->shape, t->kase.value, meter->instance[0].variant->config.value,
-				   device_info(meter->device), buffers);
+	int n = t->kernel->buffers(&t->shape, t->kase.value,
+	                           meter->instance[0].variant->config.value,
+	                           device_info(meter->device), buffers);
 	for (int b = 0; b < n; b++)
 		if (buffers[b].role == BUFFER_OUTPUT || buffers[b].role == BUFFER_INOUT)
 			written += (double)dtype_bytes(buffers[b].dtype, buffers[b].count);
 	return written / t->kernel->bytes(&t->shape, t->kase.value);
 }
 
-/* Bandwidth and what it is held to. The whole interval above the read ceiling cannot have come from memory. */
+/* Bandwidth and what it is held to. The whole interval above the read ceiling cannot have come from
+ * memory. */
 static void rate(const struct meter *meter, enum cache_state state, struct figure *f)
 {
 	const struct task *t = meter->task;
@@ -309,8 +313,8 @@ static void rate(const struct meter *meter, enum cache_state state, struct figur
 	if (state == STATE_COLD && f->bytes / f->timing.us_hi / 1e3 > meter->ceilings.read.gbps) {
 		f->status = FIGURE_SUSPECT;
 		snprintf(f->reason, sizeof f->reason,
-			 "%.4g GB/s from cold caches is above the read ceiling of %.4g GB/s", f->gbps,
-			 meter->ceilings.read.gbps);
+		         "%.4g GB/s from cold caches is above the read ceiling of %.4g GB/s",
+		         f->gbps, meter->ceilings.read.gbps);
 	}
 }
 
@@ -325,8 +329,8 @@ static enum status run_peer(void *user, int iteration)
 	struct meter *meter = ((struct launch *)user)->meter;
 	const struct task *t = meter->task;
 	return cublas_gemv(meter->peer.cublas, meter->peer.form, t->shape.m, t->shape.k,
-			   t->kase.value[0], problem_memory(meter->problem, "w", iteration),
-			   meter->peer.x, DTYPE_F32, meter->peer.y);
+	                   t->kase.value[0], problem_memory(meter->problem, "w", iteration),
+	                   meter->peer.x, DTYPE_F32, meter->peer.y);
 }
 
 /* The faster of the peer's forms, in the same state as the figure. A peer that fails is absent. */
@@ -359,10 +363,11 @@ static void time_one(struct meter *meter, const struct measurement *m, struct fi
 
 /* The tuned instance and the default by turns. */
 static void time_both(struct meter *meter, const struct measurement *m, struct figure *tuned,
-		      struct figure *plain)
+                      struct figure *plain)
 {
 	struct launch a = {meter, plain->variant}, b = {meter, tuned->variant};
-	struct workload wa = make_workload(meter, m->state, &a), wb = make_workload(meter, m->state, &b);
+	struct workload wa = make_workload(meter, m->state, &a),
+	                wb = make_workload(meter, m->state, &b);
 	struct paired_timing timing;
 	enum status status = timer_pair(&meter->timer, &wa, &wb, &timing);
 	if (status != STATUS_OK) {
@@ -387,9 +392,9 @@ enum status meter_measure(struct meter *meter, struct measurement *m)
 		const struct instance *instance = &meter->instance[i];
 		struct figure *f = &m->figure[i];
 		*f = (struct figure){.variant = instance->variant, .tuned = instance->tuned};
-		f->status = instance->checked == STATUS_OK	  ? FIGURE_OK :
-			    instance->checked == STATUS_VIOLATION ? FIGURE_WRONG :
-								    FIGURE_FAILED;
+		f->status = instance->checked == STATUS_OK          ? FIGURE_OK
+		            : instance->checked == STATUS_VIOLATION ? FIGURE_WRONG
+		                                                    : FIGURE_FAILED;
 		memcpy(f->reason, instance->reason, sizeof f->reason);
 		healthy += f->status == FIGURE_OK;
 	}
@@ -414,7 +419,8 @@ enum status meter_self_test(struct meter *meter, struct comparison *comparison)
 	enum status status;
 	struct paired_timing timing;
 	if (!meter->task)
-		return fail(STATUS_FAILED, "nothing was measured that could be compared with itself");
+		return fail(STATUS_FAILED,
+		            "nothing was measured that could be compared with itself");
 	const struct instance *plain = &meter->instance[meter->n_instances - 1];
 	struct launch launch = {meter, plain->variant};
 	struct workload w = make_workload(meter, STATE_COLD, &launch);

@@ -1,4 +1,5 @@
-/* Figures: a task's instances, checked and timed in a cache state, with the ceiling and the peer that they are held to. */
+/* Figures: a task's instances, checked and timed in a cache state, with the ceiling and the peer
+ * that they are held to. */
 #ifndef BENCH_MEASURE_H
 #define BENCH_MEASURE_H
 
@@ -6,12 +7,13 @@
 #include "bench/timer.h"
 #include "tuner/tasks.h"
 
-/* Where a launch finds its buffers: in no cache, in all that they fit into, or as in a decode step: what it reads is
- * in no cache and other weights are read between launches. */
+/* Where a launch finds its buffers: in no cache, in all that they fit into, or as in a decode step:
+ * what it reads is in no cache and other weights are read between launches. */
 enum cache_state { STATE_COLD, STATE_HOT, STATE_STREAM, N_CACHE_STATES };
 extern const char *const cache_state_names[N_CACHE_STATES];
 
-/* `suspect`: faster than memory allows, so that something was in a cache; its times are left out. */
+/* `suspect`: faster than memory allows, so that something was in a cache; its times are left out.
+ */
 enum figure_status { FIGURE_OK, FIGURE_WRONG, FIGURE_FAILED, FIGURE_SUSPECT };
 extern const char *const figure_status_names[];
 
@@ -43,18 +45,18 @@ struct measurement {
 struct meter;
 
 /* The ceilings are those of this run. `peers`: beside gemv on a GPU, cuBLAS. */
-MUST_CHECK enum status meter_open(struct device *device, const struct ceilings *ceilings, bool peers,
-				  struct meter **meter);
+MUST_CHECK enum status meter_open(struct device *device, const struct ceilings *ceilings,
+                                  bool peers, struct meter **meter);
 void meter_close(struct meter **meter);
 /* "cuBLAS 13.0.2", or why there is none; "" when not asked for. */
 const char *meter_peers(const struct meter *meter);
 
-/* Fills in the figures of m->task, m->state, m->graph. What goes wrong with an instance is in its figure; a failure of
- * the function is one to set the task up. */
+/* Fills in the figures of m->task, m->state, m->graph. What goes wrong with an instance is in its
+ * figure; a failure of the function is one to set the task up. */
 MUST_CHECK enum status meter_measure(struct meter *meter, struct measurement *m);
 
-/* The latest task's default against itself, from cold caches: faster or slower in 5 % of all runs at most, unless the
- * machine is too noisy to trust. */
+/* The latest task's default against itself, from cold caches: faster or slower in 5 % of all runs
+ * at most, unless the machine is too noisy to trust. */
 MUST_CHECK enum status meter_self_test(struct meter *meter, struct comparison *comparison);
 
 #endif

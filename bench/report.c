@@ -74,7 +74,7 @@ static void put_times(cells cell, const struct figure *f)
 }
 
 static void put_identity(cells cell, const struct device_info *info, const struct measurement *m,
-			 const struct figure *f)
+                         const struct figure *f)
 {
 	const struct kernel *kernel = m->task->kernel;
 	char config[CONFIG_TEXT], hash[17];
@@ -86,7 +86,7 @@ static void put_identity(cells cell, const struct device_info *info, const struc
 	put_text(cell[BENCH_case], m->task->case_text);
 	put_text(cell[BENCH_shape], m->task->shape_text);
 	put_text(cell[BENCH_config],
-		 params_format(kernel->params, kernel->n_params, f->variant->config.value, config));
+	         params_format(kernel->params, kernel->n_params, f->variant->config.value, config));
 	put_text(cell[BENCH_state], cache_state_names[m->state]);
 	put_text(cell[BENCH_launch], m->graph ? "graph" : "single");
 	put_number(cell[BENCH_bytes], kernel->bytes(&m->task->shape, m->task->kase.value));
@@ -98,7 +98,7 @@ static void put_identity(cells cell, const struct device_info *info, const struc
 }
 
 enum status report_log(struct csv_log *log, const struct device_info *info,
-		       const struct measurement *m)
+                       const struct measurement *m)
 {
 	enum status status = STATUS_OK;
 	for (int i = 0; i < m->n; i++) {
@@ -120,7 +120,8 @@ done:
 
 void report_heading(const struct device_info *info, const struct kernel *kernel)
 {
-	printf("\n%s on %s: us of one launch with its 95 %% interval, %% of the ceiling measured in "
+	printf("\n%s on %s: us of one launch with its 95 %% interval, %% of the ceiling measured "
+	       "in "
 	       "this run\n%-16s %-6s %-6s %10s %-19s %8s %7s %-4s  %-8s%s\n",
 	       kernel->name, info->name, "shape", "state", "launch", "us", " interval", "GB/s", "%",
 	       "of", "choice", "case; config");
@@ -133,9 +134,10 @@ static void print_figure(const struct measurement *m, const struct figure *f)
 	printf("%-16s %-6s %-6s ", m->task->shape_text, cache_state_names[m->state],
 	       m->graph ? "graph" : "single");
 	if (f->status == FIGURE_OK) {
-		snprintf(interval, sizeof interval, "[%.4g, %.4g]", f->timing.us_lo, f->timing.us_hi);
-		printf("%10.4g %-19s %8.4g %7.1f %-4s  ", f->timing.us, interval, f->gbps, f->percent,
-		       f->ceiling);
+		snprintf(interval, sizeof interval, "[%.4g, %.4g]", f->timing.us_lo,
+		         f->timing.us_hi);
+		printf("%10.4g %-19s %8.4g %7.1f %-4s  ", f->timing.us, interval, f->gbps,
+		       f->percent, f->ceiling);
 	} else {
 		printf("%10s %s  ", figure_status_names[f->status], f->reason);
 	}

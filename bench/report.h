@@ -9,13 +9,15 @@
  * launch    "graph": in a captured graph, "single": by itself, between two events
  * percent   of ceiling_gbps, the `ceiling` measured in the same run
  * choice    "tuned": a row of results/tuned.h, or "default"
- * verdict   of a tuned instance measured in turns with the default; ratio is its time over the default's */
-#define BENCH_COLUMNS(X)                                                                       \
-	X(device) X(kernel) X(case) X(shape) X(config) X(state) X(launch) X(us) X(us_lo)       \
-	X(us_hi) X(samples) X(stop) X(bytes) X(gbps) X(ceiling) X(ceiling_gbps) X(percent)     \
-	X(peer) X(peer_us) X(sm_mhz) X(watt) X(celsius) X(throttle) X(status) X(reason)        \
-	X(choice) X(verdict) X(ratio) X(ratio_lo) X(ratio_hi) X(driver) X(toolkit)             \
-	X(source_hash) X(date)
+ * verdict   of a tuned instance measured in turns with the default; ratio is its time over the
+ * default's */
+#define BENCH_COLUMNS(X)                                                                           \
+	X(device)                                                                                  \
+	X(kernel) X(case) X(shape) X(config) X(state) X(launch) X(us) X(us_lo) X(us_hi) X(samples) \
+	        X(stop) X(bytes) X(gbps) X(ceiling) X(ceiling_gbps) X(percent) X(peer) X(peer_us)  \
+	                X(sm_mhz) X(watt) X(celsius) X(throttle) X(status) X(reason) X(choice)     \
+	                        X(verdict) X(ratio) X(ratio_lo) X(ratio_hi) X(driver) X(toolkit)   \
+	                                X(source_hash) X(date)
 
 #define BENCH_COLUMN_ENTRY(name) BENCH_##name,
 enum bench_column { BENCH_COLUMNS(BENCH_COLUMN_ENTRY) N_BENCH_COLUMNS };
@@ -23,10 +25,10 @@ extern const char *const bench_column_names[N_BENCH_COLUMNS];
 
 /* FOLDER/<slug of the device>/bench.csv, made with its folders. */
 MUST_CHECK enum status report_open(const char *folder, const struct device_info *info,
-				   struct csv_log *log);
+                                   struct csv_log *log);
 /* One row per figure. */
 MUST_CHECK enum status report_log(struct csv_log *log, const struct device_info *info,
-				  const struct measurement *m);
+                                  const struct measurement *m);
 
 /* On stdout. */
 void report_heading(const struct device_info *info, const struct kernel *kernel);

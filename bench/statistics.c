@@ -63,10 +63,10 @@ double interval_half_width(const struct interval *interval)
 const char *verdict_name(enum verdict verdict)
 {
 	static const char *const names[] = {
-		[VERDICT_UNSURE] = "unsure",
-		[VERDICT_SAME] = "same",
-		[VERDICT_FASTER] = "faster",
-		[VERDICT_SLOWER] = "slower",
+	        [VERDICT_UNSURE] = "unsure",
+	        [VERDICT_SAME] = "same",
+	        [VERDICT_FASTER] = "faster",
+	        [VERDICT_SLOWER] = "slower",
 	};
 	return names[verdict];
 }
@@ -82,7 +82,7 @@ static enum verdict judge(const struct interval *ratio, double noise)
 }
 
 struct comparison compare_paired(const double *a, const double *b, int n, double confidence,
-				 double noise)
+                                 double noise)
 {
 	double logs[MAX_SAMPLES];
 	struct comparison result = {.rounds = n};
@@ -95,10 +95,11 @@ struct comparison compare_paired(const double *a, const double *b, int n, double
 	return result;
 }
 
-struct comparison compare_intervals(const struct interval *a, const struct interval *b, double noise)
+struct comparison compare_intervals(const struct interval *a, const struct interval *b,
+                                    double noise)
 {
 	struct comparison result = {
-		.ratio = {b->median / a->median, b->lo / a->hi, b->hi / a->lo},
+	        .ratio = {b->median / a->median, b->lo / a->hi, b->hi / a->lo},
 	};
 	result.verdict = judge(&result.ratio, noise);
 	return result;

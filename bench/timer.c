@@ -16,22 +16,22 @@ static const double LEAST_US = 0.001;
 enum { COLD_CACHES = 3, SETTLE_SAMPLES = 5 };
 
 const struct timer_options timer_defaults = {
-	.min_samples = 15,
-	.max_samples = 301,
-	.half_width = 0.005,
-	.limit_seconds = 3,
-	.warmup_seconds = 0.3,
-	.sample_seconds = 0.05,
-	.launches = 20,
-	.noise = 0.01,
+        .min_samples = 15,
+        .max_samples = 301,
+        .half_width = 0.005,
+        .limit_seconds = 3,
+        .warmup_seconds = 0.3,
+        .sample_seconds = 0.05,
+        .launches = 20,
+        .noise = 0.01,
 };
 
 const char *timer_stop_name(enum timer_stop stop)
 {
 	static const char *const names[] = {
-		[TIMER_PRECISION] = "precision",
-		[TIMER_SAMPLES] = "samples",
-		[TIMER_TIME] = "time",
+	        [TIMER_PRECISION] = "precision",
+	        [TIMER_SAMPLES] = "samples",
+	        [TIMER_TIME] = "time",
 	};
 	return names[stop];
 }
@@ -55,12 +55,12 @@ static double now(const struct timer *timer)
 }
 
 enum status timer_open(struct timer *timer, struct device *device,
-		       const struct timer_options *options)
+                       const struct timer_options *options)
 {
 	enum status status;
 	*timer = (struct timer){.device = device,
-				.options = *options,
-				.health = {.sm_mhz = NAN, .watt = NAN, .celsius = NAN}};
+	                        .options = *options,
+	                        .health = {.sm_mhz = NAN, .watt = NAN, .celsius = NAN}};
 	TRY(event_open(device, &timer->from));
 	TRY(event_open(device, &timer->to));
 done:
@@ -172,14 +172,15 @@ done:
 	return status;
 }
 
-/* Whether rotating through all copies leaves caches warm, so that they are flushed before every sample. */
+/* Whether rotating through all copies leaves caches warm, so that they are flushed before every
+ * sample. */
 static bool fits_caches(const struct prepared *p, size_t bytes)
 {
 	return p->workload.cold && bytes < cold_bytes(device_info(p->timer->device));
 }
 
-/* So many launches that a sample stays below its time and uses no flushed copy twice, and so many graphs that all
- * copies have their turn. */
+/* So many launches that a sample stays below its time and uses no flushed copy twice, and so many
+ * graphs that all copies have their turn. */
 static enum status capture_graphs(struct prepared *p)
 {
 	enum status status = STATUS_OK;
@@ -231,8 +232,7 @@ done:
 	return status;
 }
 
-enum status prepared_open(struct timer *timer, const struct workload *workload,
-			  struct prepared *p)
+enum status prepared_open(struct timer *timer, const struct workload *workload, struct prepared *p)
 {
 	enum status status = STATUS_OK;
 	*p = (struct prepared){.timer = timer, .workload = *workload, .launches = 1};
@@ -243,7 +243,7 @@ enum status prepared_open(struct timer *timer, const struct workload *workload,
 		if (p->n_graphs && p->n_graphs * p->launches < used)
 			used = p->n_graphs * p->launches;
 		p->flush = fits_caches(p, workload->footprint_bytes / (size_t)workload->copies *
-						  (size_t)used);
+		                                  (size_t)used);
 	}
 	TRY(warm_up(p));
 done:
@@ -261,8 +261,9 @@ void prepared_close(struct prepared *p)
 	*p = (struct prepared){0};
 }
 
-/* Drops what was measured since the last reading when the device throttles, as long as no more than half of all
- * samples have been measured again: a device that always throttles is measured as it is, and its row says so. */
+/* Drops what was measured since the last reading when the device throttles, as long as no more than
+ * half of all samples have been measured again: a device that always throttles is measured as it
+ * is, and its row says so. */
 static void check_health(struct timer *timer, int *n, int *n_healthy, struct timing *timing)
 {
 	double t = now(timer);
@@ -300,7 +301,7 @@ static int most_samples(const struct timer_options *o)
 }
 
 enum status timer_measure(struct timer *timer, const struct workload *workload,
-			  struct timing *timing)
+                          struct timing *timing)
 {
 	enum status status;
 	const struct timer_options *o = &timer->options;
@@ -333,10 +334,10 @@ done:
 	return status;
 }
 
-/* One round a b b a, or b a a b; geometric means. Two of each around one centre cancel a linear drift, the turns
- * what is left of a curved one. */
+/* One round a b b a, or b a a b; geometric means. Two of each around one centre cancel a linear
+ * drift, the turns what is left of a curved one. */
 static enum status measure_round(struct prepared *a, struct prepared *b, bool b_first, double *a_us,
-				 double *b_us)
+                                 double *b_us)
 {
 	enum status status;
 	struct prepared *outer = b_first ? b : a, *inner = b_first ? a : b;
@@ -361,7 +362,7 @@ static int count_looks(const struct timer_options *o)
 }
 
 enum status timer_pair(struct timer *timer, const struct workload *a, const struct workload *b,
-		       struct paired_timing *timing)
+                       struct paired_timing *timing)
 {
 	enum status status;
 	const struct timer_options *o = &timer->options;

@@ -1,4 +1,5 @@
-/* How long launches take on a device, and which of two is faster. Bench, tuner and runner measure with nothing else. */
+/* How long launches take on a device, and which of two is faster. Bench, tuner and runner measure
+ * with nothing else. */
 #ifndef BENCH_TIMER_H
 #define BENCH_TIMER_H
 
@@ -10,26 +11,28 @@
 
 struct timer_options {
 	int min_samples, max_samples;
-	double half_width;      /* stop when the median's 95 % interval is relatively this narrow */
-	double limit_seconds;   /* stop after this time, warm-up not counted */
-	double warmup_seconds;  /* longest warm-up; it ends earlier when times have settled */
-	double sample_seconds;  /* a sample that would take longer has fewer launches; 2 ms on the host */
-	int launches;           /* in a sample, as one captured graph; 1: single launches, no graph */
-	double noise;           /* relative difference that does not matter to timer_pair() */
+	double half_width;     /* stop when the median's 95 % interval is relatively this narrow */
+	double limit_seconds;  /* stop after this time, warm-up not counted */
+	double warmup_seconds; /* longest warm-up; it ends earlier when times have settled */
+	double sample_seconds; /* a sample that would take longer has fewer launches; 2 ms on the
+	                          host */
+	int launches; /* in a sample, as one captured graph; 1: single launches, no graph */
+	double noise; /* relative difference that does not matter to timer_pair() */
 };
 
 /* 15 to 301 samples, 0.5 %, 20 launches to a graph, noise 1 %. */
 extern const struct timer_options timer_defaults;
 
-/* What is timed. run() queues one launch; `iteration` in 0 .. copies - 1 says which copy of the buffers it uses.
- * between() (may be NULL) queues what other kernels do before each launch; its time is taken off. */
+/* What is timed. run() queues one launch; `iteration` in 0 .. copies - 1 says which copy of the
+ * buffers it uses. between() (may be NULL) queues what other kernels do before each launch; its
+ * time is taken off. */
 struct workload {
 	enum status (*run)(void *user, int iteration);
 	enum status (*between)(void *user, int iteration);
 	void *user;
 	int copies;             /* at least 1 */
 	size_t footprint_bytes; /* of all copies together */
-	bool cold;              /* nothing of a copy may be left in the last-level cache when it is used */
+	bool cold; /* nothing of a copy may be left in the last-level cache when it is used */
 };
 
 enum timer_stop { TIMER_PRECISION, TIMER_SAMPLES, TIMER_TIME };
@@ -67,21 +70,22 @@ struct timer {
 };
 
 MUST_CHECK enum status timer_open(struct timer *timer, struct device *device,
-				  const struct timer_options *options);
+                                  const struct timer_options *options);
 void timer_close(struct timer *timer);
 
-/* Copies of a buffer set of `bytes` that a cold measurement rotates through: together three times the last-level
- * cache, at least 2, at most `max`. */
+/* Copies of a buffer set of `bytes` that a cold measurement rotates through: together three times
+ * the last-level cache, at least 2, at most `max`. */
 int timer_cold_copies(const struct device_info *info, size_t bytes, int max);
 
 MUST_CHECK enum status timer_measure(struct timer *timer, const struct workload *workload,
-				     struct timing *timing);
+                                     struct timing *timing);
 
-/* Rounds a b b a and b a a b by turns, for twice the time, until the verdict is other than unsure. It is looked at after min_samples
- * rounds and whenever their number has doubled, each time at a confidence that keeps the chance of calling equal
- * workloads faster or slower at 5 % over all looks. */
+/* Rounds a b b a and b a a b by turns, for twice the time, until the verdict is other than unsure.
+ * It is looked at after min_samples rounds and whenever their number has doubled, each time at a
+ * confidence that keeps the chance of calling equal workloads faster or slower at 5 % over all
+ * looks. */
 MUST_CHECK enum status timer_pair(struct timer *timer, const struct workload *a,
-				  const struct workload *b, struct paired_timing *timing);
+                                  const struct workload *b, struct paired_timing *timing);
 
 /* A workload that has been captured and warmed up, for callers that interleave more than two. */
 #define TIMER_MAX_GRAPHS 512
@@ -94,7 +98,7 @@ struct prepared {
 	struct graph *between[TIMER_MAX_GRAPHS]; /* the launches of between() alone */
 };
 MUST_CHECK enum status prepared_open(struct timer *timer, const struct workload *workload,
-				     struct prepared *prepared);
+                                     struct prepared *prepared);
 /* One sample: microseconds of one launch. */
 MUST_CHECK enum status prepared_sample(struct prepared *prepared, double *us);
 void prepared_close(struct prepared *prepared);

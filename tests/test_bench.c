@@ -1,5 +1,5 @@
-/* What the bench says of kernels whose faults are planted, what it writes, and how it compares two runs. No test depends on
- * how long anything takes. */
+/* What the bench says of kernels whose faults are planted, what it writes, and how it compares two
+ * runs. No test depends on how long anything takes. */
 #define _GNU_SOURCE
 #include "bench/compare.h"
 #include "bench/gbench.h"
@@ -62,12 +62,13 @@ static void stream_agrees_with_its_reference(void **state)
 		for (int s = 0; s < 4; s++) {
 			const struct shape shape = {.m = sizes[s]};
 			struct problem *problem;
-			assert_int_equal(problem_open(device, kernel, &copy, &shape, 1, 1, &problem), 0);
+			assert_int_equal(
+			        problem_open(device, kernel, &copy, &shape, 1, 1, &problem), 0);
 			for (int i = 0; i < n; i++) {
 				if (variants[i].kase.value[0] != copy)
 					continue;
 				enum status status = problem_check(problem, variants[i].entry,
-								   variants[i].config.value);
+				                                   variants[i].config.value);
 				if (status != STATUS_OK)
 					fail_msg("%s", fail_message());
 				checked++;
@@ -78,7 +79,7 @@ static void stream_agrees_with_its_reference(void **state)
 }
 
 static void wrong_reference(const struct shape *shape, const int *kase, const void *const *data,
-			    double *const *expected, double *const *tolerance)
+                            double *const *expected, double *const *tolerance)
 {
 	kernel_find("stream")->reference(shape, kase, data, expected, tolerance);
 	expected[1][0] += 1;
@@ -94,7 +95,8 @@ static struct measurement measure(const struct kernel *kernel, enum cache_state 
 {
 	static struct task task;
 	struct meter *meter;
-	task = (struct task){.kernel = kernel, .shape = {.m = 64}, .case_text = "copy=0", .shape_text = "64"};
+	task = (struct task){
+	        .kernel = kernel, .shape = {.m = 64}, .case_text = "copy=0", .shape_text = "64"};
 	struct measurement m = {.task = &task, .state = cache, .graph = true};
 	assert_int_equal(meter_open(device, &ceilings, false, &meter), STATUS_OK);
 	assert_int_equal(meter_measure(meter, &m), STATUS_OK);
@@ -170,7 +172,8 @@ static void impossible_bandwidth_is_not_reported(void **state)
 	assert_string_equal(last(&table, "us"), "");
 	assert_string_equal(last(&table, "gbps"), "");
 	csv_close(&table);
-	assert_int_equal(measure(&planted, STATE_HOT).figure[0].status, FIGURE_OK); /* caches may do that */
+	assert_int_equal(measure(&planted, STATE_HOT).figure[0].status,
+	                 FIGURE_OK); /* caches may do that */
 }
 
 /* The columns that other people's scripts read, in their order. */
@@ -178,8 +181,9 @@ static void rows_have_the_documented_columns(void **state)
 {
 	(void)state;
 	static const char documented[] =
-		"device,kernel,case,shape,config,state,launch,us,us_lo,us_hi,samples,stop,bytes,gbps,ceiling,"
-		"ceiling_gbps,percent,peer,peer_us,sm_mhz,watt,celsius,throttle,status,reason";
+	        "device,kernel,case,shape,config,state,launch,us,us_lo,us_hi,samples,stop,bytes,"
+	        "gbps,ceiling,"
+	        "ceiling_gbps,percent,peer,peer_us,sm_mhz,watt,celsius,throttle,status,reason";
 	struct measurement m = measure(kernel_find("stream"), STATE_HOT);
 	struct csv_table table = logged(&m, "columns");
 	size_t at = 0;
@@ -194,7 +198,8 @@ static void rows_have_the_documented_columns(void **state)
 	assert_string_equal(last(&table, "shape"), "64");
 	assert_string_equal(last(&table, "state"), "hot");
 	assert_string_equal(last(&table, "status"), "ok");
-	assert_float_equal(atof(last(&table, "us")), m.figure[0].timing.us, 1e-5 * m.figure[0].timing.us);
+	assert_float_equal(atof(last(&table, "us")), m.figure[0].timing.us,
+	                   1e-5 * m.figure[0].timing.us);
 	csv_close(&table);
 	table = logged(&m, "columns");
 	assert_int_equal(table.n_rows, 2); /* appended */
@@ -209,7 +214,8 @@ static void an_instance_equals_itself(void **state)
 	struct comparison comparison;
 	struct meter *meter;
 	assert_int_equal(meter_open(device, &ceilings, false, &meter), STATUS_OK);
-	assert_int_equal(meter_self_test(meter, &comparison), STATUS_FAILED); /* nothing is set up */
+	assert_int_equal(meter_self_test(meter, &comparison),
+	                 STATUS_FAILED); /* nothing is set up */
 	assert_int_equal(meter_measure(meter, &m), STATUS_OK);
 	assert_int_equal(meter_self_test(meter, &comparison), STATUS_OK);
 	assert_true(comparison.rounds > 0 && comparison.ratio.lo <= comparison.ratio.hi);
@@ -241,15 +247,16 @@ static void write_run(const char *name, const char *const *rows)
 	fprintf(file, "\n");
 	for (; *rows; rows++) {
 		char shape[32], choice[32], us[32], lo[32], hi[32], status[32];
-		assert_int_equal(sscanf(*rows, "%31[^,],%31[^,],%31[^,],%31[^,],%31[^,],%31s", shape,
-					choice, us, lo, hi, status),
-				 6);
+		assert_int_equal(sscanf(*rows, "%31[^,],%31[^,],%31[^,],%31[^,],%31[^,],%31s",
+		                        shape, choice, us, lo, hi, status),
+		                 6);
 		const char *cells[N_BENCH_COLUMNS] = {
-			[BENCH_kernel] = "gemv", [BENCH_shape] = shape, [BENCH_choice] = choice, [BENCH_us] = us,
-			[BENCH_us_lo] = lo,	 [BENCH_us_hi] = hi,	[BENCH_status] = status};
+		        [BENCH_kernel] = "gemv", [BENCH_shape] = shape, [BENCH_choice] = choice,
+		        [BENCH_us] = us,         [BENCH_us_lo] = lo,    [BENCH_us_hi] = hi,
+		        [BENCH_status] = status};
 		for (int c = 0; c < N_BENCH_COLUMNS; c++)
 			fprintf(file, "%s%s", c ? "," : "",
-				cells[c] && strcmp(cells[c], "-") ? cells[c] : "");
+			        cells[c] && strcmp(cells[c], "-") ? cells[c] : "");
 		fprintf(file, "\n");
 	}
 	assert_int_equal(fclose(file), 0);
@@ -273,25 +280,29 @@ static int run_command(char *output, size_t bytes, const char *format, ...)
 
 static int compare(char *output, size_t bytes, const char *a, const char *b)
 {
-	return run_command(output, bytes, BENCH " --compare %s/%s %s/%s 2>&1", folder, a, folder, b);
+	return run_command(output, bytes, BENCH " --compare %s/%s %s/%s 2>&1", folder, a, folder,
+	                   b);
 }
 
 static void compares_by_intervals(void **state)
 {
 	(void)state;
 	char output[4096];
-	write_run("a", (const char *[]){"1x32,default,10,9.9,10.1,ok", "2x32,default,10,9.9,10.1,ok",
-					"3x32,default,10,9,11,ok", "4x32,default,99,98,100,ok",
-					"4x32,default,10,9.9,10.1,ok", "5x32,default,10,9.9,10.1,ok",
-					"6x32,default,10,9.99,10.01,ok", NULL});
-	write_run("b", (const char *[]){"1x32,default,8,7.9,8.1,ok", "3x32,default,10.5,9.5,11.5,ok",
-					"4x32,default,9,8.9,9.1,ok", "5x32,tuned,5,4.9,5.1,ok",
-					"6x32,default,10.01,10,10.02,ok", NULL});
+	write_run("a",
+	          (const char *[]){"1x32,default,10,9.9,10.1,ok", "2x32,default,10,9.9,10.1,ok",
+	                           "3x32,default,10,9,11,ok", "4x32,default,99,98,100,ok",
+	                           "4x32,default,10,9.9,10.1,ok", "5x32,default,10,9.9,10.1,ok",
+	                           "6x32,default,10,9.99,10.01,ok", NULL});
+	write_run("b",
+	          (const char *[]){"1x32,default,8,7.9,8.1,ok", "3x32,default,10.5,9.5,11.5,ok",
+	                           "4x32,default,9,8.9,9.1,ok", "5x32,tuned,5,4.9,5.1,ok",
+	                           "6x32,default,10.01,10,10.02,ok", NULL});
 	assert_int_equal(compare(output, sizeof output, "a", "b"), 0);
 	assert_non_null(strstr(output, "gemv,,1x32,,,default,faster,10,8,0.8,"));
 	assert_non_null(strstr(output, "2x32,,,default,only in A"));
 	assert_non_null(strstr(output, "3x32,,,default,unsure"));
-	assert_non_null(strstr(output, "4x32,,,default,faster,10,9,")); /* the newest row of a counts */
+	assert_non_null(
+	        strstr(output, "4x32,,,default,faster,10,9,")); /* the newest row of a counts */
 	assert_non_null(strstr(output, "5x32,,,tuned,only in B"));
 	assert_non_null(strstr(output, "6x32,,,default,same"));
 	assert_int_equal(compare(output, sizeof output, "b", "a"), 3);
@@ -336,16 +347,17 @@ static void usage_errors_name_the_option(void **state)
 	(void)state;
 	char output[8192];
 	const char *const wrong[][2] = {
-		{"--state lukewarm", "--state: 'lukewarm' is not cold, hot or stream"},
-		{"--state ''", "--state"},
-		{"--kernel gemm", "no kernel 'gemm'"},
-		{"--dtype q9", "--dtype: no kernel takes 'q9'"},
-		{"--shape 10x", "--shape: '10x'"},
-		{"--compare a", "--compare needs two values"},
-		{"--device tpu", "--device tpu"},
+	        {"--state lukewarm", "--state: 'lukewarm' is not cold, hot or stream"},
+	        {"--state ''", "--state"},
+	        {"--kernel gemm", "no kernel 'gemm'"},
+	        {"--dtype q9", "--dtype: no kernel takes 'q9'"},
+	        {"--shape 10x", "--shape: '10x'"},
+	        {"--compare a", "--compare needs two values"},
+	        {"--device tpu", "--device tpu"},
 	};
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-		assert_int_equal(run_command(output, sizeof output, BENCH " %s 2>&1", wrong[i][0]), 2);
+		assert_int_equal(run_command(output, sizeof output, BENCH " %s 2>&1", wrong[i][0]),
+		                 2);
 		if (!strstr(output, wrong[i][1]))
 			fail_msg("%s: '%s' lacks '%s'", wrong[i][0], output, wrong[i][1]);
 	}
@@ -359,9 +371,10 @@ static void lists_what_it_would_time(void **state)
 {
 	(void)state;
 	char output[8192];
-	assert_int_equal(run_command(output, sizeof output,
-				     BENCH " --list --kernel gemv --shape 64x32 --dtype q8_0 --state hot"),
-			 0);
+	assert_int_equal(
+	        run_command(output, sizeof output,
+	                    BENCH " --list --kernel gemv --shape 64x32 --dtype q8_0 --state hot"),
+	        0);
 	assert_non_null(strstr(output, "gemv/64x32/w=q8_0 x=f32 epilogue=none/hot/graph\n"));
 	assert_null(strstr(output, "cold"));
 	assert_null(strstr(output, "bf16"));
@@ -379,7 +392,8 @@ static enum status counted_body(void *user, double *seconds)
 	struct counted *c = user;
 	c->n_run++;
 	*seconds = c->seconds;
-	return c->seconds > 0 ? STATUS_OK : (fail)(STATUS_FAILED, "planted"); /* cmocka has a macro fail() */
+	return c->seconds > 0 ? STATUS_OK
+	                      : (fail)(STATUS_FAILED, "planted"); /* cmocka has a macro fail() */
 }
 
 static void counted_report(void *user, double seconds, const char *error)
@@ -412,20 +426,20 @@ static void google_benchmark_runs_each_match_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ceilings_are_bandwidths),
-		cmocka_unit_test(stream_agrees_with_its_reference),
-		cmocka_unit_test(every_state_has_a_figure),
-		cmocka_unit_test(wrong_results_are_not_timed),
-		cmocka_unit_test(impossible_bandwidth_is_not_reported),
-		cmocka_unit_test(rows_have_the_documented_columns),
-		cmocka_unit_test(an_instance_equals_itself),
-		cmocka_unit_test(peers_of_a_host_are_named_absent),
-		cmocka_unit_test(compares_by_intervals),
-		cmocka_unit_test(a_failure_counts_as_slower),
-		cmocka_unit_test(comparing_needs_two_runs),
-		cmocka_unit_test(usage_errors_name_the_option),
-		cmocka_unit_test(lists_what_it_would_time),
-		cmocka_unit_test(google_benchmark_runs_each_match_once),
+	        cmocka_unit_test(ceilings_are_bandwidths),
+	        cmocka_unit_test(stream_agrees_with_its_reference),
+	        cmocka_unit_test(every_state_has_a_figure),
+	        cmocka_unit_test(wrong_results_are_not_timed),
+	        cmocka_unit_test(impossible_bandwidth_is_not_reported),
+	        cmocka_unit_test(rows_have_the_documented_columns),
+	        cmocka_unit_test(an_instance_equals_itself),
+	        cmocka_unit_test(peers_of_a_host_are_named_absent),
+	        cmocka_unit_test(compares_by_intervals),
+	        cmocka_unit_test(a_failure_counts_as_slower),
+	        cmocka_unit_test(comparing_needs_two_runs),
+	        cmocka_unit_test(usage_errors_name_the_option),
+	        cmocka_unit_test(lists_what_it_would_time),
+	        cmocka_unit_test(google_benchmark_runs_each_match_once),
 	};
 	return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -1,4 +1,5 @@
-/* CSV files: what is read and written, and what happens when they are damaged or the disk is full. */
+/* CSV files: what is read and written, and what happens when they are damaged or the disk is full.
+ */
 #define _GNU_SOURCE
 #include "bench/csv.h"
 
@@ -121,11 +122,11 @@ static void damage_is_named(void **state)
 	const struct {
 		const char *text, *message;
 	} damaged[] = {
-		{"", "no header"},
-		{"a,b\n1,2\n1\n", "file.csv:3: 1 fields, the header has 2"},
-		{"a,b\n1,2,3\n", "file.csv:2: 3 fields, the header has 2"},
-		{"a,b\n1,\"2\n", "file.csv:2"},
-		{"a,b\n1,2\"3\"\n", "file.csv:2"},
+	        {"", "no header"},
+	        {"a,b\n1,2\n1\n", "file.csv:3: 1 fields, the header has 2"},
+	        {"a,b\n1,2,3\n", "file.csv:2: 3 fields, the header has 2"},
+	        {"a,b\n1,\"2\n", "file.csv:2"},
+	        {"a,b\n1,2\"3\"\n", "file.csv:2"},
 	};
 	for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
 		put(damaged[i].text);
@@ -140,10 +141,12 @@ static void another_header_is_refused(void **state)
 {
 	(void)state;
 	struct csv_log log;
-	const char *const others[] = {"kernel,config,us,reason\n", "kernel,config\n", "kernel,config,ms\nx,y,z\n"};
+	const char *const others[] = {"kernel,config,us,reason\n", "kernel,config\n",
+	                              "kernel,config,ms\nx,y,z\n"};
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
 		put(others[i]);
-		fails(csv_log_open(path, "kernel,config,us", 0, &log), "header is not 'kernel,config,us'");
+		fails(csv_log_open(path, "kernel,config,us", 0, &log),
+		      "header is not 'kernel,config,us'");
 		assert_holds(others[i]);
 	}
 	csv_log_close(&log);
@@ -185,7 +188,8 @@ static void a_full_disk_costs_the_row_alone(void **state)
 	assert_int_equal(csv_log_open(path, "kernel,config,us", 0, &log), STATUS_OK);
 	assert_int_equal(csv_log_row(&log, (const char *[]){"a", "b", "1"}), STATUS_OK);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	enum status status = csv_log_row(&log, (const char *[]){"gemv", "a long configuration", "2"});
+	enum status status =
+	        csv_log_row(&log, (const char *[]){"gemv", "a long configuration", "2"});
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
 	fails(status, "file.csv: cannot append a row");
 	assert_holds("kernel,config,us\na,b,1\n");
@@ -220,16 +224,16 @@ static void whole_files_replace_or_leave(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rows_come_back),
-		cmocka_unit_test(a_torn_last_row_is_cut_off),
-		cmocka_unit_test(a_torn_last_row_is_left_out_while_written),
-		cmocka_unit_test(damage_is_named),
-		cmocka_unit_test(another_header_is_refused),
-		cmocka_unit_test(line_breaks_are_refused),
-		cmocka_unit_test(one_writer_at_a_time),
-		cmocka_unit_test(a_full_disk_costs_the_row_alone),
-		cmocka_unit_test(no_space_for_the_header),
-		cmocka_unit_test(whole_files_replace_or_leave),
+	        cmocka_unit_test(rows_come_back),
+	        cmocka_unit_test(a_torn_last_row_is_cut_off),
+	        cmocka_unit_test(a_torn_last_row_is_left_out_while_written),
+	        cmocka_unit_test(damage_is_named),
+	        cmocka_unit_test(another_header_is_refused),
+	        cmocka_unit_test(line_breaks_are_refused),
+	        cmocka_unit_test(one_writer_at_a_time),
+	        cmocka_unit_test(a_full_disk_costs_the_row_alone),
+	        cmocka_unit_test(no_space_for_the_header),
+	        cmocka_unit_test(whole_files_replace_or_leave),
 	};
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

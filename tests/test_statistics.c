@@ -32,8 +32,8 @@ static void ranks_of_95_percent(void **state)
 	(void)state;
 	const struct {
 		int n, rank;
-	} known[] = {{1, 0},  {5, 0},  {6, 1},  {8, 1},   {9, 2},	{10, 2},
-		     {15, 4}, {20, 6}, {30, 10}, {50, 18}, {100, 40}, {301, 134}};
+	} known[] = {{1, 0},  {5, 0},  {6, 1},   {8, 1},   {9, 2},    {10, 2},
+	             {15, 4}, {20, 6}, {30, 10}, {50, 18}, {100, 40}, {301, 134}};
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		assert_int_equal(interval_rank(known[i].n, 0.95), known[i].rank);
 	assert_int_equal(interval_rank(15, 0.99), 3);
@@ -60,7 +60,8 @@ static void medians(void **state)
 	assert_float_equal(few.hi, 9, 0);
 }
 
-/* Of skewed times, at every sample count on the way: the interval is about the median, not the mean. */
+/* Of skewed times, at every sample count on the way: the interval is about the median, not the
+ * mean. */
 static void intervals_cover_the_median(void **state)
 {
 	(void)state;
@@ -80,8 +81,8 @@ static void intervals_cover_the_median(void **state)
 	}
 }
 
-/* Rounds a b b a on a machine that slows by 20 % over the run, jitters by 2 % and now and then takes three times as long.
- * `ratio` is b's true time over a's. */
+/* Rounds a b b a on a machine that slows by 20 % over the run, jitters by 2 % and now and then
+ * takes three times as long. `ratio` is b's true time over a's. */
 static void measure(double ratio, int rounds, double *a, double *b)
 {
 	for (int i = 0; i < rounds; i++) {
@@ -114,7 +115,7 @@ static void equal_times_are_rarely_told_apart(void **state)
 	for (int rounds = 5; rounds <= 61; rounds += 8) {
 		count_verdicts(1, rounds, counts);
 		assert_true(counts[VERDICT_FASTER] + counts[VERDICT_SLOWER] <
-			    TRIALS * 0.05 + 3 * sqrt(TRIALS * 0.05 * 0.95));
+		            TRIALS * 0.05 + 3 * sqrt(TRIALS * 0.05 * 0.95));
 	}
 	count_verdicts(1, 5, counts);
 	assert_int_equal(counts[VERDICT_UNSURE], TRIALS); /* five rounds cannot reach 95 % */
@@ -141,15 +142,18 @@ static void noise_is_what_does_not_matter(void **state)
 		double median, lo, hi, noise;
 		enum verdict verdict;
 	} known[] = {
-		{1.02, 1.01, 1.03, 0.01, VERDICT_SLOWER},   {1.02, 1.01, 1.03, 0.05, VERDICT_SAME},
-		{0.98, 0.97, 0.99, 0.01, VERDICT_FASTER},   {0.98, 0.97, 1.01, 0.01, VERDICT_UNSURE},
-		{1.005, 0.995, 1.008, 0.01, VERDICT_SAME},  {1.005, 1.001, 1.02, 0.01, VERDICT_UNSURE},
-		{1.00, 0.90, 1.10, 0.01, VERDICT_UNSURE},
+	        {1.02, 1.01, 1.03, 0.01, VERDICT_SLOWER},
+	        {1.02, 1.01, 1.03, 0.05, VERDICT_SAME},
+	        {0.98, 0.97, 0.99, 0.01, VERDICT_FASTER},
+	        {0.98, 0.97, 1.01, 0.01, VERDICT_UNSURE},
+	        {1.005, 0.995, 1.008, 0.01, VERDICT_SAME},
+	        {1.005, 1.001, 1.02, 0.01, VERDICT_UNSURE},
+	        {1.00, 0.90, 1.10, 0.01, VERDICT_UNSURE},
 	};
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
 		struct interval a = {1, 1, 1}, b = {known[i].median, known[i].lo, known[i].hi};
 		assert_int_equal(compare_intervals(&a, &b, known[i].noise).verdict,
-				 known[i].verdict);
+		                 known[i].verdict);
 	}
 	struct interval a = {10, 9, 11}, b = {20, 19, 21};
 	struct comparison twice = compare_intervals(&a, &b, 0.01);
@@ -163,12 +167,12 @@ static void noise_is_what_does_not_matter(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ranks_of_95_percent),
-		cmocka_unit_test(medians),
-		cmocka_unit_test(intervals_cover_the_median),
-		cmocka_unit_test(equal_times_are_rarely_told_apart),
-		cmocka_unit_test(different_times_are_told_apart),
-		cmocka_unit_test(noise_is_what_does_not_matter),
+	        cmocka_unit_test(ranks_of_95_percent),
+	        cmocka_unit_test(medians),
+	        cmocka_unit_test(intervals_cover_the_median),
+	        cmocka_unit_test(equal_times_are_rarely_told_apart),
+	        cmocka_unit_test(different_times_are_told_apart),
+	        cmocka_unit_test(noise_is_what_does_not_matter),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

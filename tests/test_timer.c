@@ -87,7 +87,8 @@ static void stops_for_the_reason_it_names(void **state)
 	struct timing quiet = measure((struct machine){.random = 1, .jitter = 0.001}, 100);
 	assert_int_equal(quiet.stop, TIMER_PRECISION);
 	assert_int_equal(quiet.samples, timer_defaults.min_samples);
-	assert_true(fabs(quiet.us - 100) < 0.5 && quiet.us_lo <= quiet.us && quiet.us <= quiet.us_hi);
+	assert_true(fabs(quiet.us - 100) < 0.5 && quiet.us_lo <= quiet.us &&
+	            quiet.us <= quiet.us_hi);
 
 	struct timing some = measure((struct machine){.random = 1, .jitter = 0.02}, 100);
 	assert_int_equal(some.stop, TIMER_PRECISION);
@@ -116,12 +117,15 @@ static void count_verdicts(double ratio, double noise, int counts[4])
 	for (int v = 0; v < 4; v++)
 		counts[v] = 0;
 	for (int trial = 0; trial < TRIALS; trial++) {
-		struct machine m = {.random = (uint64_t)trial << 32, .jitter = 0.03,
-				    .drift_per_second = 3, .spikes = 0.05};
+		struct machine m = {.random = (uint64_t)trial << 32,
+		                    .jitter = 0.03,
+		                    .drift_per_second = 3,
+		                    .spikes = 0.05};
 		struct timer timer;
 		struct paired_timing timing;
 		double a_us = 100, b_us = 100 * ratio;
-		const struct workload a = {.user = &a_us, .copies = 1}, b = {.user = &b_us, .copies = 1};
+		const struct workload a = {.user = &a_us, .copies = 1},
+		                      b = {.user = &b_us, .copies = 1};
 		open_simulated(&timer, &m);
 		timer.options.noise = noise;
 		timer.options.warmup_seconds = 0;
@@ -131,14 +135,15 @@ static void count_verdicts(double ratio, double noise, int counts[4])
 	}
 }
 
-/* The clock slows by a third over the longest run; early stopping looks up to six times. Without a noise floor. */
+/* The clock slows by a third over the longest run; early stopping looks up to six times. Without a
+ * noise floor. */
 static void equal_workloads_are_rarely_told_apart(void **state)
 {
 	(void)state;
 	int counts[4];
 	count_verdicts(1, 0, counts);
 	assert_true(counts[VERDICT_FASTER] + counts[VERDICT_SLOWER] <
-		    TRIALS * 0.05 + 3 * sqrt(TRIALS * 0.05 * 0.95));
+	            TRIALS * 0.05 + 3 * sqrt(TRIALS * 0.05 * 0.95));
 }
 
 static void equal_workloads_are_called_same(void **state)
@@ -185,7 +190,8 @@ static void cold_copies_exceed_the_cache(void **state)
 	assert_int_equal(timer_cold_copies(&info, 0, 64), 64);
 }
 
-/* Calls of a workload's functions on the device, while its graphs are captured and when launched singly. */
+/* Calls of a workload's functions on the device, while its graphs are captured and when launched
+ * singly. */
 struct calls {
 	int run, between, largest;
 };
@@ -275,16 +281,16 @@ static void single_launches_have_no_graph(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(stops_for_the_reason_it_names),
-		cmocka_unit_test(spikes_do_not_move_the_median),
-		cmocka_unit_test(equal_workloads_are_rarely_told_apart),
-		cmocka_unit_test(equal_workloads_are_called_same),
-		cmocka_unit_test(a_difference_of_three_percent_is_found),
-		cmocka_unit_test(failures_come_through),
-		cmocka_unit_test(cold_copies_exceed_the_cache),
-		cmocka_unit_test(graphs_use_every_copy),
-		cmocka_unit_test(small_cold_copies_are_flushed),
-		cmocka_unit_test(single_launches_have_no_graph),
+	        cmocka_unit_test(stops_for_the_reason_it_names),
+	        cmocka_unit_test(spikes_do_not_move_the_median),
+	        cmocka_unit_test(equal_workloads_are_rarely_told_apart),
+	        cmocka_unit_test(equal_workloads_are_called_same),
+	        cmocka_unit_test(a_difference_of_three_percent_is_found),
+	        cmocka_unit_test(failures_come_through),
+	        cmocka_unit_test(cold_copies_exceed_the_cache),
+	        cmocka_unit_test(graphs_use_every_copy),
+	        cmocka_unit_test(small_cold_copies_are_flushed),
+	        cmocka_unit_test(single_launches_have_no_graph),
 	};
 	return cmocka_run_group_tests(tests, open_device, close_device);
 }
