@@ -1,4 +1,5 @@
-/* The generated header: what becomes of journals of several devices, older spaces and damage, and that it compiles. */
+/* The generated header: what becomes of journals of several devices, older spaces and damage, and
+ * that it compiles. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,11 +18,19 @@
 static char folder[] = "/tmp/emit-XXXXXX", header[64];
 static char *text; /* of the header */
 
-static const struct device_info gpu = {.name = "Some GPU", .slug = "some-gpu", .target = {90, 32},
-				       .sm_count = 132, .bus_gbps = 4814.2, .driver = "570.1",
-				       .toolkit = "13.0"};
-static const struct device_info host = {.name = "host", .slug = "host", .target = {0, 1},
-					.sm_count = 2, .driver = "6.1", .toolkit = "gcc 12"};
+static const struct device_info gpu = {.name = "Some GPU",
+                                       .slug = "some-gpu",
+                                       .target = {90, 32},
+                                       .sm_count = 132,
+                                       .bus_gbps = 4814.2,
+                                       .driver = "570.1",
+                                       .toolkit = "13.0"};
+static const struct device_info host = {.name = "host",
+                                        .slug = "host",
+                                        .target = {0, 1},
+                                        .sm_count = 2,
+                                        .driver = "6.1",
+                                        .toolkit = "gcc 12"};
 
 static int set_up(void **state)
 {
@@ -110,9 +119,10 @@ static bool compiles(const char *kernel, char *messages, size_t bytes)
 {
 	char command[1024];
 	snprintf(command, sizeof command,
-		 CXX " -std=c++20 -fsyntax-only -Wall -Werror -Wno-unknown-pragmas -DSIMT_WARP=1 -I%s "
-		     "-I" SOURCE_DIR " -x c++ " SOURCE_DIR "/kernels/%s.cu 2>&1",
-		 folder, kernel);
+	         CXX
+	         " -std=c++20 -fsyntax-only -Wall -Werror -Wno-unknown-pragmas -DSIMT_WARP=1 -I%s "
+	         "-I" SOURCE_DIR " -x c++ " SOURCE_DIR "/kernels/%s.cu 2>&1",
+	         folder, kernel);
 	FILE *pipe = popen(command, "r");
 	assert_non_null(pipe);
 	size_t n = fread(messages, 1, bytes - 1, pipe);
@@ -139,14 +149,18 @@ static void rows_of_all_devices(void **state)
 	(void)state;
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x4864", GEMV, "10", "win"});
 	put((struct verdict){&host, "gemv", GEMV_CASE, "896x4864",
-			     "lanes=32 rows=2 warps=1 unroll=4 min_blocks=1 stream=1", "300", "tie"});
+	                     "lanes=32 rows=2 warps=1 unroll=4 min_blocks=1 stream=1", "300",
+	                     "tie"});
 	assert_int_equal(emit(), 2);
-	assert_has("#define TUNED_DEVICES_CUDA(X, K) \\\n\tX(K, SOME_GPU, \"Some GPU\", 90, 32, 132, 4814.2, "
-		   "\"570.1\", \"13.0\", ");
-	assert_has("#define TUNED_DEVICES_HOST(X, K) \\\n\tX(K, HOST, \"host\", 0, 1, 2, 0.0, \"6.1\", \"gcc 12\", ");
+	assert_has("#define TUNED_DEVICES_CUDA(X, K) \\\n\tX(K, SOME_GPU, \"Some GPU\", 90, 32, "
+	           "132, 4814.2, "
+	           "\"570.1\", \"13.0\", ");
+	assert_has("#define TUNED_DEVICES_HOST(X, K) \\\n\tX(K, HOST, \"host\", 0, 1, 2, 0.0, "
+	           "\"6.1\", \"gcc 12\", ");
 	assert_has("#define TUNED_DEVICES_HOST32(X, K)\n");
-	assert_has("ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 16, 4, 8, 1, 1, 0) "
-		   "/* 10.00 us, 25 % of 200 GB/s, 2.00x, win */\n");
+	assert_has("ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 16, 4, "
+	           "8, 1, 1, 0) "
+	           "/* 10.00 us, 25 % of 200 GB/s, 2.00x, win */\n");
 	assert_has("#define TUNED_SOME_GPU_ADVANCE(ROW)\n");
 	assert_lacks("stale");
 }
@@ -164,8 +178,10 @@ static void header_compiles(void **state)
 {
 	char messages[8192];
 	(void)state;
-	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=2 unroll=4", "3", "win"});
-	put((struct verdict){&gpu, "rms_norm", "x=f32 residual=0", "896", "warps=16 unroll=2", "3", "win"});
+	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=2 unroll=4", "3",
+	                     "win"});
+	put((struct verdict){&gpu, "rms_norm", "x=f32 residual=0", "896", "warps=16 unroll=2", "3",
+	                     "win"});
 	assert_int_equal(emit(), 2);
 	if (!compiles("rms_norm", messages, sizeof messages))
 		fail_msg("%s", messages);
@@ -176,7 +192,8 @@ static void illegal_row_is_named_by_the_compiler(void **state)
 {
 	char messages[65536];
 	(void)state;
-	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=2 unroll=4", "3", "win"});
+	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=2 unroll=4", "3",
+	                     "win"});
 	emit();
 	char *values = strstr(text, "0, 0, 2, 4)");
 	assert_non_null(values);
@@ -199,8 +216,10 @@ static void unlisted_value_is_kept_as_a_comment(void **state)
 {
 	char messages[8192];
 	(void)state;
-	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=3 unroll=4", "3", "win"});
-	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "3584", "warps=4 unroll=4", "3", "win"});
+	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=3 unroll=4", "3",
+	                     "win"});
+	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "3584", "warps=4 unroll=4", "3",
+	                     "win"});
 	emit();
 	assert_has("/* left out (warps=3): ROW(rms_norm");
 	assert_has("\tROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 4, 4)");
@@ -212,11 +231,15 @@ static void present_sources_come_before_newer_rows(void **state)
 {
 	(void)state;
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", GEMV, "10", "win"});
-	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=8", "5", "win", "0123456789abcdef"});
-	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=8", "5", "win", "0123456789abcdef"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=8", "5", "win",
+	                     "0123456789abcdef"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=8", "5", "win",
+	                     "0123456789abcdef"});
 	assert_int_equal(emit(), 2);
-	assert_has("896, 896, 0, 0, 16, 4, 8, 1, 1, 0) /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */");
-	assert_has("1152, 896, 0, 0, 32, 8, 4, 2, 1, 1) /* 5.00 us, 25 % of 200 GB/s, 4.00x, win, stale */");
+	assert_has(
+	        "896, 896, 0, 0, 16, 4, 8, 1, 1, 0) /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */");
+	assert_has("1152, 896, 0, 0, 32, 8, 4, 2, 1, 1) /* 5.00 us, 25 % of 200 GB/s, 4.00x, win, "
+	           "stale */");
 	assert_has("\"0123456789abcdef\""); /* so that the runner warns */
 }
 
@@ -232,10 +255,14 @@ static void newest_verdict_counts(void **state)
 static void lengths_become_ranges(void **state)
 {
 	(void)state;
-	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@4096", "splits=32", "9", "win"});
-	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@64", "splits=2", "3", "win"});
-	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@256", "splits=2", "4", "win"});
-	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "28/4/64@256", "splits=2", "4", "win"});
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@4096", "splits=32", "9",
+	                     "win"});
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@64", "splits=2", "3",
+	                     "win"});
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@256", "splits=2", "4",
+	                     "win"});
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "28/4/64@256", "splits=2", "4",
+	                     "win"});
 	assert_int_equal(emit(), 3);
 	assert_has("(64, 7, DTYPE_BF16), 14, 2, 1, 1024, 2,");
 	assert_has("(64, 7, DTYPE_BF16), 14, 2, 1025, 131072, 32,");
@@ -260,10 +287,11 @@ static void hostile_rows_are_left_out(void **state)
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", GEMV, "10", "win"});
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x0", GEMV, "10", "win"});
 	put((struct verdict){&gpu, "gemv", "w=q9 x=f32", "896x896", GEMV, "10", "win"});
-	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=*/evil( \\", "*/ int", "win"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=*/evil( \\", "*/ int",
+	                     "win"});
 	add_text("some-gpu", "key,no_such_kernel,a,b,c,,1,win,,,,,,,,,,\n"
-			     "nokey,gemv,w=bf16,896x896,rows=1,,1,win,,,,,,,,,,\n"
-			     "torn,gemv,w=bf16");
+	                     "nokey,gemv,w=bf16,896x896,rows=1,,1,win,,,,,,,,,,\n"
+	                     "torn,gemv,w=bf16");
 	assert_int_equal(emit(), 2);
 	assert_has("896, 896, 0, 0, 16, 4, 8, 1, 1, 0)");
 	assert_has("/* left out (rows=__evil(): ROW(gemv");
@@ -295,17 +323,17 @@ static void damaged_journal_leaves_the_header(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		EMIT_TEST(rows_of_all_devices),
-		EMIT_TEST(nothing_becomes_an_empty_header),
-		EMIT_TEST(header_compiles),
-		EMIT_TEST(illegal_row_is_named_by_the_compiler),
-		EMIT_TEST(missing_tunable_gets_its_default),
-		EMIT_TEST(unlisted_value_is_kept_as_a_comment),
-		EMIT_TEST(present_sources_come_before_newer_rows),
-		EMIT_TEST(newest_verdict_counts),
-		EMIT_TEST(lengths_become_ranges),
-		EMIT_TEST(hostile_rows_are_left_out),
-		EMIT_TEST(damaged_journal_leaves_the_header),
+	        EMIT_TEST(rows_of_all_devices),
+	        EMIT_TEST(nothing_becomes_an_empty_header),
+	        EMIT_TEST(header_compiles),
+	        EMIT_TEST(illegal_row_is_named_by_the_compiler),
+	        EMIT_TEST(missing_tunable_gets_its_default),
+	        EMIT_TEST(unlisted_value_is_kept_as_a_comment),
+	        EMIT_TEST(present_sources_come_before_newer_rows),
+	        EMIT_TEST(newest_verdict_counts),
+	        EMIT_TEST(lengths_become_ranges),
+	        EMIT_TEST(hostile_rows_are_left_out),
+	        EMIT_TEST(damaged_journal_leaves_the_header),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

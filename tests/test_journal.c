@@ -34,7 +34,7 @@ static int tear_down(void **state)
 }
 
 static void append(struct journal *journal, const char *config, int round, const char *us,
-		   const char *reason)
+                   const char *reason)
 {
 	char number[16];
 	const char *cell[N_JOURNAL_COLUMNS] = {"key", "gemv", "w=bf16", "8x32", config};
@@ -118,7 +118,8 @@ static void torn_tail_is_cut(void **state)
 	add_text("key,gemv,w=bf16,\"8x");
 	long torn = file_size();
 
-	assert_int_equal(journal_read(path, &journal), STATUS_OK); /* a reader leaves the file alone */
+	assert_int_equal(journal_read(path, &journal),
+	                 STATUS_OK); /* a reader leaves the file alone */
 	assert_int_equal(journal.n_rows, 1);
 	assert_int_equal(file_size(), torn);
 	journal_close(&journal);
@@ -159,8 +160,13 @@ static void keys_tell_what_they_stand_for(void **state)
 	static const struct param wider[] = {{"warps", "", 4, NAMES_NUMBER, 3, {2, 4, 8}}};
 	const struct kernel kernel = {.name = "gemv", .params = params, .n_params = 1};
 	const struct kernel more = {.name = "gemv", .params = wider, .n_params = 1};
-	struct device_info info = {.name = "Some; \"GPU\"", .slug = "some-gpu", .target = {90, 32},
-				   .sm_count = 132, .bus_gbps = 4814.2, .driver = "1.2", .toolkit = "13"};
+	struct device_info info = {.name = "Some; \"GPU\"",
+	                           .slug = "some-gpu",
+	                           .target = {90, 32},
+	                           .sm_count = 132,
+	                           .bus_gbps = 4814.2,
+	                           .driver = "1.2",
+	                           .toolkit = "13"};
 	struct provenance a, b;
 	char text[PROVENANCE_TEXT];
 	(void)state;
@@ -188,11 +194,11 @@ static void keys_tell_what_they_stand_for(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		JOURNAL_TEST(rows_are_found_again),
-		JOURNAL_TEST(latest_row_of_an_identity_is_found),
-		JOURNAL_TEST(torn_tail_is_cut),
-		JOURNAL_TEST(bad_files_are_named),
-		JOURNAL_TEST(keys_tell_what_they_stand_for),
+	        JOURNAL_TEST(rows_are_found_again),
+	        JOURNAL_TEST(latest_row_of_an_identity_is_found),
+	        JOURNAL_TEST(torn_tail_is_cut),
+	        JOURNAL_TEST(bad_files_are_named),
+	        JOURNAL_TEST(keys_tell_what_they_stand_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

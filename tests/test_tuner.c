@@ -1,4 +1,5 @@
-/* The tuner as a program: killed and resumed, interrupted, and with kernels that crash, hang and lie. */
+/* The tuner as a program: killed and resumed, interrupted, and with kernels that crash, hang and
+ * lie. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <signal.h>
@@ -44,7 +45,8 @@ static const char *in_folder(const char *name)
 }
 
 /* Messages of the tuner go to folder/messages. */
-static pid_t start(const char *program, const char *results, const char *kernels, const char *shapes)
+static pid_t start(const char *program, const char *results, const char *kernels,
+                   const char *shapes)
 {
 	pid_t pid = fork();
 	assert_true(pid >= 0);
@@ -52,8 +54,8 @@ static pid_t start(const char *program, const char *results, const char *kernels
 		const char *messages = in_folder("messages");
 		if (!freopen(messages, "w", stderr) || !freopen("/dev/null", "w", stdout))
 			_exit(99);
-		execl(program, program, "--kernel", kernels, "--shape", shapes, "--journal", results,
-		      (char *)NULL);
+		execl(program, program, "--kernel", kernels, "--shape", shapes, "--journal",
+		      results, (char *)NULL);
 		_exit(99);
 	}
 	return pid;
@@ -96,7 +98,8 @@ static size_t complete_bytes(const char *text)
 	return end ? (size_t)(end + 1 - text) : 0;
 }
 
-/* Rows with this status, or all measurements when it is NULL. Fails the test on two rows of one measurement. */
+/* Rows with this status, or all measurements when it is NULL. Fails the test on two rows of one
+ * measurement. */
 static int count_rows(const char *path, const char *status)
 {
 	struct journal journal;
@@ -127,7 +130,8 @@ static void killed_and_resumed(void **state)
 {
 	(void)state;
 	setenv("REPLAY_SLEEP_US", "500", 1);
-	assert_int_equal(finish(start(REPLAY, in_folder("whole"), REPLAYED_KERNELS, REPLAYED_SHAPES)), 0);
+	assert_int_equal(
+	        finish(start(REPLAY, in_folder("whole"), REPLAYED_KERNELS, REPLAYED_SHAPES)), 0);
 	int whole = count_rows(in_folder("whole/replay/journal.csv"), NULL);
 	assert_true(whole > 100);
 
@@ -146,10 +150,12 @@ static void killed_and_resumed(void **state)
 		free(after);
 	}
 	assert_true(killed > 0);
-	assert_int_equal(finish(start(REPLAY, in_folder("killed"), REPLAYED_KERNELS, REPLAYED_SHAPES)), 0);
+	assert_int_equal(
+	        finish(start(REPLAY, in_folder("killed"), REPLAYED_KERNELS, REPLAYED_SHAPES)), 0);
 	assert_true(count_rows(in_folder("killed/replay/journal.csv"), NULL) >= whole);
 
-	char *one = read_text(in_folder("whole/tuned.h")), *other = read_text(in_folder("killed/tuned.h"));
+	char *one = read_text(in_folder("whole/tuned.h")),
+	     *other = read_text(in_folder("killed/tuned.h"));
 	assert_non_null(strstr(one, "ROW(gqa_attention"));
 	assert_string_equal(one, other);
 	free(one);
@@ -205,7 +211,7 @@ static void assert_planted(const char *journal_path, const char *status, const c
 	assert_int_equal(journal_read(journal_path, &journal), STATUS_OK);
 	for (int i = 0; i < journal.n_rows; i++)
 		found += !strcmp(journal.rows[i].cell[JOURNAL_status], status) &&
-			 strstr(journal.rows[i].cell[JOURNAL_reason], reason) != NULL;
+		         strstr(journal.rows[i].cell[JOURNAL_reason], reason) != NULL;
 	journal_close(&journal);
 	assert_int_equal(found, 1);
 }
@@ -233,11 +239,11 @@ static void planted_faults_cost_one_row_each(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TUNER_TEST(killed_and_resumed),
-		TUNER_TEST(a_finished_tune_measures_nothing),
-		TUNER_TEST(interrupted_says_how_to_go_on),
-		TUNER_TEST(two_tunes_do_not_share_a_journal),
-		TUNER_TEST(planted_faults_cost_one_row_each),
+	        TUNER_TEST(killed_and_resumed),
+	        TUNER_TEST(a_finished_tune_measures_nothing),
+	        TUNER_TEST(interrupted_says_how_to_go_on),
+	        TUNER_TEST(two_tunes_do_not_share_a_journal),
+	        TUNER_TEST(planted_faults_cost_one_row_each),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* A worker without a device: every configuration has a known time, a hash of what it is. With main.c and this in place of
- * worker_main.c the whole tuner is deterministic. REPLAY_SLEEP_US is what a measurement takes. */
+/* A worker without a device: every configuration has a known time, a hash of what it is. With
+ * main.c and this in place of worker_main.c the whole tuner is deterministic. REPLAY_SLEEP_US is
+ * what a measurement takes. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +21,13 @@ int worker_main(const char *device)
 {
 	static char line[WORKER_LINE];
 	const char *sleep_us = getenv("REPLAY_SLEEP_US");
-	struct device_info info = {.name = "replay", .slug = "replay", .sm_count = 1,
-				   .target.lanes = SIMT_WARP, .smem_block_bytes = 1 << 20,
-				   .driver = "none", .toolkit = "none"};
+	struct device_info info = {.name = "replay",
+	                           .slug = "replay",
+	                           .sm_count = 1,
+	                           .target.lanes = SIMT_WARP,
+	                           .smem_block_bytes = 1 << 20,
+	                           .driver = "none",
+	                           .toolkit = "none"};
 	(void)device;
 	worker_print_info(stdout, &info);
 	while (fgets(line, sizeof line, stdin)) {

@@ -7,7 +7,7 @@ enum { MAX_THREADS = 1024 }; /* per block, all architectures */
 
 /* NULL when the configuration can run. */
 static const char *prune_reason(const struct task *task, const struct device_info *info,
-				const struct config *config)
+                                const struct config *config)
 {
 	const struct kernel *kernel = task->kernel;
 	if (!kernel->legal(task->kase.value, config->value, info->target))
@@ -40,7 +40,7 @@ static bool same(const struct config *a, const struct config *b, int n_params)
 }
 
 static void consider(const struct task *task, const struct device_info *info,
-		     const struct config *config, struct candidates *candidates)
+                     const struct config *config, struct candidates *candidates)
 {
 	if (same(config, &candidates->config[0], task->kernel->n_params))
 		return; /* the default is there already */
@@ -69,7 +69,7 @@ static int space_size(const struct kernel *kernel)
 }
 
 enum status candidates_open(const struct task *task, const struct device_info *info,
-			    struct candidates *candidates)
+                            struct candidates *candidates)
 {
 	enum status status = STATUS_OK;
 	const struct kernel *kernel = task->kernel;
@@ -85,7 +85,7 @@ enum status candidates_open(const struct task *task, const struct device_info *i
 	const char *reason = prune_reason(task, info, &candidates->config[0]);
 	if (reason) {
 		status = fail(STATUS_FAILED, "%s %s %s: the default configuration cannot run: %s",
-			      kernel->name, task->case_text, task->shape_text, reason);
+		              kernel->name, task->case_text, task->shape_text, reason);
 		goto done;
 	}
 	for (int i = 0; i < n; i++) {

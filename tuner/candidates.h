@@ -7,7 +7,8 @@
 #define MAX_PRUNE_REASONS 8
 
 struct candidates {
-	struct config *config; /* [0] is the default, the rest in the order of the parameter lists */
+	struct config
+	        *config; /* [0] is the default, the rest in the order of the parameter lists */
 	int n;
 	int n_space; /* points before pruning */
 	struct {
@@ -17,10 +18,10 @@ struct candidates {
 	int n_reasons;
 };
 
-/* On a GPU every point of the space, on the host the instances in this program; less those that cannot run. Fails when the default
- * is among these. */
+/* On a GPU every point of the space, on the host the instances in this program; less those that
+ * cannot run. Fails when the default is among these. */
 MUST_CHECK enum status candidates_open(const struct task *task, const struct device_info *info,
-				       struct candidates *candidates);
+                                       struct candidates *candidates);
 void candidates_close(struct candidates *candidates);
 
 #endif

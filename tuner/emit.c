@@ -47,7 +47,8 @@ static void make_id(const char *slug, char id[64])
 {
 	size_t i = 0;
 	for (; slug[i] && i < 63; i++)
-		id[i] = isalnum((unsigned char)slug[i]) ? (char)toupper((unsigned char)slug[i]) : '_';
+		id[i] = isalnum((unsigned char)slug[i]) ? (char)toupper((unsigned char)slug[i])
+		                                        : '_';
 	id[i] = 0;
 }
 
@@ -59,8 +60,9 @@ static void upper(const char *from, char *to, size_t bytes)
 	to[i] = 0;
 }
 
-/* Fills config from "name=value" pairs. A tunable that the text lacks gets its default, one that the kernel lacks is passed over,
- * a value that the kernel does not list is a problem of the row. */
+/* Fills config from "name=value" pairs. A tunable that the text lacks gets its default, one that
+ * the kernel lacks is passed over, a value that the kernel does not list is a problem of the row.
+ */
 static void read_config(const char *text, struct verdict_row *row)
 {
 	char copy[1024], *save = NULL;
@@ -72,15 +74,15 @@ static void read_config(const char *text, struct verdict_row *row)
 		size_t name = strcspn(pair, "=");
 		int p = 0;
 		while (p < kernel->n_params && (strlen(kernel->params[p].name) != name ||
-						strncmp(kernel->params[p].name, pair, name)))
+		                                strncmp(kernel->params[p].name, pair, name)))
 			p++;
 		if (p == kernel->n_params)
 			continue;
 		if (params_parse(kernel->params, kernel->n_params, pair, row->config.value))
 			copy_plain(pair, row->problem, sizeof row->problem);
 	}
-	if (!row->problem[0] && !kernel->legal(row->kase.value, row->config.value,
-					       row->provenance.info.target))
+	if (!row->problem[0] &&
+	    !kernel->legal(row->kase.value, row->config.value, row->provenance.info.target))
 		snprintf(row->problem, sizeof row->problem, "not legal on its device");
 }
 
@@ -91,10 +93,10 @@ static bool is_verdict(const char *status)
 
 /* The provenance that a verdict's key stands for: an earlier row of the same journal. */
 static enum status find_provenance(const struct journal *journal, const struct journal_row *row,
-				   struct provenance *provenance)
+                                   struct provenance *provenance)
 {
-	const char *identity[N_JOURNAL_IDENTITY] = {row->cell[JOURNAL_key],
-						    row->cell[JOURNAL_kernel], "", "", "", ""};
+	const char *identity[N_JOURNAL_IDENTITY] = {
+	        row->cell[JOURNAL_key], row->cell[JOURNAL_kernel], "", "", "", ""};
 	const struct journal_row *key = journal_find(journal, identity);
 	if (!key)
 		return fail(STATUS_FAILED, "no row tells what key '%s' is", identity[0]);
@@ -105,7 +107,7 @@ static enum status find_provenance(const struct journal *journal, const struct j
 }
 
 static enum status read_verdict(const struct journal *journal, const struct journal_row *from,
-				struct verdict_row *row)
+                                struct verdict_row *row)
 {
 	enum status status;
 	struct provenance now;
@@ -117,7 +119,7 @@ static enum status read_verdict(const struct journal *journal, const struct jour
 		return fail(STATUS_FAILED, "no kernel '%s'", name);
 	TRY(find_provenance(journal, from, &row->provenance));
 	TRY(params_parse(row->kernel->fields, row->kernel->n_fields, from->cell[JOURNAL_case],
-			 row->kase.value));
+	                 row->kase.value));
 	TRY(row->kernel->parse_shape(from->cell[JOURNAL_shape], &row->shape));
 	read_config(from->cell[JOURNAL_config], row);
 	provenance_of(row->kernel, &row->provenance.info, &now);
@@ -159,7 +161,7 @@ static enum status add_journal(const char *path, struct table *table)
 			table->n++;
 		else
 			fprintf(stderr, "warning: %s:%d: %s; row left out\n", path, from->line,
-				fail_message());
+			        fail_message());
 	}
 done:
 	journal_close(&journal);
@@ -206,8 +208,8 @@ static void keep_newest(struct table *table)
 	table->n = n;
 }
 
-/* Turns rows at single cache lengths into ranges that cover 1 .. EMIT_MAX_LENGTH: neighbours with the same
- * configuration are one row, others meet at the geometric mean of their lengths. */
+/* Turns rows at single cache lengths into ranges that cover 1 .. EMIT_MAX_LENGTH: neighbours with
+ * the same configuration are one row, others meet at the geometric mean of their lengths. */
 static void merge_lengths(struct table *table)
 {
 	int n = 0;
@@ -237,9 +239,9 @@ static void merge_lengths(struct table *table)
 static void print_value(FILE *out, const struct param *field, int value)
 {
 	static const char *const prefixes[] = {
-		[NAMES_NUMBER] = "",
-		[NAMES_DTYPE] = "DTYPE_",
-		[NAMES_EPILOGUE] = "EPILOGUE_",
+	        [NAMES_NUMBER] = "",
+	        [NAMES_DTYPE] = "DTYPE_",
+	        [NAMES_EPILOGUE] = "EPILOGUE_",
 	};
 	char text[16], name[16];
 	upper(value_format(field->names, value, text), name, sizeof name);
@@ -266,7 +268,7 @@ static void print_row(FILE *out, const struct verdict_row *row)
 		fprintf(out, " at %d", row->shape.len);
 	if (row->gbps > 0 && row->ceiling_gbps > 0)
 		fprintf(out, ", %.0f %% of %.0f GB/s", 100 * row->gbps / row->ceiling_gbps,
-			row->ceiling_gbps);
+		        row->ceiling_gbps);
 	if (row->default_us > 0 && row->us > 0)
 		fprintf(out, ", %.2fx", row->default_us / row->us);
 	fprintf(out, ", %s%s */", row->status, row->fresh ? "" : ", stale");
@@ -274,7 +276,7 @@ static void print_row(FILE *out, const struct verdict_row *row)
 
 /* One macro: the rows of a device and kernel. */
 static void print_kernel(FILE *out, const struct table *table, const char *id,
-			 const struct kernel *kernel)
+                         const struct kernel *kernel)
 {
 	char name[64];
 	upper(kernel->name, name, sizeof name);
@@ -293,7 +295,8 @@ static void print_kernel(FILE *out, const struct table *table, const char *id,
 	fprintf(out, "\n");
 }
 
-/* Of a device's rows the one whose provenance stands for the device: fresh before stale, then the latest. */
+/* Of a device's rows the one whose provenance stands for the device: fresh before stale, then the
+ * latest. */
 static const struct verdict_row *newest_of(const struct table *table, const char *id)
 {
 	const struct verdict_row *newest = NULL;
@@ -308,7 +311,8 @@ static const struct verdict_row *newest_of(const struct table *table, const char
 	return newest;
 }
 
-/* The present hash when all rows of the device are of the present sources, else that of a stale row. */
+/* The present hash when all rows of the device are of the present sources, else that of a stale
+ * row. */
 static void device_source_hash(const struct table *table, const char *id, char hash[17])
 {
 	table_source_hash(hash);
@@ -339,10 +343,11 @@ static void print_device(FILE *out, const struct table *table, const char *id)
 	const struct device_info *info = &newest->provenance.info;
 	device_source_hash(table, id, source);
 	device_space_hash(table, id, space);
-	fprintf(out, " \\\n\tX(K, %s, \"%s\", %d, %d, %d, %.1f, \"%s\", \"%s\", \"%s\", \"%s\", \"%s\", \"%s\")",
-		id, info->name, info->target.sm, info->target.lanes, info->sm_count,
-		info->bus_gbps, info->driver, info->toolkit, source, space, newest->date,
-		newest->method);
+	fprintf(out,
+	        " \\\n\tX(K, %s, \"%s\", %d, %d, %d, %.1f, \"%s\", \"%s\", \"%s\", \"%s\", \"%s\", "
+	        "\"%s\")",
+	        id, info->name, info->target.sm, info->target.lanes, info->sm_count, info->bus_gbps,
+	        info->driver, info->toolkit, source, space, newest->date, newest->method);
 }
 
 static const char *kind_of(const struct verdict_row *row)
@@ -363,7 +368,8 @@ static void print_devices(FILE *out, const struct table *table)
 	for (int kind = 0; kind < 3; kind++) {
 		fprintf(out, "#define TUNED_DEVICES_%s(X, K)", kinds[kind]);
 		for (int i = 0; i < table->n; i++)
-			if (starts_device(table, i) && !strcmp(kind_of(&table->rows[i]), kinds[kind]))
+			if (starts_device(table, i) &&
+			    !strcmp(kind_of(&table->rows[i]), kinds[kind]))
 				print_device(out, table, table->rows[i].id);
 		fprintf(out, "\n");
 	}
@@ -378,9 +384,10 @@ static void print_rows(FILE *out, const struct table *table)
 		const struct verdict_row *newest = newest_of(table, id);
 		const struct device_info *info = &newest->provenance.info;
 		fprintf(out,
-			"\n/* ---- %s: %d multiprocessors, driver %s, toolkit %s, tuned %s by %s ---- */\n",
-			info->name, info->sm_count, info->driver, info->toolkit, newest->date,
-			newest->method);
+		        "\n/* ---- %s: %d multiprocessors, driver %s, toolkit %s, tuned %s by %s "
+		        "---- */\n",
+		        info->name, info->sm_count, info->driver, info->toolkit, newest->date,
+		        newest->method);
 		for (const struct kernel *const *kernel = kernels; *kernel; kernel++)
 			print_kernel(out, table, id, *kernel);
 	}
@@ -388,11 +395,15 @@ static void print_rows(FILE *out, const struct table *table)
 
 static void print_header(FILE *out, const struct table *table)
 {
-	fputs("/* Generated by warpsmith-tune --emit from results/<device>/journal.csv. Do not edit.\n"
-	      " * Behind each row: time of one launch, share of the measured read ceiling, speed-up over the default,\n"
-	      " * verdict (win; tie: as good as others that beat the default; default: nothing beats it). */\n"
+	fputs("/* Generated by warpsmith-tune --emit from results/<device>/journal.csv. Do not "
+	      "edit.\n"
+	      " * Behind each row: time of one launch, share of the measured read ceiling, "
+	      "speed-up over the default,\n"
+	      " * verdict (win; tie: as good as others that beat the default; default: nothing "
+	      "beats it). */\n"
 	      "#ifndef RESULTS_TUNED_H\n#define RESULTS_TUNED_H\n\n"
-	      "/* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */\n",
+	      "/* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, "
+	      "space_hash, date, method) */\n",
 	      out);
 	print_devices(out, table);
 	print_rows(out, table);

@@ -39,12 +39,12 @@ static void compile(const struct programs *programs, struct program *program)
 {
 	const struct kernel *kernel = programs->task->kernel;
 	const struct jit_request request = {.kernel = kernel->name,
-					    .n = program->n,
-					    .kases = program->kase,
-					    .configs = program->config,
-					    .n_fields = kernel->n_fields,
-					    .n_params = kernel->n_params,
-					    .sm = programs->sm};
+	                                    .n = program->n,
+	                                    .kases = program->kase,
+	                                    .configs = program->config,
+	                                    .n_fields = kernel->n_fields,
+	                                    .n_params = kernel->n_params,
+	                                    .sm = programs->sm};
 	program->status = jit_compile(&request, &program->module);
 	if (program->status != STATUS_OK)
 		snprintf(program->reason, sizeof program->reason, "%.255s", fail_message());
@@ -90,7 +90,8 @@ static enum status start_compilers(struct instances *instances)
 	long wanted = sysconf(_SC_NPROCESSORS_ONLN) / 2;
 	wanted = wanted < 1 ? 1 : wanted > MAX_COMPILERS ? MAX_COMPILERS : wanted;
 	while (programs->n_threads < wanted &&
-	       !pthread_create(&programs->thread[programs->n_threads], NULL, compile_waiting, programs))
+	       !pthread_create(&programs->thread[programs->n_threads], NULL, compile_waiting,
+	                       programs))
 		programs->n_threads++;
 	instances->programs = programs;
 	if (!programs->n_threads)
@@ -137,9 +138,10 @@ done:
 	return status;
 }
 
-/* The program that holds a configuration, NULL when none was asked for; *index is its place there. */
+/* The program that holds a configuration, NULL when none was asked for; *index is its place there.
+ */
 static struct program *find_program(const struct instances *instances, const struct config *config,
-				    int *index)
+                                    int *index)
 {
 	for (struct program *p = instances->programs ? instances->programs->first : NULL; p;
 	     p = p->next)
@@ -150,7 +152,7 @@ static struct program *find_program(const struct instances *instances, const str
 }
 
 static enum status find_compiled(struct instances *instances, const struct config *config,
-				 const void **entry)
+                                 const void **entry)
 {
 	enum status status = STATUS_OK;
 	int i;
@@ -176,7 +178,7 @@ done:
 }
 
 enum status instances_find(struct instances *instances, const struct config *config,
-			   const void **entry)
+                           const void **entry)
 {
 	const struct device_info *info = device_info(instances->device);
 	const struct variant *variants;

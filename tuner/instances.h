@@ -1,5 +1,6 @@
-/* Launchable instances of one task's candidates, on the worker's side. The host's are part of the program; a GPU's are compiled when
- * they are asked for, in the background where they are announced. */
+/* Launchable instances of one task's candidates, on the worker's side. The host's are part of the
+ * program; a GPU's are compiled when they are asked for, in the background where they are
+ * announced. */
 #ifndef TUNER_INSTANCES_H
 #define TUNER_INSTANCES_H
 
@@ -16,10 +17,10 @@ struct instances {
 void instances_open(struct device *device, const struct task *task, struct instances *instances);
 /* Starts compiling; instances_find() waits for what it needs. */
 MUST_CHECK enum status instances_prepare(struct instances *instances, const struct config *configs,
-					 int n);
+                                         int n);
 /* Fails with the compiler's reason, STATUS_UNSUPPORTED, when there is no such instance. */
 MUST_CHECK enum status instances_find(struct instances *instances, const struct config *config,
-				      const void **entry);
+                                      const void **entry);
 void instances_close(struct instances *instances);
 
 #endif

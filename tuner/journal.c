@@ -64,7 +64,7 @@ static enum status grow(struct journal *journal)
 
 /* Copies the cells into one block, owned by the row's first cell. */
 static enum status remember(struct journal *journal, const char *const cell[N_JOURNAL_COLUMNS],
-			    int line)
+                            int line)
 {
 	enum status status;
 	size_t bytes = 0;
@@ -91,7 +91,7 @@ static enum status load(struct journal *journal)
 {
 	static const char *const names[] = {
 #define COLUMN_NAME(name) #name,
-		JOURNAL_COLUMNS(COLUMN_NAME)};
+	        JOURNAL_COLUMNS(COLUMN_NAME)};
 	enum status status;
 	struct csv_table table = {0};
 	int column[N_JOURNAL_COLUMNS];
@@ -202,12 +202,12 @@ static void set_key(struct provenance *provenance)
 }
 
 void provenance_of(const struct kernel *kernel, const struct device_info *info,
-		   struct provenance *provenance)
+                   struct provenance *provenance)
 {
 	provenance->info = *info;
 	source_hash(kernel->name, provenance->source_hash);
 	format_hash(hash_params(FNV1A_START, kernel->params, kernel->n_params),
-		    provenance->space_hash);
+	            provenance->space_hash);
 	set_key(provenance);
 }
 
@@ -229,10 +229,10 @@ void provenance_format(const struct provenance *provenance, char text[PROVENANCE
 	clean(info->driver, driver);
 	clean(info->toolkit, toolkit);
 	snprintf(text, PROVENANCE_TEXT,
-		 "device=%s; slug=%s; sm=%d; lanes=%d; sm_count=%d; bus_gbps=%.1f; driver=%s; "
-		 "toolkit=%s; sources=%s; space=%s",
-		 name, slug, info->target.sm, info->target.lanes, info->sm_count, info->bus_gbps,
-		 driver, toolkit, provenance->source_hash, provenance->space_hash);
+	         "device=%s; slug=%s; sm=%d; lanes=%d; sm_count=%d; bus_gbps=%.1f; driver=%s; "
+	         "toolkit=%s; sources=%s; space=%s",
+	         name, slug, info->target.sm, info->target.lanes, info->sm_count, info->bus_gbps,
+	         driver, toolkit, provenance->source_hash, provenance->space_hash);
 }
 
 enum status provenance_parse(const char *text, struct provenance *provenance)
@@ -241,11 +241,11 @@ enum status provenance_parse(const char *text, struct provenance *provenance)
 	struct device_info *info = &provenance->info;
 	*provenance = (struct provenance){0};
 	int n = sscanf(text,
-		       "device=%63[^;]; slug=%63[^;]; sm=%d; lanes=%d; sm_count=%d; bus_gbps=%lf; "
-		       "driver=%31[^;]; toolkit=%31[^;]; sources=%16[0-9a-f]; space=%16[0-9a-f]",
-		       info->name, info->slug, &info->target.sm, &info->target.lanes,
-		       &info->sm_count, &info->bus_gbps, info->driver, info->toolkit,
-		       provenance->source_hash, provenance->space_hash);
+	               "device=%63[^;]; slug=%63[^;]; sm=%d; lanes=%d; sm_count=%d; bus_gbps=%lf; "
+	               "driver=%31[^;]; toolkit=%31[^;]; sources=%16[0-9a-f]; space=%16[0-9a-f]",
+	               info->name, info->slug, &info->target.sm, &info->target.lanes,
+	               &info->sm_count, &info->bus_gbps, info->driver, info->toolkit,
+	               provenance->source_hash, provenance->space_hash);
 	provenance_format(provenance, again);
 	if (n != 10 || strcmp(again, text))
 		return fail(STATUS_FAILED, "'%s' is no provenance", text);

@@ -1,5 +1,6 @@
-/* The tuner's memory: results/<device>/journal.csv, append-only. Each measurement, failure and verdict is one row, so a
- * search that was killed repeats its steps against the journal and goes on where it stopped. */
+/* The tuner's memory: results/<device>/journal.csv, append-only. Each measurement, failure and
+ * verdict is one row, so a search that was killed repeats its steps against the journal and goes on
+ * where it stopped. */
 #ifndef TUNER_JOURNAL_H
 #define TUNER_JOURNAL_H
 
@@ -12,10 +13,11 @@
  * status    "ok", a failure, a verdict ("win", "tie", "default") or "key"
  * reason    of a failure, grounds of a verdict, text of a key
  * seconds   that the row took to obtain */
-#define JOURNAL_COLUMNS(X)                                                                     \
-	X(key) X(kernel) X(case) X(shape) X(config) X(round) X(us) X(status) X(reason)         \
-	X(samples) X(seconds) X(gbps) X(ceiling_gbps) X(default_us) X(runner_up)               \
-	X(runner_up_us) X(method) X(date)
+#define JOURNAL_COLUMNS(X)                                                                    \
+	X(key)                                                                                \
+	X(kernel) X(case) X(shape) X(config) X(round) X(us) X(status) X(reason) X(samples)    \
+	        X(seconds) X(gbps) X(ceiling_gbps) X(default_us) X(runner_up) X(runner_up_us) \
+	                X(method) X(date)
 
 #define JOURNAL_COLUMN_ENTRY(name) JOURNAL_##name,
 enum journal_column { JOURNAL_COLUMNS(JOURNAL_COLUMN_ENTRY) N_JOURNAL_COLUMNS };
@@ -42,11 +44,12 @@ MUST_CHECK enum status journal_open(const char *path, struct journal *journal);
 MUST_CHECK enum status journal_read(const char *path, struct journal *journal);
 void journal_close(struct journal *journal);
 
-/* The latest row of this identity; NULL when there is none. `identity` has N_JOURNAL_IDENTITY texts. */
+/* The latest row of this identity; NULL when there is none. `identity` has N_JOURNAL_IDENTITY
+ * texts. */
 const struct journal_row *journal_find(const struct journal *journal, const char *const *identity);
 /* Writes the row to disk, then makes it findable. NULL cells are empty. */
 MUST_CHECK enum status journal_append(struct journal *journal,
-				      const char *const cell[N_JOURNAL_COLUMNS]);
+                                      const char *const cell[N_JOURNAL_COLUMNS]);
 /* NaN when the cell is empty or no number. */
 double journal_number(const struct journal_row *row, enum journal_column column);
 
@@ -59,7 +62,7 @@ struct provenance {
 };
 
 void provenance_of(const struct kernel *kernel, const struct device_info *info,
-		   struct provenance *provenance);
+                   struct provenance *provenance);
 #define PROVENANCE_TEXT 512
 /* "device=...; slug=...": what the key is the hash of. */
 void provenance_format(const struct provenance *provenance, char text[PROVENANCE_TEXT]);

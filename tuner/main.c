@@ -23,33 +23,41 @@ static struct {
 } options = {.device = "auto", .seed = 1};
 
 static const struct option_row rows[] = {
-	{"device", 0, OPTION_TEXT, &options.device, "DEVICE", "auto, host, host32 or cuda[:N]"},
-	{"kernel", 0, OPTION_TEXT, &options.kernels, "NAME,...", "kernels to tune (default: all of a decode step)"},
-	{"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
-	 "model sizes (qwen2.5-0.5b ...), N, MxK or Q/KV/D[@LENGTH]"},
-	{"dtype", 0, OPTION_TEXT, &options.dtypes, "TYPE,...", "weight dtypes (default: bf16)"},
-	{"strategy", 0, OPTION_TEXT, &options.strategy, "NAME", "exhaustive (default) or random (default of --quick)"},
-	{"budget", 0, OPTION_TEXT, &options.budget, "N|P%|Ns",
-	 "per launch: N configurations or P % of them; or N seconds in all"},
-	{"seed", 0, OPTION_U64, &options.seed, "S", "of the random choices (default 1)"},
-	{"journal", 0, OPTION_TEXT, &options.journal, "DIR",
-	 "folder of the journals, DIR/<device>/journal.csv (default: results)"},
-	{"emit", 0, OPTION_MAYBE, &options.emit, "[FILE]",
-	 "header to write (default: tuned.h in the journals' folder); alone, or with --journal alone, writes it without tuning"},
-	{"quick", 0, OPTION_FLAG, &options.quick, NULL, "a first table in two minutes: fewer lengths, candidates and rounds"},
-	{"dry-run", 0, OPTION_FLAG, &options.dry_run, NULL, "prints what would be measured and how long it takes"},
-	{"quiet", 0, OPTION_FLAG, &options.quiet, NULL, "no progress"},
+        {"device", 0, OPTION_TEXT, &options.device, "DEVICE", "auto, host, host32 or cuda[:N]"},
+        {"kernel", 0, OPTION_TEXT, &options.kernels, "NAME,...",
+         "kernels to tune (default: all of a decode step)"},
+        {"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
+         "model sizes (qwen2.5-0.5b ...), N, MxK or Q/KV/D[@LENGTH]"},
+        {"dtype", 0, OPTION_TEXT, &options.dtypes, "TYPE,...", "weight dtypes (default: bf16)"},
+        {"strategy", 0, OPTION_TEXT, &options.strategy, "NAME",
+         "exhaustive (default) or random (default of --quick)"},
+        {"budget", 0, OPTION_TEXT, &options.budget, "N|P%|Ns",
+         "per launch: N configurations or P % of them; or N seconds in all"},
+        {"seed", 0, OPTION_U64, &options.seed, "S", "of the random choices (default 1)"},
+        {"journal", 0, OPTION_TEXT, &options.journal, "DIR",
+         "folder of the journals, DIR/<device>/journal.csv (default: results)"},
+        {"emit", 0, OPTION_MAYBE, &options.emit, "[FILE]",
+         "header to write (default: tuned.h in the journals' folder); alone, or with --journal "
+         "alone, writes it without tuning"},
+        {"quick", 0, OPTION_FLAG, &options.quick, NULL,
+         "a first table in two minutes: fewer lengths, candidates and rounds"},
+        {"dry-run", 0, OPTION_FLAG, &options.dry_run, NULL,
+         "prints what would be measured and how long it takes"},
+        {"quiet", 0, OPTION_FLAG, &options.quiet, NULL, "no progress"},
 };
 
 static const struct command command = {
-	.name = program,
-	.summary = "finds the fastest launch configurations on this device and writes results/tuned.h",
-	.examples = "  warpsmith-tune --quick                          a first table in two minutes\n"
-		    "  warpsmith-tune --dry-run                        what a full tune would measure\n"
-		    "  warpsmith-tune --kernel gemv --shape 896x4864   one kernel, one shape\n"
-		    "  warpsmith-tune --emit                           rewrites results/tuned.h from the journals, needs no GPU\n",
-	.rows = rows,
-	.n_rows = sizeof rows / sizeof *rows,
+        .name = program,
+        .summary =
+                "finds the fastest launch configurations on this device and writes results/tuned.h",
+        .examples =
+                "  warpsmith-tune --quick                          a first table in two minutes\n"
+                "  warpsmith-tune --dry-run                        what a full tune would measure\n"
+                "  warpsmith-tune --kernel gemv --shape 896x4864   one kernel, one shape\n"
+                "  warpsmith-tune --emit                           rewrites results/tuned.h from "
+                "the journals, needs no GPU\n",
+        .rows = rows,
+        .n_rows = sizeof rows / sizeof *rows,
 };
 
 static volatile sig_atomic_t interrupted;
@@ -69,7 +77,7 @@ struct tune {
 	struct candidates *candidates; /* by task */
 	double *seconds;               /* expected, by task */
 	struct race race;
-	double ceiling_gbps;           /* NaN until measured or when it cannot be */
+	double ceiling_gbps; /* NaN until measured or when it cannot be */
 	struct progress progress;
 	int current; /* task under way */
 	int n_untunable;
@@ -93,9 +101,9 @@ static double expected_seconds(const struct tune *t, int i, int *left)
 	int n = budget_evaluations(&t->race.budget, candidates->n), known = 0;
 	struct provenance provenance;
 	struct measuring m = {.task = &t->tasks.task[i],
-			      .candidates = candidates,
-			      .provenance = &provenance,
-			      .journal = (struct journal *)&t->journal};
+	                      .candidates = candidates,
+	                      .provenance = &provenance,
+	                      .journal = (struct journal *)&t->journal};
 	provenance_of(m.task->kernel, &t->worker.info, &provenance);
 	for (int c = 0; c < candidates->n; c++)
 		known += measure_row(&m, SCREENING, c) != NULL;
@@ -109,7 +117,7 @@ static enum status open_tasks(struct tune *t)
 {
 	enum status status;
 	struct tasks_request request = {options.kernels, options.shapes, options.dtypes,
-					options.quick};
+	                                options.quick};
 	TRY(tasks_open(&request, &t->worker.info, &t->tasks));
 	t->candidates = calloc((size_t)t->tasks.n, sizeof *t->candidates);
 	t->seconds = calloc((size_t)t->tasks.n, sizeof *t->seconds);
@@ -156,7 +164,8 @@ static void print_plan(const struct tune *t)
 	printf("\n");
 }
 
-/* The read ceiling, where it is one: not for launches that find their inputs in a cache. NaN otherwise. */
+/* The read ceiling, where it is one: not for launches that find their inputs in a cache. NaN
+ * otherwise. */
 static double ceiling_of(const struct tune *t)
 {
 	bool cold = cold_copies(&t->tasks.task[t->current], &t->worker.info) > 0;
@@ -178,21 +187,23 @@ static void show_progress(void *user, int tried, int failed, double best_us)
 	int n = budget_evaluations(&t->race.budget, c->n);
 	char note[256], percent[32] = "";
 	if (ceiling_of(t) > 0)
-		snprintf(percent, sizeof percent, " (%.0f %% of ceiling)", percent_of_ceiling(t, best_us));
+		snprintf(percent, sizeof percent, " (%.0f %% of ceiling)",
+		         percent_of_ceiling(t, best_us));
 	snprintf(note, sizeof note, "%s %s: %d of %d tried, %d pruned, %d failed, best %.4g us%s",
-		 task->kernel->name, task->shape_text, tried, n, c->n_space - c->n, failed, best_us,
-		 percent);
+	         task->kernel->name, task->shape_text, tried, n, c->n_space - c->n, failed, best_us,
+	         percent);
 	progress_update(&t->progress,
-			t->done_seconds + t->seconds[t->current] * 0.7 * tried / (n ? n : 1), note);
+	                t->done_seconds + t->seconds[t->current] * 0.7 * tried / (n ? n : 1), note);
 }
 
 /* The journal says once what a key stands for. */
 static enum status record_key(struct tune *t, const struct task *task,
-			      const struct provenance *provenance)
+                              const struct provenance *provenance)
 {
 	char text[PROVENANCE_TEXT];
 	const char *cell[N_JOURNAL_COLUMNS] = {0};
-	const char *identity[N_JOURNAL_IDENTITY] = {provenance->key, task->kernel->name, "", "", "", ""};
+	const char *identity[N_JOURNAL_IDENTITY] = {
+	        provenance->key, task->kernel->name, "", "", "", ""};
 	if (journal_find(&t->journal, identity))
 		return STATUS_OK;
 	provenance_format(provenance, text);
@@ -214,7 +225,7 @@ static void number(char text[32], double value)
 static bool is_latest(const struct journal *journal, const char *const cell[N_JOURNAL_COLUMNS])
 {
 	static const int same[] = {JOURNAL_key,    JOURNAL_config, JOURNAL_us,
-				   JOURNAL_status, JOURNAL_reason, JOURNAL_method};
+	                           JOURNAL_status, JOURNAL_reason, JOURNAL_method};
 	for (int i = journal->n_rows; i-- > 0;) {
 		const char *const *old = journal->rows[i].cell;
 		if (old[JOURNAL_round][0] || !strcmp(old[JOURNAL_status], "key") ||
@@ -231,7 +242,7 @@ static bool is_latest(const struct journal *journal, const char *const cell[N_JO
 }
 
 static enum status record_verdict(struct tune *t, const struct measuring *m,
-				  const struct outcome *outcome)
+                                  const struct outcome *outcome)
 {
 	const struct task *task = m->task;
 	const struct kernel *kernel = task->kernel;
@@ -244,7 +255,7 @@ static enum status record_verdict(struct tune *t, const struct measuring *m,
 	params_format(kernel->params, kernel->n_params, configs[outcome->winner].value, config);
 	if (outcome->runner_up >= 0)
 		params_format(kernel->params, kernel->n_params, configs[outcome->runner_up].value,
-			      runner_up);
+		              runner_up);
 	number(us, outcome->us);
 	number(default_us, outcome->default_us);
 	number(runner_up_us, outcome->runner_up_us);
@@ -253,7 +264,7 @@ static enum status record_verdict(struct tune *t, const struct measuring *m,
 	snprintf(samples, sizeof samples, "%d", outcome->rounds * t->race.plan->sweeps);
 	snprintf(seconds, sizeof seconds, "%.2f", m->seconds);
 	snprintf(method, sizeof method, "%s + race%s", t->race.strategy->name,
-		 options.quick ? " (quick)" : "");
+	         options.quick ? " (quick)" : "");
 	strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &tm));
 	cell[JOURNAL_key] = m->provenance->key;
 	cell[JOURNAL_kernel] = kernel->name;
@@ -280,7 +291,8 @@ static void print_outcome(const struct tune *t, const struct outcome *o)
 	const struct task *task = &t->tasks.task[t->current];
 	const struct candidates *c = &t->candidates[t->current];
 	char config[CONFIG_TEXT];
-	params_format(task->kernel->params, task->kernel->n_params, c->config[o->winner].value, config);
+	params_format(task->kernel->params, task->kernel->n_params, c->config[o->winner].value,
+	              config);
 	if (t->progress.terminal && !options.quiet)
 		fputs("\r\033[K", stderr);
 	printf("%s %s %s: %.4g us", task->kernel->name, task->shape_text, task->case_text, o->us);
@@ -309,12 +321,12 @@ static enum status tune_task(struct tune *t, int i)
 	struct outcome outcome;
 	struct race race = t->race;
 	struct measuring m = {.journal = &t->journal,
-			      .worker = &t->worker,
-			      .task = &t->tasks.task[i],
-			      .candidates = &t->candidates[i],
-			      .provenance = &provenance,
-			      .interrupted = &interrupted,
-			      .default_us = NAN};
+	                      .worker = &t->worker,
+	                      .task = &t->tasks.task[i],
+	                      .candidates = &t->candidates[i],
+	                      .provenance = &provenance,
+	                      .interrupted = &interrupted,
+	                      .default_us = NAN};
 	t->current = i;
 	race.budget = share_of(t, &t->race.budget, i);
 	provenance_of(m.task->kernel, &t->worker.info, &provenance);
@@ -355,7 +367,9 @@ static enum status choose_race(struct race *race)
 	enum status status = STATUS_OK;
 	race->plan = options.quick ? &race_quick : &race_full;
 	race->seed = options.seed;
-	const char *name = options.strategy ? options.strategy : options.quick ? "random" : "exhaustive";
+	const char *name = options.strategy ? options.strategy
+	                   : options.quick  ? "random"
+	                                    : "exhaustive";
 	race->strategy = strategy_find(name);
 	if (!race->strategy)
 		return fail(STATUS_USAGE, "--strategy: no strategy '%s'", name);
@@ -416,7 +430,7 @@ static enum status tune(const char *folder)
 	TRY(emit(folder));
 	if (t.n_untunable)
 		status = fail(STATUS_FAILED, "%d of %d launches could not be tuned", t.n_untunable,
-			      t.tasks.n);
+		              t.tasks.n);
 done:
 	close_tune(&t);
 	return status;

@@ -8,8 +8,8 @@
 
 #include "core/progress.h"
 
-/* A candidate that takes SLOWEST times as long as the default is out after one launch; a launch is a hang when it exceeds
- * that by LAUNCHES times and the allowance for everything else. */
+/* A candidate that takes SLOWEST times as long as the default is out after one launch; a launch is
+ * a hang when it exceeds that by LAUNCHES times and the allowance for everything else. */
 static const double SLOWEST = 20, LAUNCHES = 20, ALLOWANCE_SECONDS = 10;
 static const double SETUP_SECONDS = 600, DEFAULT_SECONDS = 120, COMPILE_SECONDS = 300;
 static const double CEILING_SECONDS = 180;
@@ -17,11 +17,11 @@ static const double CEILING_SECONDS = 180;
 enum { SETUP_ATTEMPTS = 2 };
 
 static void identify(const struct measuring *m, int round, int which, char config[CONFIG_TEXT],
-		     char number[16], const char *identity[N_JOURNAL_IDENTITY])
+                     char number[16], const char *identity[N_JOURNAL_IDENTITY])
 {
 	const struct task *task = m->task;
 	params_format(task->kernel->params, task->kernel->n_params,
-		      m->candidates->config[which].value, config);
+	              m->candidates->config[which].value, config);
 	snprintf(number, 16, "%d", round);
 	identity[JOURNAL_key] = m->provenance->key;
 	identity[JOURNAL_kernel] = task->kernel->name;
@@ -55,7 +55,7 @@ static void now_text(char text[32])
 }
 
 static enum status record(struct measuring *m, int round, int which, const struct answer *answer,
-			  double seconds)
+                          double seconds)
 {
 	char config[CONFIG_TEXT], number[16], us[32] = "", samples[16] = "", took[32], date[32];
 	const char *cell[N_JOURNAL_COLUMNS] = {0};
@@ -89,15 +89,16 @@ static enum status ready(struct measuring *m)
 		if (!worker_alive(m->worker))
 			TRY(worker_start(m->worker, m->worker->device));
 		snprintf(request, sizeof request, "task\t%s\t%s\t%s\n", task->kernel->name,
-			 task->case_text, task->shape_text);
+		         task->case_text, task->shape_text);
 		worker_ask(m->worker, request);
 		worker_answer(m->worker, SETUP_SECONDS, 0, &answer);
 		if (!strcmp(answer.status, "ok"))
 			m->worker->task = task;
 	}
 	if (m->worker->task != task)
-		status = fail(STATUS_UNSUPPORTED, "%s %s %s: cannot be set up: %s: %s", task->kernel->name,
-			      task->case_text, task->shape_text, answer.status, answer.reason);
+		status = fail(STATUS_UNSUPPORTED, "%s %s %s: cannot be set up: %s: %s",
+		              task->kernel->name, task->case_text, task->shape_text, answer.status,
+		              answer.reason);
 done:
 	return status;
 }
@@ -113,7 +114,7 @@ static char *append_config(const struct measuring *m, int which, char *at)
 {
 	*at++ = '\t';
 	params_format(m->task->kernel->params, m->task->kernel->n_params,
-		      m->candidates->config[which].value, at);
+	              m->candidates->config[which].value, at);
 	return at + strlen(at);
 }
 
@@ -128,15 +129,16 @@ static enum status screen(struct measuring *m, int which)
 	strcpy(append_config(m, which, end), "\n");
 	worker_ask(m->worker, request);
 	worker_answer(m->worker, COMPILE_SECONDS,
-		      which ? ALLOWANCE_SECONDS + LAUNCHES * 1e-6 * limit_us : DEFAULT_SECONDS,
-		      &answer);
+	              which ? ALLOWANCE_SECONDS + LAUNCHES * 1e-6 * limit_us : DEFAULT_SECONDS,
+	              &answer);
 	distrust(m, &answer);
 	TRY(record(m, SCREENING, which, &answer, seconds_now() - started));
 done:
 	return status;
 }
 
-/* Has the worker compile, on devices where candidates are compiled on demand, what is not in the journal. */
+/* Has the worker compile, on devices where candidates are compiled on demand, what is not in the
+ * journal. */
 static enum status prepare(struct measuring *m, const int *which, int n)
 {
 	enum status status = STATUS_OK;
@@ -166,7 +168,8 @@ static enum status stop_if_interrupted(const struct measuring *m)
 {
 	if (!*m->interrupted)
 		return STATUS_OK;
-	return fail(STATUS_FAILED, "interrupted; the same command goes on from here, nothing is measured twice");
+	return fail(STATUS_FAILED,
+	            "interrupted; the same command goes on from here, nothing is measured twice");
 }
 
 /* What the journal has of a round, all of it by now. */
@@ -176,8 +179,8 @@ static void collect(struct measuring *m, int round, const int *which, int n, dou
 		const struct journal_row *row = measure_row(m, round, which[i]);
 		double value = row ? journal_number(row, JOURNAL_us) : NAN;
 		double seconds = row ? journal_number(row, JOURNAL_seconds) : NAN;
-		us[i] = row && !strcmp(row->cell[JOURNAL_status], "ok") && value > 0 ? value :
-										      INFINITY;
+		us[i] = row && !strcmp(row->cell[JOURNAL_status], "ok") && value > 0 ? value
+		                                                                     : INFINITY;
 		m->seconds += seconds > 0 ? seconds : 0;
 		if (which[i] == 0 && round == SCREENING)
 			m->default_us = us[i];
@@ -202,8 +205,8 @@ done:
 	return status;
 }
 
-/* Asks for one sample set of each; writes a row for every answer. A candidate that ends the worker gets its row, those
- * after it have none yet. */
+/* Asks for one sample set of each; writes a row for every answer. A candidate that ends the worker
+ * gets its row, those after it have none yet. */
 static enum status ask_round(struct measuring *m, int round, int sweeps, const int *which, int n)
 {
 	enum status status;
@@ -232,7 +235,7 @@ done:
 }
 
 enum status measure_round(struct measuring *m, int round, int sweeps, const int *which, int n,
-			  double *us)
+                          double *us)
 {
 	enum status status = STATUS_OK;
 	int missing[64];

@@ -1,5 +1,5 @@
-/* Measurements that the journal remembers: what a search asks for comes from the journal when it is there, else from
- * the worker, and is in the journal before the search sees it. */
+/* Measurements that the journal remembers: what a search asks for comes from the journal when it is
+ * there, else from the worker, and is in the journal before the search sees it. */
 #ifndef TUNER_MEASURE_H
 #define TUNER_MEASURE_H
 
@@ -18,18 +18,19 @@ struct measuring {
 	const struct provenance *provenance;
 	const volatile sig_atomic_t *interrupted; /* ends the search after the row */
 	double default_us;                        /* NaN before its screening */
-	double seconds;  /* that all rows asked for took to obtain, journal or worker alike */
+	double seconds; /* that all rows asked for took to obtain, journal or worker alike */
 	int n_measured, n_failed; /* by the worker, in this run */
 };
 
 enum { SCREENING = 0 }; /* the round of first measurements */
 
-/* us[i] of candidate which[i]: INFINITY when it failed. The default is to be screened alone and first. */
+/* us[i] of candidate which[i]: INFINITY when it failed. The default is to be screened alone and
+ * first. */
 MUST_CHECK enum status measure_screening(struct measuring *m, const int *which, int n, double *us);
 
 /* The same for candidates that passed the screening, `sweeps` interleaved samples of each. */
 MUST_CHECK enum status measure_round(struct measuring *m, int round, int sweeps, const int *which,
-				     int n, double *us);
+                                     int n, double *us);
 
 /* How many of the candidates have a row of that round. */
 int measure_known(const struct measuring *m, int round, const int *which, int n);

@@ -8,23 +8,24 @@
 #include "bench/statistics.h"
 
 const struct race_plan race_full = {
-	.stage = {{24, 1}, {12, 2}, {6, 4}},
-	.n_stages = 3,
-	.look = {12, 24, 48},
-	.n_looks = 3,
-	.sweeps = 2,
+        .stage = {{24, 1}, {12, 2}, {6, 4}},
+        .n_stages = 3,
+        .look = {12, 24, 48},
+        .n_looks = 3,
+        .sweeps = 2,
 };
 const struct race_plan race_quick = {
-	.stage = {{8, 1}, {4, 2}},
-	.n_stages = 2,
-	.look = {10, 20},
-	.n_looks = 2,
-	.sweeps = 1,
+        .stage = {{8, 1}, {4, 2}},
+        .n_stages = 2,
+        .look = {10, 20},
+        .n_looks = 2,
+        .sweeps = 1,
 };
 
 /* Slower than the best of the screening by more than this: not raced. */
 static const double SCREENED_OUT = 1.5;
-/* Candidates proposed at a time: on a GPU as many as make one program, else few, so that a budget of seconds holds. */
+/* Candidates proposed at a time: on a GPU as many as make one program, else few, so that a budget
+ * of seconds holds. */
 enum { GPU_BATCH = 64, HOST_BATCH = 8 };
 
 enum status budget_parse(const char *text, struct budget *budget)
@@ -70,7 +71,7 @@ struct field {
 	int n, n_rounds;
 	int first_final; /* rounds that chose the finalists do not judge them */
 	int round;       /* last number used in the journal */
-	double *us; /* of the screening, by candidate */
+	double *us;      /* of the screening, by candidate */
 	int n_tried, n_failed;
 };
 
@@ -97,16 +98,17 @@ static enum status search(struct field *f)
 	TRY(measure_screening(m, (int[]){0}, 1, &f->us[0]));
 	if (!isfinite(f->us[0])) {
 		const struct journal_row *row = measure_row(m, SCREENING, 0);
-		status = fail(STATUS_UNSUPPORTED, "%s %s %s: the default fails: %s: %s", m->task->kernel->name,
-			      m->task->case_text, m->task->shape_text, row->cell[JOURNAL_status],
-			      row->cell[JOURNAL_reason]);
+		status = fail(STATUS_UNSUPPORTED, "%s %s %s: the default fails: %s: %s",
+		              m->task->kernel->name, m->task->case_text, m->task->shape_text,
+		              row->cell[JOURNAL_status], row->cell[JOURNAL_reason]);
 		goto done;
 	}
 	f->n_tried = 1;
 	while (f->n_tried < most &&
 	       !(race->budget.seconds > 0 && m->seconds >= race->budget.seconds)) {
 		int room = most - f->n_tried;
-		int n = race->strategy->propose(&search, batch, room < batch_size ? room : batch_size);
+		int n = race->strategy->propose(&search, batch,
+		                                room < batch_size ? room : batch_size);
 		if (!n)
 			break;
 		TRY(measure_screening(m, batch, n, got));
@@ -155,7 +157,8 @@ static void drop_failed(struct field *f)
 	f->n = n;
 }
 
-/* A round that the journal has for some of the field alone was cut short. It is no pair of anything; who failed in it stays out. */
+/* A round that the journal has for some of the field alone was cut short. It is no pair of
+ * anything; who failed in it stays out. */
 static void pass_over(struct field *f)
 {
 	for (int i = 0; i < f->n; i++) {
@@ -186,9 +189,10 @@ static enum status run_rounds(struct field *f, int target)
 			f->n_rounds += !f->racer[0].failed;
 		}
 		if (f->racer[0].failed) {
-			status = fail(STATUS_UNSUPPORTED, "%s %s %s: the default failed in round %d",
-				      f->m->task->kernel->name, f->m->task->case_text,
-				      f->m->task->shape_text, f->round);
+			status =
+			        fail(STATUS_UNSUPPORTED, "%s %s %s: the default failed in round %d",
+			             f->m->task->kernel->name, f->m->task->case_text,
+			             f->m->task->shape_text, f->round);
 			goto done;
 		}
 		drop_failed(f);
@@ -228,11 +232,11 @@ static void judge(const struct field *f, struct judgement *j)
 	const struct racer *best = NULL;
 	int first = f->first_final, n = f->n_rounds - first;
 	int tests = 2 * (f->n - 1) * f->race->plan->n_looks;
-	*j = (struct judgement){.settled = true, .confidence = 1 - RACE_ERROR / (tests ? tests : 1)};
+	*j = (struct judgement){.settled = true,
+	                        .confidence = 1 - RACE_ERROR / (tests ? tests : 1)};
 	for (int i = 1; i < f->n; i++) {
-		struct comparison c = compare_paired(f->racer[0].us + first,
-						     f->racer[i].us + first, n, j->confidence,
-						     RACE_NOISE);
+		struct comparison c = compare_paired(f->racer[0].us + first, f->racer[i].us + first,
+		                                     n, j->confidence, RACE_NOISE);
 		j->beats_default[i] = c.verdict == VERDICT_FASTER;
 		j->settled &= c.verdict != VERDICT_UNSURE;
 		if (j->beats_default[i] && !best)
@@ -241,14 +245,15 @@ static void judge(const struct field *f, struct judgement *j)
 	for (int i = 1; i < f->n && best; i++) {
 		if (&f->racer[i] == best)
 			continue;
-		struct comparison c = compare_paired(best->us + first, f->racer[i].us + first,
-						     n, j->confidence, RACE_NOISE);
+		struct comparison c = compare_paired(best->us + first, f->racer[i].us + first, n,
+		                                     j->confidence, RACE_NOISE);
 		j->behind_best[i] = c.verdict == VERDICT_SLOWER;
 		j->settled &= c.verdict != VERDICT_UNSURE;
 	}
 }
 
-/* Among those that beat the default and are not behind the best, the first in the order of candidates wins. */
+/* Among those that beat the default and are not behind the best, the first in the order of
+ * candidates wins. */
 static void conclude(const struct field *f, const struct judgement *j, struct outcome *o)
 {
 	int winner = 0, equals = 0;
@@ -275,11 +280,11 @@ static void conclude(const struct field *f, const struct judgement *j, struct ou
 	o->runner_up = second->which;
 	o->runner_up_us = median(second->us, f->n_rounds);
 	snprintf(o->reason, sizeof o->reason,
-		 "runner-up takes %+.2f %%, default %+.2f %%; %d rounds, %d equal, %.2f %% "
-		 "confidence per test",
-		 100 * (second->score / f->racer[winner].score - 1),
-		 100 * (1 / f->racer[winner].score - 1), f->n_rounds, equals > 1 ? equals : 0,
-		 100 * j->confidence);
+	         "runner-up takes %+.2f %%, default %+.2f %%; %d rounds, %d equal, %.2f %% "
+	         "confidence per test",
+	         100 * (second->score / f->racer[winner].score - 1),
+	         100 * (1 / f->racer[winner].score - 1), f->n_rounds, equals > 1 ? equals : 0,
+	         100 * j->confidence);
 }
 
 static enum status race(struct field *f, struct outcome *outcome)

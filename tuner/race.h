@@ -1,5 +1,6 @@
-/* One task's search: a strategy proposes, screening and race decide. Successive halving over interleaved rounds leaves a few
- * finalists beside the default; they go on until a paired test has told them apart or rounds run out. */
+/* One task's search: a strategy proposes, screening and race decide. Successive halving over
+ * interleaved rounds leaves a few finalists beside the default; they go on until a paired test has
+ * told them apart or rounds run out. */
 #ifndef TUNER_RACE_H
 #define TUNER_RACE_H
 
@@ -18,30 +19,32 @@ MUST_CHECK enum status budget_parse(const char *text, struct budget *budget);
 /* Configurations that may be tried of n. */
 int budget_evaluations(const struct budget *budget, int n);
 
-#define MAX_STAGES  4
-#define MAX_LOOKS   3
-#define MAX_ROUNDS  64
-#define MAX_RACERS  32
+#define MAX_STAGES 4
+#define MAX_LOOKS  3
+#define MAX_ROUNDS 64
+#define MAX_RACERS 32
 
 /* Who stays for how long. */
 struct race_plan {
 	struct {
-		int keep, rounds; /* contenders beside the default; rounds they have run when the stage ends */
+		int keep, rounds; /* contenders beside the default; rounds they have run when the
+		                     stage ends */
 	} stage[MAX_STAGES];
 	int n_stages;
 	int look[MAX_LOOKS]; /* rounds of the finalists after which they are tested */
 	int n_looks;
-	int sweeps;          /* samples per round and contender */
+	int sweeps; /* samples per round and contender */
 };
 extern const struct race_plan race_full, race_quick;
 
-/* A difference below this share does not matter; and the chance, over all tests of a task, of calling equals unequal. */
+/* A difference below this share does not matter; and the chance, over all tests of a task, of
+ * calling equals unequal. */
 #define RACE_NOISE 0.01
 #define RACE_ERROR 0.05
 
 struct outcome {
-	const char *verdict; /* "win", "tie" or "default" */
-	int winner, runner_up; /* candidates; runner_up is -1 when there is none */
+	const char *verdict;                 /* "win", "tie" or "default" */
+	int winner, runner_up;               /* candidates; runner_up is -1 when there is none */
 	double us, default_us, runner_up_us; /* medians of the race */
 	int rounds, tried, failed;
 	char reason[256];
@@ -52,12 +55,13 @@ struct race {
 	struct budget budget;
 	uint64_t seed;
 	const struct race_plan *plan;
-	/* May be NULL; called after each step with how many candidates were tried, failed, and the best time so far. */
+	/* May be NULL; called after each step with how many candidates were tried, failed, and the
+	 * best time so far. */
 	void (*report)(void *user, int tried, int failed, double best_us);
 	void *user;
 };
 
 MUST_CHECK enum status race_run(const struct race *race, struct measuring *m,
-				struct outcome *outcome);
+                                struct outcome *outcome);
 
 #endif

@@ -3,9 +3,9 @@
 #include <string.h>
 
 const struct strategy strategies[] = {
-	{"exhaustive", "every configuration, in the order of the parameter lists", propose_all},
-	{"random", "without replacement, from --seed", propose_random},
-	{NULL, NULL, NULL},
+        {"exhaustive", "every configuration, in the order of the parameter lists", propose_all},
+        {"random", "without replacement, from --seed", propose_random},
+        {NULL, NULL, NULL},
 };
 
 const struct strategy *strategy_find(const char *name)

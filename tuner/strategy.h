@@ -1,5 +1,6 @@
-/* A search strategy is one function and one row in strategy.c: from what has been measured it proposes what to measure next. Which of
- * the proposals wins is decided by the race (race.h), the same for all strategies. */
+/* A search strategy is one function and one row in strategy.c: from what has been measured it
+ * proposes what to measure next. Which of the proposals wins is decided by the race (race.h), the
+ * same for all strategies. */
 #ifndef TUNER_STRATEGY_H
 #define TUNER_STRATEGY_H
 
@@ -18,8 +19,9 @@ struct search {
 
 struct strategy {
 	const char *name, *doc;
-	/* Writes at most `max` untried candidates to `batch`; returns their number, 0 when there is nothing more to
-	 * try. The same search gets the same answer: a resumed tune repeats its steps. */
+	/* Writes at most `max` untried candidates to `batch`; returns their number, 0 when there is
+	 * nothing more to try. The same search gets the same answer: a resumed tune repeats its
+	 * steps. */
 	int (*propose)(const struct search *search, int *batch, int max);
 };
 

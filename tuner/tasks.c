@@ -43,7 +43,7 @@ struct builder {
 };
 
 static enum status add(struct builder *b, const struct kernel *kernel, const struct kase *kase,
-		       const struct shape *shape)
+                       const struct shape *shape)
 {
 	struct tasks *tasks = b->tasks;
 	struct task task = {.kernel = kernel, .kase = *kase, .shape = *shape};
@@ -77,7 +77,8 @@ static void set_field(const struct kernel *kernel, struct kase *kase, const char
 		kase->value[i] = value;
 }
 
-/* The case that the decode step uses: f32 activations, cache appended to, nothing added but by epilogues. */
+/* The case that the decode step uses: f32 activations, cache appended to, nothing added but by
+ * epilogues. */
 static struct kase decode_case(const struct kernel *kernel, int dtype)
 {
 	struct kase kase = {0};
@@ -137,7 +138,8 @@ static enum status add_size(struct builder *b, const struct model_size *size)
 	TRY(add_gemv(b, EPILOGUE_SWIGLU, 2 * size->ffn, size->hidden));
 	TRY(add_gemv(b, EPILOGUE_RESIDUAL, size->hidden, size->ffn));
 	TRY(add_gemv(b, EPILOGUE_NONE, size->vocab, size->hidden));
-	TRY(add_heads(b, (struct shape){.m = size->heads, .k = size->kv_heads, .head_dim = head_dim}));
+	TRY(add_heads(b,
+	              (struct shape){.m = size->heads, .k = size->kv_heads, .head_dim = head_dim}));
 	TRY(add_lengths(b, "rms_norm", (struct shape){.m = size->hidden}, false));
 done:
 	return status;
@@ -152,14 +154,16 @@ static enum status add_text(struct builder *b, const char *text)
 	if (sscanf(text, "%dx%d%n", &s.m, &s.k, &end) == 2 && end == n && s.m > 0 && s.k > 0) {
 		for (int epilogue = EPILOGUE_NONE; epilogue <= EPILOGUE_SWIGLU; epilogue++)
 			TRY(add_gemv(b, epilogue, s.m, s.k));
-	} else if ((sscanf(text, "%d/%d/%d%n@%d%n", &s.m, &s.k, &s.head_dim, &end, &s.len, &end) >= 3) &&
-		   end == n && s.m > 0 && s.k > 0 && s.head_dim > 0 && s.len >= 0) {
+	} else if ((sscanf(text, "%d/%d/%d%n@%d%n", &s.m, &s.k, &s.head_dim, &end, &s.len, &end) >=
+	            3) &&
+	           end == n && s.m > 0 && s.k > 0 && s.head_dim > 0 && s.len >= 0) {
 		TRY(add_heads(b, s));
 	} else if (sscanf(text, "%d%n", &s.m, &end) == 1 && end == n && s.m > 0) {
 		TRY(add_lengths(b, "rms_norm", (struct shape){.m = s.m}, false));
 	} else {
-		status = fail(STATUS_USAGE, "--shape: '%s' is neither a model size nor N, MxK or Q/KV/D[@LENGTH]",
-			      text);
+		status = fail(STATUS_USAGE,
+		              "--shape: '%s' is neither a model size nor N, MxK or Q/KV/D[@LENGTH]",
+		              text);
 	}
 done:
 	return status;
@@ -188,7 +192,7 @@ static enum status check_kernels(const char *list)
 }
 
 enum status tasks_open(const struct tasks_request *request, const struct device_info *info,
-		       struct tasks *tasks)
+                       struct tasks *tasks)
 {
 	enum status status;
 	bool gpu = info->target.sm > 0;
@@ -206,15 +210,16 @@ enum status tasks_open(const struct tasks_request *request, const struct device_
 			goto done;
 		}
 		snprintf(shapes, sizeof shapes, "%s",
-			 request->shapes	? request->shapes :
-			 gpu && !request->quick ? "qwen2.5-0.5b,qwen2.5-7b" :
-						  "qwen2.5-0.5b");
+		         request->shapes          ? request->shapes
+		         : gpu && !request->quick ? "qwen2.5-0.5b,qwen2.5-7b"
+		                                  : "qwen2.5-0.5b");
 		for (char *s = strtok_r(shapes, ",", &save_shape); s;
 		     s = strtok_r(NULL, ",", &save_shape))
 			TRY(add_shape(&b, s));
 	}
 	if (!tasks->n)
-		status = fail(STATUS_USAGE, "nothing to tune: --kernel, --shape and --dtype leave no launch");
+		status = fail(STATUS_USAGE,
+		              "nothing to tune: --kernel, --shape and --dtype leave no launch");
 done:
 	if (status != STATUS_OK)
 		tasks_close(tasks);

@@ -16,16 +16,17 @@ struct tasks {
 	int n, capacity;
 };
 
-/* Lists separated by commas; NULL is the device's default: all kernels of a decode step; the 0.5B and 7B shapes of
- * Qwen2.5 on a GPU, 0.5B on the host; bf16. A shape is the name of a model size or as the kernels write theirs; attention
- * shapes without a length stand for the whole grid of lengths, which is shorter when `quick`. */
+/* Lists separated by commas; NULL is the device's default: all kernels of a decode step; the 0.5B
+ * and 7B shapes of Qwen2.5 on a GPU, 0.5B on the host; bf16. A shape is the name of a model size or
+ * as the kernels write theirs; attention shapes without a length stand for the whole grid of
+ * lengths, which is shorter when `quick`. */
 struct tasks_request {
 	const char *kernels, *shapes, *dtypes;
 	bool quick;
 };
 
 MUST_CHECK enum status tasks_open(const struct tasks_request *request,
-				  const struct device_info *info, struct tasks *tasks);
+                                  const struct device_info *info, struct tasks *tasks);
 void tasks_close(struct tasks *tasks);
 
 #endif

@@ -130,7 +130,7 @@ static char *next_line(struct worker *worker, double until, bool *late)
 		if (poll(&ready, 1, (int)(1e3 * left) + 1) <= 0)
 			continue;
 		ssize_t n = read(worker->from, worker->buffer + worker->used,
-				 sizeof worker->buffer - worker->used);
+		                 sizeof worker->buffer - worker->used);
 		if (n == 0 || (n < 0 && errno != EINTR))
 			return NULL;
 		worker->used += n > 0 ? (size_t)n : 0;
@@ -151,10 +151,10 @@ static void bury(struct worker *worker, bool late, double seconds, struct answer
 	strcpy(answer->status, "crash");
 	if (WIFSIGNALED(wait_status))
 		snprintf(answer->reason, sizeof answer->reason, "signal %d (%s)",
-			 WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
+		         WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
 	else
 		snprintf(answer->reason, sizeof answer->reason, "exit code %d",
-			 WEXITSTATUS(wait_status));
+		         WEXITSTATUS(wait_status));
 }
 
 void worker_ask(struct worker *worker, const char *request)
@@ -169,7 +169,7 @@ void worker_ask(struct worker *worker, const char *request)
 }
 
 void worker_answer(struct worker *worker, double first_seconds, double seconds,
-		   struct answer *answer)
+                   struct answer *answer)
 {
 	bool late;
 	char *line;
@@ -200,7 +200,7 @@ enum status worker_start(struct worker *worker, const char *device)
 		struct answer answer;
 		bury(worker, late, START_SECONDS, &answer);
 		status = fail(STATUS_FAILED, "the worker process did not start: %s: %s",
-			      answer.status, answer.reason);
+		              answer.status, answer.reason);
 	} else if (!read_info(line, &worker->info)) {
 		/* "failed REASON": no such device, or one that cannot be used */
 		char *tab = strchr(line, '\t');

@@ -1,6 +1,6 @@
-/* The process that owns the device. The tuner never touches a device itself: it asks a worker, a second process of the same program,
- * through a pair of pipes, one line per request and answer. What a candidate does to its worker, crash or hang, costs that
- * candidate and a restart. */
+/* The process that owns the device. The tuner never touches a device itself: it asks a worker, a
+ * second process of the same program, through a pair of pipes, one line per request and answer.
+ * What a candidate does to its worker, crash or hang, costs that candidate and a restart. */
 #ifndef TUNER_WORKER_H
 #define TUNER_WORKER_H
 
@@ -12,15 +12,12 @@
 /* Requests, fields separated by tabs:
  *	task KERNEL CASE SHAPE          sets up buffers and reference
  *	prepare CONFIG ...              compiles candidates ahead of their measurement
- *	screen LIMIT_US CONFIG          first launch, check against the reference, a few samples; one launch alone is the
- *	                                sample when it takes longer than LIMIT_US (0: no limit)
- *	round SWEEPS CONFIG ...         SWEEPS samples of each, interleaved; one answer per CONFIG
- *	ceiling                         read bandwidth
- * Answers:
- *	info HEX                        on start: struct device_info
- *	at INDEX                        which candidate is compiled and about to run; followed by more
- *	ok US SAMPLES                   of screen and round; of ceiling: ok GBPS 0; of task and prepare: ok 0 0
- *	STATUS REASON                   anything else */
+ *	screen LIMIT_US CONFIG          first launch, check against the reference, a few samples;
+ *one launch alone is the sample when it takes longer than LIMIT_US (0: no limit) round SWEEPS
+ *CONFIG ...         SWEEPS samples of each, interleaved; one answer per CONFIG ceiling read
+ *bandwidth Answers: info HEX                        on start: struct device_info at INDEX which
+ *candidate is compiled and about to run; followed by more ok US SAMPLES                   of screen
+ *and round; of ceiling: ok GBPS 0; of task and prepare: ok 0 0 STATUS REASON anything else */
 #define WORKER_LINE 32768
 
 struct worker {
@@ -39,18 +36,20 @@ struct answer {
 	char reason[256]; /* unless ok */
 	double value;     /* us or GB/s */
 	int samples;
-	int at;           /* last "at"; -1 when there was none */
+	int at; /* last "at"; -1 when there was none */
 };
 
 /* Starts a worker process and takes its device's properties. */
 MUST_CHECK enum status worker_start(struct worker *worker, const char *device);
 void worker_stop(struct worker *worker);
 
-/* Sends one line; the answer that follows comes from worker_answer(). A worker that died meanwhile shows there. */
+/* Sends one line; the answer that follows comes from worker_answer(). A worker that died meanwhile
+ * shows there. */
 void worker_ask(struct worker *worker, const char *request);
-/* Waits at most `first_seconds`, and from each "at" on at most `seconds`. After "crash" and "hang" there is no worker process any more. */
+/* Waits at most `first_seconds`, and from each "at" on at most `seconds`. After "crash" and "hang"
+ * there is no worker process any more. */
 void worker_answer(struct worker *worker, double first_seconds, double seconds,
-		   struct answer *answer);
+                   struct answer *answer);
 bool worker_alive(const struct worker *worker);
 
 /* The worker's side: `program --worker DEVICE`. Returns the exit code. */

@@ -1,4 +1,5 @@
-/* The worker process: sets a task up, checks and times its candidates on the device (worker.h has the protocol). */
+/* The worker process: sets a task up, checks and times its candidates on the device (worker.h has
+ * the protocol). */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
@@ -19,20 +20,20 @@ enum { MAX_RACERS = 32, MAX_SWEEPS = 64 };
 static const size_t CEILING_BYTES = (size_t)1 << 30; /* read by one launch */
 
 static const struct timer_options screening_options = {
-	.min_samples = 3,
-	.max_samples = 7,
-	.half_width = 0.01,
-	.limit_seconds = 0.1,
-	.warmup_seconds = 0.02,
-	.sample_seconds = 0.05,
-	.launches = 20,
+        .min_samples = 3,
+        .max_samples = 7,
+        .half_width = 0.01,
+        .limit_seconds = 0.1,
+        .warmup_seconds = 0.02,
+        .sample_seconds = 0.05,
+        .launches = 20,
 };
 static const struct timer_options racing_options = {
-	.min_samples = 1,
-	.max_samples = 1,
-	.warmup_seconds = 0.02,
-	.sample_seconds = 0.05,
-	.launches = 20,
+        .min_samples = 1,
+        .max_samples = 1,
+        .warmup_seconds = 0.02,
+        .sample_seconds = 0.05,
+        .launches = 20,
 };
 
 struct rig;
@@ -76,10 +77,10 @@ static void tell_at(const struct rig *rig, int index)
 /* The row's status for a failure of ours. */
 static void reply_failure(const struct rig *rig, enum status status)
 {
-	const char *name = status == STATUS_VIOLATION   ? "wrong" :
-			   status == STATUS_NO_MEMORY   ? "memory" :
-			   status == STATUS_UNSUPPORTED ? "compile" :
-							  "launch";
+	const char *name = status == STATUS_VIOLATION     ? "wrong"
+	                   : status == STATUS_NO_MEMORY   ? "memory"
+	                   : status == STATUS_UNSUPPORTED ? "compile"
+	                                                  : "launch";
 	char reason[256];
 	snprintf(reason, sizeof reason, "%.255s", fail_message());
 	for (char *c = reason; *c; c++)
@@ -116,13 +117,14 @@ static enum status open_task(struct rig *rig, char *rest)
 	const struct kernel *kernel = task->kernel;
 	TRY(params_parse(kernel->fields, kernel->n_fields, kase, task->kase.value));
 	TRY(kernel->parse_shape(rest, &task->shape));
-	rig->bytes = problem_bytes(kernel, task->kase.value, &task->shape, device_info(rig->device));
+	rig->bytes =
+	        problem_bytes(kernel, task->kase.value, &task->shape, device_info(rig->device));
 	rig->copies = cold_copies(task, device_info(rig->device));
 	rig->cold = rig->copies > 0;
 	if (!rig->cold)
 		rig->copies = 1;
 	TRY(problem_open(rig->device, kernel, task->kase.value, &task->shape, 1, rig->copies,
-			 &rig->problem));
+	                 &rig->problem));
 	instances_open(rig->device, task, &rig->instances);
 done:
 	return status;
@@ -160,10 +162,10 @@ static struct workload workload_of(struct runnable *r, int copies)
 {
 	const struct rig *rig = r->rig;
 	return (struct workload){.run = launch,
-				 .user = r,
-				 .copies = copies,
-				 .footprint_bytes = (size_t)copies * rig->bytes,
-				 .cold = rig->cold};
+	                         .user = r,
+	                         .copies = copies,
+	                         .footprint_bytes = (size_t)copies * rig->bytes,
+	                         .cold = rig->cold};
 }
 
 static bool is_default(const struct rig *rig, const struct config *config)
@@ -174,8 +176,8 @@ static bool is_default(const struct rig *rig, const struct config *config)
 	return true;
 }
 
-/* What the compiled code says of itself, before any launch; `reason` stays "" when it can run well. The default is spared:
- * it is the measure of the others. */
+/* What the compiled code says of itself, before any launch; `reason` stays "" when it can run well.
+ * The default is spared: it is the measure of the others. */
 static enum status check_resources(const struct runnable *r, char reason[128])
 {
 	enum status status;
@@ -183,7 +185,7 @@ static enum status check_resources(const struct runnable *r, char reason[128])
 	const struct device_info *info = device_info(rig->device);
 	struct entry_resources has = {0};
 	struct grid grid = rig->task.kernel->grid(&rig->task.shape, rig->task.kase.value,
-						  r->config.value, info);
+	                                          r->config.value, info);
 	reason[0] = 0;
 	if (!info->target.sm || is_default(rig, &r->config))
 		return STATUS_OK;
@@ -192,7 +194,7 @@ static enum status check_resources(const struct runnable *r, char reason[128])
 		snprintf(reason, 128, "%d bytes of spills per thread", has.spill_bytes);
 	else if ((int)grid.threads > has.max_threads)
 		snprintf(reason, 128, "%u threads per block, %d registers allow %d", grid.threads,
-			 has.registers, has.max_threads);
+		         has.registers, has.max_threads);
 	else if (has.blocks_per_sm < 1)
 		snprintf(reason, 128, "no block fits a multiprocessor");
 done:
@@ -313,7 +315,7 @@ static void run_round(struct rig *rig, char *rest)
 				continue;
 			tell_at(rig, i);
 			note_failure(&entrant[i], prepared_sample(&entrant[i].runnable->prepared,
-								  &entrant[i].us[s]));
+			                                          &entrant[i].us[s]));
 		}
 	for (int i = 0; i < n; i++) {
 		if (entrant[i].status == STATUS_OK) {
@@ -325,7 +327,8 @@ static void run_round(struct rig *rig, char *rest)
 	}
 }
 
-/* What the fastest configuration of `stream` reads; a GPU's are compiled here, because this program has none of them. */
+/* What the fastest configuration of `stream` reads; a GPU's are compiled here, because this program
+ * has none of them. */
 static enum status compiled_ceiling(struct rig *rig, double *gbps)
 {
 	enum status status;
