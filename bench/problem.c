@@ -11,7 +11,8 @@ enum {
 	CANARY_BYTES = 256,
 	CANARY_BYTE = 0xa5,
 	POISON_BYTE = 0xff, /* NaN in every float type, -1 in integers */
-	/* Random contents repeat after this prime number of elements or blocks: no row length divides it. */
+	/* Random contents repeat after this prime number of elements or blocks: no row length
+	   divides it. */
 	PERIOD = 65521,
 };
 
@@ -23,10 +24,10 @@ struct problem {
 	int copies, n_buffers;
 	struct buffer buffer[MAX_BUFFERS];
 	size_t bytes[MAX_BUFFERS];
-	void *data[MAX_BUFFERS];        /* initial contents, on the host */
-	void *seen[MAX_BUFFERS];        /* what a checked launch left in outputs */
+	void *data[MAX_BUFFERS]; /* initial contents, on the host */
+	void *seen[MAX_BUFFERS]; /* what a checked launch left in outputs */
 	double *expected[MAX_BUFFERS], *tolerance[MAX_BUFFERS]; /* of outputs */
-	void **memory;                  /* [copies][MAX_BUFFERS] on the device */
+	void **memory; /* [copies][MAX_BUFFERS] on the device */
 	void *args;
 };
 
@@ -66,7 +67,7 @@ static void repeat_bytes(unsigned char *to, size_t filled, size_t bytes)
 
 /* Random contents in device layout. */
 static enum status fill_random(const struct buffer *buffer, void *to, size_t bytes,
-			       unsigned long long seed)
+                               unsigned long long seed)
 {
 	enum status status = STATUS_OK;
 	size_t block = (size_t)dtype_block(buffer->dtype), period = PERIOD * block;
@@ -113,7 +114,7 @@ static enum status make_contents(struct problem *p, unsigned long long seed)
 		if (!p->data[b])
 			return fail(STATUS_NO_MEMORY, "%s: out of memory", buffer->name);
 		bool random = buffer->role != BUFFER_SCRATCH && buffer->role != BUFFER_OUTPUT &&
-			      buffer->dtype != DTYPE_I32 && buffer->dtype != DTYPE_U64;
+		              buffer->dtype != DTYPE_I32 && buffer->dtype != DTYPE_U64;
 		if (random)
 			TRY(fill_random(buffer, p->data[b], p->bytes[b], seed + (unsigned)b));
 		if (!is_output(buffer))
@@ -127,7 +128,7 @@ static enum status make_contents(struct problem *p, unsigned long long seed)
 	if (p->kernel->fill)
 		p->kernel->fill(&p->shape, p->kase.value, p->data);
 	p->kernel->reference(&p->shape, p->kase.value, (const void *const *)p->data, p->expected,
-			     p->tolerance);
+	                     p->tolerance);
 done:
 	return status;
 }
@@ -141,7 +142,7 @@ static enum status make_copies(struct problem *p)
 			TRY(device_alloc(p->device, p->bytes[b] + CANARY_BYTES, &memory[b]));
 			TRY(device_write(p->device, memory[b], p->data[b], p->bytes[b]));
 			TRY(device_fill(p->device, (char *)memory[b] + p->bytes[b], CANARY_BYTE,
-					CANARY_BYTES));
+			                CANARY_BYTES));
 		}
 	}
 done:
@@ -149,8 +150,8 @@ done:
 }
 
 enum status problem_open(struct device *device, const struct kernel *kernel, const int *kase,
-			 const struct shape *shape, unsigned long long seed, int copies,
-			 struct problem **problem)
+                         const struct shape *shape, unsigned long long seed, int copies,
+                         struct problem **problem)
 {
 	enum status status = STATUS_OK;
 	struct config config = {0};
@@ -198,7 +199,7 @@ void problem_close(struct problem **problem)
 }
 
 size_t problem_bytes(const struct kernel *kernel, const int *kase, const struct shape *shape,
-		     const struct device_info *info)
+                     const struct device_info *info)
 {
 	struct buffer buffers[MAX_BUFFERS];
 	struct config config = {0};
@@ -216,10 +217,9 @@ enum status problem_launch(struct problem *p, const void *entry, const int *conf
 	const struct kernel *kernel = p->kernel;
 	const struct device_info *info = device_info(p->device);
 	kernel->bind(&p->shape, p->kase.value, config, info, &p->memory[copy * MAX_BUFFERS],
-		     p->args);
-	return device_launch(p->device, entry,
-			     kernel->grid(&p->shape, p->kase.value, config, info), p->args,
-			     kernel->args_bytes, (struct launch_options){0});
+	             p->args);
+	return device_launch(p->device, entry, kernel->grid(&p->shape, p->kase.value, config, info),
+	                     p->args, kernel->args_bytes, (struct launch_options){0});
 }
 
 /* Element i of what a launch left in buffer b. */
@@ -233,8 +233,8 @@ static double seen_value(const struct problem *p, int b, size_t i)
 		return (double)((const unsigned long long *)p->seen[b])[i];
 	default:
 		dtype_to_f32(p->buffer[b].dtype,
-			     (const char *)p->seen[b] + dtype_bytes(p->buffer[b].dtype, i), &value,
-			     1);
+		             (const char *)p->seen[b] + dtype_bytes(p->buffer[b].dtype, i), &value,
+		             1);
 		return value;
 	}
 }
@@ -256,8 +256,8 @@ static enum status compare(struct problem *p, int b)
 		return STATUS_OK;
 	double got = seen_value(p, b, worst);
 	return fail(STATUS_VIOLATION, "%s: %s[%zu]: expected %.9g, got %.9g%s, tolerance %.3g",
-		    p->kernel->name, buffer->name, worst, p->expected[b][worst], got,
-		    isnan(got) ? " (not written?)" : "", p->tolerance[b][worst]);
+	            p->kernel->name, buffer->name, worst, p->expected[b][worst], got,
+	            isnan(got) ? " (not written?)" : "", p->tolerance[b][worst]);
 }
 
 static enum status check_canary(struct problem *p, int b)
@@ -269,15 +269,16 @@ static enum status check_canary(struct problem *p, int b)
 		if (canary[i] == CANARY_BYTE)
 			continue;
 		TRY(device_fill(p->device, (char *)p->memory[b] + p->bytes[b], CANARY_BYTE,
-				CANARY_BYTES));
+		                CANARY_BYTES));
 		return fail(STATUS_VIOLATION, "%s: wrote %d bytes beyond the end of %s",
-			    p->kernel->name, i + 1, p->buffer[b].name);
+		            p->kernel->name, i + 1, p->buffer[b].name);
 	}
 done:
 	return status;
 }
 
-/* Poisoned outputs, everything else that a launch may write as it was; scratch is left as found, or cleared. */
+/* Poisoned outputs, everything else that a launch may write as it was; scratch is left as found, or
+ * cleared. */
 static enum status restore(struct problem *p, bool scratch)
 {
 	enum status status = STATUS_OK;

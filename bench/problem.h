@@ -1,5 +1,6 @@
-/* Any kernel with a case and a shape, set up on a device: random inputs, canaries behind every buffer, the double-precision
- * reference computed once, so that tests, bench and tuner check and launch every configuration by the same code. */
+/* Any kernel with a case and a shape, set up on a device: random inputs, canaries behind every
+ * buffer, the double-precision reference computed once, so that tests, bench and tuner check and
+ * launch every configuration by the same code. */
 #ifndef BENCH_PROBLEM_H
 #define BENCH_PROBLEM_H
 
@@ -7,27 +8,28 @@
 
 struct problem;
 
-/* `copies` sets of buffers for cold timing, at least 1. Scratch is sized for the largest configuration of the space. */
+/* `copies` sets of buffers for cold timing, at least 1. Scratch is sized for the largest
+ * configuration of the space. */
 MUST_CHECK enum status problem_open(struct device *device, const struct kernel *kernel,
-				    const int *kase, const struct shape *shape,
-				    unsigned long long seed, int copies, struct problem **problem);
+                                    const int *kase, const struct shape *shape,
+                                    unsigned long long seed, int copies, struct problem **problem);
 void problem_close(struct problem **problem);
 
 /* Bytes of one set of buffers without scratch, known before the problem is set up. */
 size_t problem_bytes(const struct kernel *kernel, const int *kase, const struct shape *shape,
-		     const struct device_info *info);
+                     const struct device_info *info);
 
 /* Queues one launch on the buffers of a copy. */
-MUST_CHECK enum status problem_launch(struct problem *problem, const void *entry,
-				      const int *config, int copy);
+MUST_CHECK enum status problem_launch(struct problem *problem, const void *entry, const int *config,
+                                      int copy);
 
-/* Poisons the outputs of copy 0, launches and compares. STATUS_VIOLATION when an element is off by more than its
- * tolerance, was not written, or a canary was; the message names buffer, element, expected and got. Other failures
- * are those of the launch. */
-MUST_CHECK enum status problem_check(struct problem *problem, const void *entry,
-				     const int *config);
+/* Poisons the outputs of copy 0, launches and compares. STATUS_VIOLATION when an element is off by
+ * more than its tolerance, was not written, or a canary was; the message names buffer, element,
+ * expected and got. Other failures are those of the launch. */
+MUST_CHECK enum status problem_check(struct problem *problem, const void *entry, const int *config);
 
-/* Device memory of a copy's buffer, by the kernel's name for it; NULL when it has no such buffer. */
+/* Device memory of a copy's buffer, by the kernel's name for it; NULL when it has no such buffer.
+ */
 void *problem_memory(const struct problem *problem, const char *buffer, int copy);
 
 #endif

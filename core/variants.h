@@ -1,8 +1,9 @@
-// Tables of kernel instances. A kernel file ends with DEFINE_VARIANTS(name, NAME), which defines
+// Tables of kernel instances (C++20). A kernel file ends with DEFINE_VARIANTS(name, NAME), which
 //	const struct variant *name_host_variants(int *n)	compiled by the host compiler
 //	const struct variant *name_cuda_variants(int *n)	compiled by nvcc
-// from NAME_CASES with the default configuration and the rows of results/tuned.h for devices of that kind, or, with
-// WARPSMITH_SPACE defined, from every legal point of NAME_CASES x NAME_SUBSET. NVRTC needs no tables.
+// from NAME_CASES with the default configuration and the rows of results/tuned.h for devices of
+// that kind, or, with WARPSMITH_SPACE defined, from every legal point of NAME_CASES x NAME_SUBSET.
+// NVRTC needs no tables.
 #pragma once
 
 #include "device/simt.h"
@@ -19,16 +20,17 @@
 
 #include "core/variant.h"
 
-// A program links the host's tables and CUDA's: names that differ keep their instances of the templates below apart.
+// A program links the host's tables and CUDA's: names that differ keep their instances of the
+// templates below apart.
 #ifdef __CUDACC__
 #define KERNEL_ENTRY(...)  ((const void *)(__VA_ARGS__))
 #define VARIANTS_OF(name)  name##_cuda_variants
 #define TRAITS_OF(name)    name##_cuda_traits
 #define TUNED_DEVICES_HERE TUNED_DEVICES_CUDA
 #else
-#define KERNEL_ENTRY(...)  ((const void *)simt::host_entry_of<__VA_ARGS__>)
-#define VARIANTS_OF(name)  name##_host_variants
-#define TRAITS_OF(name)    name##_host_traits
+#define KERNEL_ENTRY(...) ((const void *)simt::host_entry_of<__VA_ARGS__>)
+#define VARIANTS_OF(name) name##_host_variants
+#define TRAITS_OF(name)   name##_host_traits
 #if SIMT_WARP == 1
 #define TUNED_DEVICES_HERE TUNED_DEVICES_HOST
 #else
@@ -36,7 +38,8 @@
 #endif
 #endif
 
-namespace variants {
+namespace variants
+{
 
 struct value_list {
 	int n, value[MAX_VALUES];
@@ -70,9 +73,11 @@ constexpr std::array<int, N> pad(std::initializer_list<int> from)
 template <typename Struct, std::size_t N, typename Array>
 constexpr Struct make(const Array &v)
 {
-	return [&]<std::size_t... I>(std::index_sequence<I...>) {
+	return [&]<std::size_t... I>(std::index_sequence<I...>)
+	{
 		return Struct{v[I]...};
-	}(std::make_index_sequence<N>());
+	}
+	(std::make_index_sequence<N>());
 }
 
 // Whether a row has one listed value per tunable.
@@ -114,7 +119,7 @@ constexpr std::array<int, MAX_PARAMS> point(const value_list (&space)[N], std::s
 
 template <typename Traits, auto K, auto C>
 variant instance(const char *device, const std::array<int, MAX_FIELDS> &kase,
-		 const std::array<int, MAX_PARAMS> &config)
+                 const std::array<int, MAX_PARAMS> &config)
 {
 	variant v = {};
 	v.device = device;
@@ -127,7 +132,8 @@ variant instance(const char *device, const std::array<int, MAX_FIELDS> &kase,
 	return v;
 }
 
-// One case with one configuration, written to *out when it is legal for the target. Returns how many were written.
+// One case with one configuration, written to *out when it is legal for the target. Returns how
+// many were written.
 template <typename Traits, std::size_t Case, std::size_t Point>
 int add_point(variant *out)
 {
@@ -154,8 +160,7 @@ template <typename Traits, std::size_t... Case>
 int add_space(variant *out, std::index_sequence<Case...>)
 {
 	int n = 0;
-	((n += add_points<Traits, Case>(out + n,
-					std::make_index_sequence<size(Traits::subset)>())),
+	((n += add_points<Traits, Case>(out + n, std::make_index_sequence<size(Traits::subset)>())),
 	 ...);
 	return n;
 }
@@ -165,8 +170,8 @@ variant default_instance()
 {
 	constexpr auto kase = Traits::cases[Case];
 	return instance<Traits, make<typename Traits::case_type, Traits::n_fields>(kase),
-			make<typename Traits::config_type, Traits::n_params>(Traits::defaults)>(
-		nullptr, kase, Traits::defaults);
+	                make<typename Traits::config_type, Traits::n_params>(Traits::defaults)>(
+	        nullptr, kase, Traits::defaults);
 }
 
 template <typename Traits, std::size_t... Case>
@@ -182,8 +187,8 @@ variant row_instance(const char *device)
 {
 	constexpr row r = Rows::rows[Row];
 	variant v = instance<Traits, make<typename Traits::case_type, Traits::n_fields>(r.kase),
-			     make<typename Traits::config_type, Traits::n_params>(r.config)>(
-		device, r.kase, r.config);
+	                     make<typename Traits::config_type, Traits::n_params>(r.config)>(
+	        device, r.kase, r.config);
 	v.m = r.m;
 	v.k = r.k;
 	v.len_min = r.len_min;
@@ -210,49 +215,50 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 #define VARIANT_CASE(...)                     variants::pad<MAX_FIELDS>({__VA_ARGS__}),
 #define TRACED_NONE(...)                      nullptr
 
-#define DEFINE_TRAITS(kernel, KERNEL, TRACED, SUBSET)                                               \
-	struct TRAITS_OF(kernel) {                                                                  \
-		using case_type = kernel##_case;                                                    \
-		using config_type = kernel##_config;                                                \
-		static constexpr std::size_t n_fields = 0 KERNEL##_FIELDS(VARIANT_COUNT);           \
-		static constexpr std::size_t n_params = 0 KERNEL##_PARAMS(VARIANT_COUNT);           \
-		static constexpr std::array<int, MAX_FIELDS> cases[] = {                            \
-			KERNEL##_CASES(VARIANT_CASE)};                                              \
-		static constexpr auto defaults =                                                    \
-			variants::pad<MAX_PARAMS>({KERNEL##_PARAMS(VARIANT_DEFAULT)});              \
-		static constexpr variants::value_list space[] = {KERNEL##_PARAMS(VARIANT_VALUES)};  \
-		static constexpr variants::value_list subset[] = {SUBSET};                          \
-		static_assert(n_params <= MAX_PARAMS && n_fields <= MAX_FIELDS);                    \
-		static_assert(std::size(subset) == n_params, #KERNEL "_SUBSET lists every tunable"); \
-		static constexpr bool legal(case_type kase, config_type config, target t)           \
-		{                                                                                   \
-			return kernel##_legal(kase, config, t);                                     \
-		}                                                                                   \
-		template <case_type K, config_type C>                                               \
-		static const void *plain()                                                          \
-		{                                                                                   \
-			return KERNEL_ENTRY(kernel<K, C>);                                          \
-		}                                                                                   \
-		template <case_type K, config_type C>                                               \
-		static const void *traced()                                                         \
-		{                                                                                   \
-			return TRACED(K, C);                                                        \
-		}                                                                                   \
+#define DEFINE_TRAITS(kernel, KERNEL, TRACED, SUBSET)                                              \
+	struct TRAITS_OF(kernel) {                                                                 \
+		using case_type = kernel##_case;                                                   \
+		using config_type = kernel##_config;                                               \
+		static constexpr std::size_t n_fields = 0 KERNEL##_FIELDS(VARIANT_COUNT);          \
+		static constexpr std::size_t n_params = 0 KERNEL##_PARAMS(VARIANT_COUNT);          \
+		static constexpr std::array<int, MAX_FIELDS> cases[] = {                           \
+		        KERNEL##_CASES(VARIANT_CASE)};                                             \
+		static constexpr auto defaults =                                                   \
+		        variants::pad<MAX_PARAMS>({KERNEL##_PARAMS(VARIANT_DEFAULT)});             \
+		static constexpr variants::value_list space[] = {KERNEL##_PARAMS(VARIANT_VALUES)}; \
+		static constexpr variants::value_list subset[] = {SUBSET};                         \
+		static_assert(n_params <= MAX_PARAMS && n_fields <= MAX_FIELDS);                   \
+		static_assert(std::size(subset) == n_params,                                       \
+		              #KERNEL "_SUBSET lists every tunable");                              \
+		static constexpr bool legal(case_type kase, config_type config, target t)          \
+		{                                                                                  \
+			return kernel##_legal(kase, config, t);                                    \
+		}                                                                                  \
+		template <case_type K, config_type C>                                              \
+		static const void *plain()                                                         \
+		{                                                                                  \
+			return KERNEL_ENTRY(kernel<K, C>);                                         \
+		}                                                                                  \
+		template <case_type K, config_type C>                                              \
+		static const void *traced()                                                        \
+		{                                                                                  \
+			return TRACED(K, C);                                                       \
+		}                                                                                  \
 	};
 
 #ifdef WARPSMITH_SPACE
 
 /* Twins that report are not timed. */
-#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                              \
-	DEFINE_TRAITS(kernel, KERNEL, TRACED_NONE, KERNEL##_SUBSET(VARIANT_SUBSET))                 \
-	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                                \
-	{                                                                                           \
-		using traits = TRAITS_OF(kernel);                                                   \
-		static variant table[std::size(traits::cases) * variants::size(traits::subset)];    \
-		static const int count = variants::add_space<traits>(                               \
-			table, std::make_index_sequence<std::size(traits::cases)>());               \
-		*n = count;                                                                         \
-		return table;                                                                       \
+#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                           \
+	DEFINE_TRAITS(kernel, KERNEL, TRACED_NONE, KERNEL##_SUBSET(VARIANT_SUBSET))              \
+	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                             \
+	{                                                                                        \
+		using traits = TRAITS_OF(kernel);                                                \
+		static variant table[std::size(traits::cases) * variants::size(traits::subset)]; \
+		static const int count = variants::add_space<traits>(                            \
+		        table, std::make_index_sequence<std::size(traits::cases)>());            \
+		*n = count;                                                                      \
+		return table;                                                                    \
 	}
 
 #else
@@ -263,54 +269,60 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 #define ROW_COUNT(...)  +1
 
 // A row must fit the kernel's list of tunables and be legal on its device, else the build names it.
-#define ROW_CHECK(kernel, kase, m, k, len_min, len_max, ...)                                        \
-	static_assert(variants::listed(TRAITS_OF(kernel)::space, {__VA_ARGS__}) &&                  \
-			      kernel##_legal(kernel##_case{ROW_UNWRAP kase},                        \
-					     variants::make<kernel##_config,                        \
-							    TRAITS_OF(kernel)::n_params>(           \
-						     variants::pad<MAX_PARAMS>({__VA_ARGS__})),     \
-					     row_target),                                           \
-		      "stale row in results/tuned.h, run 'warpsmith-tune --emit': ROW(" #kernel ", " \
-		      #kase ", " #m ", " #k ", " #len_min ", " #len_max ", " #__VA_ARGS__ ")");
+#define ROW_CHECK(kernel, kase, m, k, len_min, len_max, ...)                                  \
+	static_assert(                                                                        \
+	        variants::listed(TRAITS_OF(kernel)::space, {__VA_ARGS__}) &&                  \
+	                kernel##_legal(                                                       \
+	                        kernel##_case{ROW_UNWRAP kase},                               \
+	                        variants::make<kernel##_config, TRAITS_OF(kernel)::n_params>( \
+	                                variants::pad<MAX_PARAMS>({__VA_ARGS__})),            \
+	                        row_target),                                                  \
+	        "stale row in results/tuned.h, run 'warpsmith-tune --emit': ROW(" #kernel     \
+	        ", " #kase ", " #m ", " #k ", " #len_min ", " #len_max ", " #__VA_ARGS__ ")");
 
-#define ROW_ENTRY(kernel, kase, m, k, len_min, len_max, ...)                                        \
-	{variants::pad<MAX_FIELDS>({ROW_UNWRAP kase}), m, k, len_min, len_max,                      \
-	 variants::listed(TRAITS_OF(kernel)::space, {__VA_ARGS__}) ?                                \
-		 variants::pad<MAX_PARAMS>({__VA_ARGS__}) :                                         \
-		 TRAITS_OF(kernel)::defaults},
+#define ROW_ENTRY(kernel, kase, m, k, len_min, len_max, ...)       \
+	{variants::pad<MAX_FIELDS>({ROW_UNWRAP kase}),             \
+	 m,                                                        \
+	 k,                                                        \
+	 len_min,                                                  \
+	 len_max,                                                  \
+	 variants::listed(TRAITS_OF(kernel)::space, {__VA_ARGS__}) \
+	         ? variants::pad<MAX_PARAMS>({__VA_ARGS__})        \
+	         : TRAITS_OF(kernel)::defaults},
 
 #define TUNED_ROWS_OF(device, KERNEL) TUNED_##device##_##KERNEL
 
-#define DEVICE_ROWS(KERNEL, device, name, sm, lanes, ...)                                                \
-	struct KERNEL##_rows_##device {                                                             \
-		static constexpr target row_target = {sm, lanes};                                   \
-		TUNED_ROWS_OF(device, KERNEL)(ROW_CHECK)                                            \
-		static constexpr variants::row rows[] = {TUNED_ROWS_OF(device, KERNEL)(ROW_ENTRY){}}; \
+#define DEVICE_ROWS(KERNEL, device, name, sm, lanes, ...)             \
+	struct KERNEL##_rows_##device {                               \
+		static constexpr target row_target = {sm, lanes};     \
+		TUNED_ROWS_OF(device, KERNEL)                         \
+		(ROW_CHECK) static constexpr variants::row rows[] = { \
+		        TUNED_ROWS_OF(device, KERNEL)(ROW_ENTRY){}};  \
 	};
 
 #define DEVICE_ROW_COUNT(KERNEL, device, ...) +std::size(KERNEL##_rows_##device::rows)
 
-#define DEVICE_ADD_ROWS(KERNEL, device, name, ...)                                                  \
-	n_rows += variants::add_rows<traits, KERNEL##_rows_##device>(                               \
-		table + n_rows, name,                                                               \
-		std::make_index_sequence<std::size(KERNEL##_rows_##device::rows) - 1>());
+#define DEVICE_ADD_ROWS(KERNEL, device, name, ...)                    \
+	n_rows += variants::add_rows<traits, KERNEL##_rows_##device>( \
+	        table + n_rows, name,                                 \
+	        std::make_index_sequence<std::size(KERNEL##_rows_##device::rows) - 1>());
 
-#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                              \
-	DEFINE_TRAITS(kernel, KERNEL, TRACED, KERNEL##_PARAMS(VARIANT_VALUES))                      \
-	TUNED_DEVICES_HERE(DEVICE_ROWS, KERNEL)                                                     \
-	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                                \
-	{                                                                                           \
-		using traits = TRAITS_OF(kernel);                                                   \
-		static variant table[std::size(traits::cases) TUNED_DEVICES_HERE(DEVICE_ROW_COUNT,  \
-										 KERNEL)];          \
-		static const int count = [] {                                                       \
-			int n_rows = variants::add_defaults<traits>(                                \
-				table, std::make_index_sequence<std::size(traits::cases)>());       \
-			TUNED_DEVICES_HERE(DEVICE_ADD_ROWS, KERNEL)                                 \
-			return n_rows;                                                              \
-		}();                                                                                \
-		*n = count;                                                                         \
-		return table;                                                                       \
+#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                        \
+	DEFINE_TRAITS(kernel, KERNEL, TRACED, KERNEL##_PARAMS(VARIANT_VALUES))                \
+	TUNED_DEVICES_HERE(DEVICE_ROWS, KERNEL)                                               \
+	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                          \
+	{                                                                                     \
+		using traits = TRAITS_OF(kernel);                                             \
+		static variant table[std::size(traits::cases)                                 \
+		                             TUNED_DEVICES_HERE(DEVICE_ROW_COUNT, KERNEL)];   \
+		static const int count = [] {                                                 \
+			int n_rows = variants::add_defaults<traits>(                          \
+			        table, std::make_index_sequence<std::size(traits::cases)>()); \
+			TUNED_DEVICES_HERE(DEVICE_ADD_ROWS, KERNEL)                           \
+			return n_rows;                                                        \
+		}();                                                                          \
+		*n = count;                                                                   \
+		return table;                                                                 \
 	}
 
 #endif

@@ -14,14 +14,14 @@ enum { POSITION_BEFORE = 6, NEXT_TOKEN = 1234 };
 enum { TOKEN, POSITION, HISTORY, NEXT, N_BUFFERS };
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
-		  const struct device_info *info)
+                  const struct device_info *info)
 {
 	(void)shape;
 	return legal(kase, config, info->target);
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
-			const struct device_info *info)
+                        const struct device_info *info)
 {
 	(void)shape, (void)kase;
 	const struct advance_config *c = AS(advance_config, config);
@@ -52,7 +52,7 @@ static void format_shape(const struct shape *shape, char text[64])
 }
 
 static int buffers(const struct shape *shape, const int *kase, const int *config,
-		   const struct device_info *info, struct buffer *b)
+                   const struct device_info *info, struct buffer *b)
 {
 	(void)kase, (void)config, (void)info;
 	b[TOKEN] = (struct buffer){"token", BUFFER_OUTPUT, DTYPE_I32, 1, 0};
@@ -70,20 +70,20 @@ static void fill(const struct shape *shape, const int *kase, void *const *data)
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
-		 const struct device_info *info, void *const *memory, void *args)
+                 const struct device_info *info, void *const *memory, void *args)
 {
 	(void)kase, (void)config, (void)info;
 	*(struct advance_args *)args = (struct advance_args){
-		.token = memory[TOKEN],
-		.position = memory[POSITION],
-		.history = memory[HISTORY],
-		.next = memory[NEXT],
-		.capacity = shape->m,
+	        .token = memory[TOKEN],
+	        .position = memory[POSITION],
+	        .history = memory[HISTORY],
+	        .next = memory[NEXT],
+	        .capacity = shape->m,
 	};
 }
 
 static void reference(const struct shape *shape, const int *kase, const void *const *data,
-		      double *const *expected, double *const *tolerance)
+                      double *const *expected, double *const *tolerance)
 {
 	const int *history = data[HISTORY];
 	const int position = *(const int *)data[POSITION] + 1, next = *(const int *)data[NEXT];
@@ -95,21 +95,21 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel advance_kernel = {
-	.name = "advance",
-	.params = params,
-	.n_params = LENGTH(params),
-	.fields = fields,
-	.n_fields = LENGTH(fields),
-	.legal = legal,
-	.valid = valid,
-	.grid = grid,
-	.bytes = bytes,
-	.flops = flops,
-	.parse_shape = parse_shape,
-	.format_shape = format_shape,
-	.buffers = buffers,
-	.fill = fill,
-	.args_bytes = sizeof(struct advance_args),
-	.bind = bind,
-	.reference = reference,
+        .name = "advance",
+        .params = params,
+        .n_params = LENGTH(params),
+        .fields = fields,
+        .n_fields = LENGTH(fields),
+        .legal = legal,
+        .valid = valid,
+        .grid = grid,
+        .bytes = bytes,
+        .flops = flops,
+        .parse_shape = parse_shape,
+        .format_shape = format_shape,
+        .buffers = buffers,
+        .fill = fill,
+        .args_bytes = sizeof(struct advance_args),
+        .bind = bind,
+        .reference = reference,
 };

@@ -7,7 +7,7 @@
 #define ADVANCE_FIELDS(X) X(history, NAMES_NUMBER, "1: also records the token", 1)
 #define ADVANCE_PARAMS(X) X(warps, 1, "warps in the only block", 1)
 #define ADVANCE_SUBSET(X) X(warps, 1)
-#define ADVANCE_CASES(X) X(1)
+#define ADVANCE_CASES(X)  X(1)
 
 struct advance_case {
 	ADVANCE_FIELDS(PARAM_MEMBER)
@@ -17,8 +17,8 @@ struct advance_config {
 	ADVANCE_PARAMS(PARAM_MEMBER)
 };
 
-/* The end of a decode step: the sampled token becomes the next input, the position moves on by one, and
- * history[new position] (capacity ints) keeps the token. */
+/* The end of a decode step: the sampled token becomes the next input, the position moves on by one,
+ * and history[new position] (capacity ints) keeps the token. */
 struct advance_args {
 	int *token, *position, *history;
 	const int *next;

@@ -12,21 +12,21 @@ static bool legal(const int *kase, const int *config, struct target target)
 enum { INDEX, X, BEST, ARRIVED, N_BUFFERS };
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
-		  const struct device_info *info)
+                  const struct device_info *info)
 {
 	(void)shape;
 	return legal(kase, config, info->target);
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
-			const struct device_info *info)
+                        const struct device_info *info)
 {
 	(void)shape, (void)kase;
 	const struct argmax_config *c = AS(argmax_config, config);
 	return (struct grid){
-		.x = (unsigned)c->blocks,
-		.y = 1,
-		.threads = (unsigned)(c->warps * info->target.lanes),
+	        .x = (unsigned)c->blocks,
+	        .y = 1,
+	        .threads = (unsigned)(c->warps * info->target.lanes),
 	};
 }
 
@@ -54,13 +54,13 @@ static void format_shape(const struct shape *shape, char text[64])
 }
 
 static int buffers(const struct shape *shape, const int *kase, const int *config,
-		   const struct device_info *info, struct buffer *b)
+                   const struct device_info *info, struct buffer *b)
 {
 	(void)kase, (void)info;
 	b[INDEX] = (struct buffer){"index", BUFFER_OUTPUT, DTYPE_I32, 1, 0};
 	b[X] = (struct buffer){"x", BUFFER_INPUT, DTYPE_F32, (size_t)shape->m, 1};
 	b[BEST] = (struct buffer){"best", BUFFER_SCRATCH, DTYPE_U64,
-				  (size_t)AS(argmax_config, config)->blocks, 0};
+	                          (size_t)AS(argmax_config, config)->blocks, 0};
 	b[ARRIVED] = (struct buffer){"arrived", BUFFER_SCRATCH, DTYPE_I32, 1, 0};
 	return N_BUFFERS;
 }
@@ -77,20 +77,20 @@ static void fill(const struct shape *shape, const int *kase, void *const *data)
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
-		 const struct device_info *info, void *const *memory, void *args)
+                 const struct device_info *info, void *const *memory, void *args)
 {
 	(void)kase, (void)config, (void)info;
 	*(struct argmax_args *)args = (struct argmax_args){
-		.index = memory[INDEX],
-		.x = memory[X],
-		.best = memory[BEST],
-		.arrived = memory[ARRIVED],
-		.n = shape->m,
+	        .index = memory[INDEX],
+	        .x = memory[X],
+	        .best = memory[BEST],
+	        .arrived = memory[ARRIVED],
+	        .n = shape->m,
 	};
 }
 
 static void reference(const struct shape *shape, const int *kase, const void *const *data,
-		      double *const *expected, double *const *tolerance)
+                      double *const *expected, double *const *tolerance)
 {
 	(void)kase;
 	const float *x = data[X];
@@ -103,21 +103,21 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel argmax_kernel = {
-	.name = "argmax",
-	.params = params,
-	.n_params = LENGTH(params),
-	.fields = fields,
-	.n_fields = LENGTH(fields),
-	.legal = legal,
-	.valid = valid,
-	.grid = grid,
-	.bytes = bytes,
-	.flops = flops,
-	.parse_shape = parse_shape,
-	.format_shape = format_shape,
-	.buffers = buffers,
-	.fill = fill,
-	.args_bytes = sizeof(struct argmax_args),
-	.bind = bind,
-	.reference = reference,
+        .name = "argmax",
+        .params = params,
+        .n_params = LENGTH(params),
+        .fields = fields,
+        .n_fields = LENGTH(fields),
+        .legal = legal,
+        .valid = valid,
+        .grid = grid,
+        .bytes = bytes,
+        .flops = flops,
+        .parse_shape = parse_shape,
+        .format_shape = format_shape,
+        .buffers = buffers,
+        .fill = fill,
+        .args_bytes = sizeof(struct argmax_args),
+        .bind = bind,
+        .reference = reference,
 };

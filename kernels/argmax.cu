@@ -1,11 +1,12 @@
 // math:   the first index of the largest element; NaN is smaller than everything.
-// layout: `blocks` blocks, thread i takes elements i, i + threads, ...; the last block to arrive decides among them.
+// layout: `blocks` blocks, thread i takes elements i, i + threads, ...; the last to arrive decides.
 // bound:  memory: x is read once; latency of two block-wide reductions.
 #include "core/variants.h"
 #include "kernels/argmax.h"
 #include "kernels/vec.h"
 
-/* Orders by value, then by smaller index. The float's bits, made to order like unsigned integers; both zeros are equal. */
+/* Orders by value, then by smaller index. The float's bits, made to order like unsigned integers;
+ * both zeros are equal. */
 SIMT_FN unsigned long long argmax_key(float v, int i)
 {
 	const unsigned bits = simt::float_to_bits(v + 0.0f);
@@ -13,7 +14,10 @@ SIMT_FN unsigned long long argmax_key(float v, int i)
 	return (unsigned long long)order << 32 | ~(unsigned)i;
 }
 
-SIMT_FN unsigned long long larger_key(unsigned long long a, unsigned long long b) { return a > b ? a : b; }
+SIMT_FN unsigned long long larger_key(unsigned long long a, unsigned long long b)
+{
+	return a > b ? a : b;
+}
 
 /* The largest key of the block, in thread 0. */
 template <argmax_config C>

@@ -5,11 +5,11 @@
 #include "core/param.h"
 
 #define ARGMAX_FIELDS(X) X(x, NAMES_DTYPE, "input dtype", DTYPE_F32)
-#define ARGMAX_PARAMS(X)                                 \
-	X(warps, 8, "warps per block", 1, 4, 8, 16)      \
+#define ARGMAX_PARAMS(X)                            \
+	X(warps, 8, "warps per block", 1, 4, 8, 16) \
 	X(blocks, 32, "blocks", 1, 8, 32, 128)
 #define ARGMAX_SUBSET(X) X(warps, 1, 4, 8) X(blocks, 1, 8, 32)
-#define ARGMAX_CASES(X) X(DTYPE_F32)
+#define ARGMAX_CASES(X)  X(DTYPE_F32)
 
 struct argmax_case {
 	ARGMAX_FIELDS(PARAM_MEMBER)
@@ -19,8 +19,8 @@ struct argmax_config {
 	ARGMAX_PARAMS(PARAM_MEMBER)
 };
 
-/* *index = the first index of the largest of x (n) f32; NaN counts as smaller than everything. best (blocks) and
- * arrived (1, zero between launches) are scratch. */
+/* *index = the first index of the largest of x (n) f32; NaN counts as smaller than everything. best
+ * (blocks) and arrived (1, zero between launches) are scratch. */
 struct argmax_args {
 	int *index;
 	const float *x;

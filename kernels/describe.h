@@ -13,32 +13,40 @@
 #define AS(type, values) ((const struct type *)(const void *)(values))
 #define LENGTH(array)    (int)(sizeof(array) / sizeof((array)[0]))
 
-/* Half the distance between neighbouring floats around 1: the largest relative error of rounding. */
+/* Half the distance between neighbouring floats around 1: the largest relative error of rounding.
+ */
 #define F32_ROUNDING  0x1p-24
 #define F16_ROUNDING  0x1p-11
 #define BF16_ROUNDING 0x1p-8
-/* Rounding errors of a long sum are as good as random: none is allowed to be this many standard deviations off. */
+/* Rounding errors of a long sum are as good as random: none is allowed to be this many standard
+ * deviations off. */
 #define DEVIATIONS 8.0
 
-static inline unsigned div_up(size_t n, size_t by) { return (unsigned)((n + by - 1) / by); }
+static inline unsigned div_up(size_t n, size_t by)
+{
+	return (unsigned)((n + by - 1) / by);
+}
 
 /* The largest error of storing v. */
 static inline double store_rounding(int dtype, double v)
 {
-	return fabs(v) * (dtype == DTYPE_BF16 ? BF16_ROUNDING :
-			  dtype == DTYPE_F16  ? F16_ROUNDING :
-						F32_ROUNDING);
+	return fabs(v) * (dtype == DTYPE_BF16  ? BF16_ROUNDING
+	                  : dtype == DTYPE_F16 ? F16_ROUNDING
+	                                       : F32_ROUNDING);
 }
 
-/* The standard deviation, at most, of an f32 sum of n products whose exact value is `sum` and whose squares sum to
- * `squares`: each of n additions rounds a partial sum, which is no larger than the result and a random walk. */
+/* The standard deviation, at most, of an f32 sum of n products whose exact value is `sum` and whose
+ * squares sum to `squares`: each of n additions rounds a partial sum, which is no larger than the
+ * result and a random walk. */
 static inline double sum_deviation(size_t n, double sum, double squares)
 {
 	return F32_ROUNDING * sqrt((double)n) * (fabs(sum) + 2 * sqrt(squares));
 }
 
-/* Elements first .. first + n - 1 of a buffer of `count` elements in device layout, all multiples of the block. */
-static inline void decode(int dtype, const void *data, size_t count, size_t first, float *to, size_t n)
+/* Elements first .. first + n - 1 of a buffer of `count` elements in device layout, all multiples
+ * of the block. */
+static inline void decode(int dtype, const void *data, size_t count, size_t first, float *to,
+                          size_t n)
 {
 	const char *bytes = data;
 	if (dtype != DTYPE_Q8_0) {
@@ -46,7 +54,8 @@ static inline void decode(int dtype, const void *data, size_t count, size_t firs
 		return;
 	}
 	const int8_t *quants = (const int8_t *)bytes + first;
-	const uint16_t *scales = (const uint16_t *)(bytes + dtype_scale_offset(dtype, count)) + first / 32;
+	const uint16_t *scales =
+	        (const uint16_t *)(bytes + dtype_scale_offset(dtype, count)) + first / 32;
 	for (size_t i = 0; i < n; i += 32) {
 		const float scale = f16_to_f32(scales[i / 32]);
 		for (size_t j = i; j < i + 32; j++)

@@ -14,13 +14,13 @@ enum { ROWS = 67, TOKEN_ROW = 41 };
 enum { Y, W, TOKEN, N_BUFFERS };
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
-		  const struct device_info *info)
+                  const struct device_info *info)
 {
 	return legal(kase, config, info->target) && shape->m % 32 == 0;
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
-			const struct device_info *info)
+                        const struct device_info *info)
 {
 	(void)shape, (void)kase;
 	const struct embed_config *c = AS(embed_config, config);
@@ -50,7 +50,7 @@ static void format_shape(const struct shape *shape, char text[64])
 }
 
 static int buffers(const struct shape *shape, const int *kase, const int *config,
-		   const struct device_info *info, struct buffer *b)
+                   const struct device_info *info, struct buffer *b)
 {
 	(void)config, (void)info;
 	const size_t n = (size_t)shape->m;
@@ -67,23 +67,23 @@ static void fill(const struct shape *shape, const int *kase, void *const *data)
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
-		 const struct device_info *info, void *const *memory, void *args)
+                 const struct device_info *info, void *const *memory, void *args)
 {
 	(void)config, (void)info;
 	*(struct embed_args *)args = (struct embed_args){
-		.y = memory[Y],
-		.w = memory[W],
-		.scale = (const char *)memory[W] +
-			 dtype_scale_offset(AS(embed_case, kase)->w, (size_t)shape->m * ROWS),
-		.token = memory[TOKEN],
-		.n_rows = ROWS,
-		.n = shape->m,
+	        .y = memory[Y],
+	        .w = memory[W],
+	        .scale = (const char *)memory[W] +
+	                 dtype_scale_offset(AS(embed_case, kase)->w, (size_t)shape->m * ROWS),
+	        .token = memory[TOKEN],
+	        .n_rows = ROWS,
+	        .n = shape->m,
 	};
 }
 
 /* Exact: a conversion to f32, for q8_0 one rounded product. */
 static void reference(const struct shape *shape, const int *kase, const void *const *data,
-		      double *const *expected, double *const *tolerance)
+                      double *const *expected, double *const *tolerance)
 {
 	const size_t n = (size_t)shape->m;
 	float *row = malloc(n * sizeof *row);
@@ -98,21 +98,21 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel embed_kernel = {
-	.name = "embed",
-	.params = params,
-	.n_params = LENGTH(params),
-	.fields = fields,
-	.n_fields = LENGTH(fields),
-	.legal = legal,
-	.valid = valid,
-	.grid = grid,
-	.bytes = bytes,
-	.flops = flops,
-	.parse_shape = parse_shape,
-	.format_shape = format_shape,
-	.buffers = buffers,
-	.fill = fill,
-	.args_bytes = sizeof(struct embed_args),
-	.bind = bind,
-	.reference = reference,
+        .name = "embed",
+        .params = params,
+        .n_params = LENGTH(params),
+        .fields = fields,
+        .n_fields = LENGTH(fields),
+        .legal = legal,
+        .valid = valid,
+        .grid = grid,
+        .bytes = bytes,
+        .flops = flops,
+        .parse_shape = parse_shape,
+        .format_shape = format_shape,
+        .buffers = buffers,
+        .fill = fill,
+        .args_bytes = sizeof(struct embed_args),
+        .bind = bind,
+        .reference = reference,
 };

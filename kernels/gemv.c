@@ -15,22 +15,22 @@ static bool legal(const int *kase, const int *config, struct target target)
 }
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
-		  const struct device_info *info)
+                  const struct device_info *info)
 {
 	return legal(kase, config, info->target) && shape->k % 32 == 0 &&
 	       (AS(gemv_case, kase)->epilogue != EPILOGUE_SWIGLU || shape->m % 2 == 0);
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
-			const struct device_info *info)
+                        const struct device_info *info)
 {
 	(void)kase;
 	const struct gemv_config *c = AS(gemv_config, config);
 	const int warp = info->target.lanes, lanes = c->lanes < warp ? c->lanes : warp;
 	return (struct grid){
-		.x = div_up((size_t)shape->m, (size_t)(c->warps * warp / lanes * c->rows)),
-		.y = 1,
-		.threads = (unsigned)(c->warps * warp),
+	        .x = div_up((size_t)shape->m, (size_t)(c->warps * warp / lanes * c->rows)),
+	        .y = 1,
+	        .threads = (unsigned)(c->warps * warp),
 	};
 }
 
@@ -66,7 +66,8 @@ static enum status parse_shape(const char *text, struct shape *shape)
 	if (sscanf(text, "%dx%d%c", &shape->m, &shape->k, &end) != 2 || shape->m < 1 ||
 	    shape->k < 1 || shape->k % 32)
 		return fail(STATUS_USAGE,
-			    "gemv shape '%s': expected MxK such as 896x4864, K a multiple of 32", text);
+		            "gemv shape '%s': expected MxK such as 896x4864, K a multiple of 32",
+		            text);
 	return STATUS_OK;
 }
 
@@ -76,7 +77,7 @@ static void format_shape(const struct shape *shape, char text[64])
 }
 
 static int buffers(const struct shape *shape, const int *kase, const int *config,
-		   const struct device_info *info, struct buffer *b)
+                   const struct device_info *info, struct buffer *b)
 {
 	(void)config, (void)info;
 	const struct gemv_case *k = AS(gemv_case, kase);
@@ -84,9 +85,9 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 	b[Y] = (struct buffer){"y", BUFFER_OUTPUT, k->x, n_outputs(shape, kase), 0};
 	b[W] = (struct buffer){"w", BUFFER_WEIGHT, k->w, m * n, 0.05f};
 	b[X] = (struct buffer){"x", BUFFER_INPUT, k->x, n, 1};
-	b[ADDEND] = k->epilogue == EPILOGUE_BIAS ?
-			    (struct buffer){"bias", BUFFER_WEIGHT, DTYPE_F32, m, 1} :
-			    (struct buffer){"residual", BUFFER_INPUT, k->x, m, 1};
+	b[ADDEND] = k->epilogue == EPILOGUE_BIAS
+	                    ? (struct buffer){"bias", BUFFER_WEIGHT, DTYPE_F32, m, 1}
+	                    : (struct buffer){"residual", BUFFER_INPUT, k->x, m, 1};
 	return has_addend(k->epilogue) ? N_BUFFERS : ADDEND;
 }
 
@@ -101,20 +102,20 @@ static void fill(const struct shape *shape, const int *kase, void *const *data)
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
-		 const struct device_info *info, void *const *memory, void *args)
+                 const struct device_info *info, void *const *memory, void *args)
 {
 	(void)config, (void)info;
 	const struct gemv_case *k = AS(gemv_case, kase);
 	const size_t count = (size_t)shape->m * (size_t)shape->k;
 	*(struct gemv_args *)args = (struct gemv_args){
-		.y = memory[Y],
-		.w = memory[W],
-		.scale = (const char *)memory[W] + dtype_scale_offset(k->w, count),
-		.x = memory[X],
-		.bias = k->epilogue == EPILOGUE_BIAS ? memory[ADDEND] : NULL,
-		.residual = k->epilogue == EPILOGUE_RESIDUAL ? memory[ADDEND] : NULL,
-		.m = shape->m,
-		.k = shape->k,
+	        .y = memory[Y],
+	        .w = memory[W],
+	        .scale = (const char *)memory[W] + dtype_scale_offset(k->w, count),
+	        .x = memory[X],
+	        .bias = k->epilogue == EPILOGUE_BIAS ? memory[ADDEND] : NULL,
+	        .residual = k->epilogue == EPILOGUE_RESIDUAL ? memory[ADDEND] : NULL,
+	        .m = shape->m,
+	        .k = shape->k,
 	};
 }
 
@@ -130,7 +131,7 @@ static void reference_row(const float *w, const float *x, size_t n, double *sum,
 		}
 	*sum = sums[0] + sums[1] + sums[2] + sums[3];
 	*error = DEVIATIONS *
-		 sum_deviation(n, *sum, squares[0] + squares[1] + squares[2] + squares[3]);
+	         sum_deviation(n, *sum, squares[0] + squares[1] + squares[2] + squares[3]);
 }
 
 /* y = silu(gate) up; e^-gate is computed as a power of two, whose exponent is rounded. */
@@ -139,22 +140,23 @@ static void reference_swiglu(const double *sum, const double *error, double *y, 
 	const double gate = sum[0], up = sum[1], silu = gate / (1 + exp(-gate));
 	*y = silu * up;
 	*tolerance = 1.1 * error[0] * fabs(up) + error[1] * fabs(silu) +
-		     F32_ROUNDING * (16 + 2 * fabs(gate)) * fabs(*y);
+	             F32_ROUNDING * (16 + 2 * fabs(gate)) * fabs(*y);
 }
 
-/* Errors: those of an f32 sum of exact products, of the epilogue, and of storing y. Large matrices are checked on a random
- * subset of outputs; the tolerance of the others is infinite. */
+/* Errors: those of an f32 sum of exact products, of the epilogue, and of storing y. Large matrices
+ * are checked on a random subset of outputs; the tolerance of the others is infinite. */
 static void reference(const struct shape *shape, const int *kase, const void *const *data,
-		      double *const *expected, double *const *tolerance)
+                      double *const *expected, double *const *tolerance)
 {
 	const struct gemv_case *k = AS(gemv_case, kase);
-	const size_t n = (size_t)shape->k, count = (size_t)shape->m * n, n_y = n_outputs(shape, kase);
+	const size_t n = (size_t)shape->k, count = (size_t)shape->m * n,
+	             n_y = n_outputs(shape, kase);
 	const size_t rows = (size_t)shape->m / n_y;
 	float *x = decode_all(k->x, data[X], n), *w = malloc(n * sizeof *w);
-	float *addend = has_addend(k->epilogue) ?
-				decode_all(k->epilogue == EPILOGUE_BIAS ? DTYPE_F32 : k->x,
-					   data[ADDEND], n_y) :
-				NULL;
+	float *addend = has_addend(k->epilogue)
+	                        ? decode_all(k->epilogue == EPILOGUE_BIAS ? DTYPE_F32 : k->x,
+	                                     data[ADDEND], n_y)
+	                        : NULL;
 	const double share = (double)REFERENCE_WEIGHTS / (double)count;
 	unsigned random = 1;
 	for (size_t i = 0; i < n_y && x && w; i++) {
@@ -180,21 +182,21 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel gemv_kernel = {
-	.name = "gemv",
-	.params = params,
-	.n_params = LENGTH(params),
-	.fields = fields,
-	.n_fields = LENGTH(fields),
-	.legal = legal,
-	.valid = valid,
-	.grid = grid,
-	.bytes = bytes,
-	.flops = flops,
-	.parse_shape = parse_shape,
-	.format_shape = format_shape,
-	.buffers = buffers,
-	.fill = fill,
-	.args_bytes = sizeof(struct gemv_args),
-	.bind = bind,
-	.reference = reference,
+        .name = "gemv",
+        .params = params,
+        .n_params = LENGTH(params),
+        .fields = fields,
+        .n_fields = LENGTH(fields),
+        .legal = legal,
+        .valid = valid,
+        .grid = grid,
+        .bytes = bytes,
+        .flops = flops,
+        .parse_shape = parse_shape,
+        .format_shape = format_shape,
+        .buffers = buffers,
+        .fill = fill,
+        .args_bytes = sizeof(struct gemv_args),
+        .bind = bind,
+        .reference = reference,
 };

@@ -1,5 +1,5 @@
 // math:   y = epilogue(W x), f32 accumulation; q8_0 blocks are scaled in registers.
-// layout: `lanes` neighbours share `rows` consecutive rows, 16 bytes each per step; grid x = ceil(m / rows per block).
+// layout: `lanes` neighbours share `rows` consecutive rows, 16 bytes each per step.
 // bound:  memory: W is read once. Its first loads are issued before the wait for x.
 #include "core/variants.h"
 #include "kernels/gemv.h"
@@ -10,7 +10,7 @@ constexpr int gemv_lanes = C.lanes < simt::kWarp ? C.lanes : simt::kWarp;
 
 /* Elements of a row that a group of lanes covers with one load each. */
 template <gemv_case K, gemv_config C>
-constexpr int gemv_stride = gemv_lanes<C> * vec::kChunk<K.w>;
+constexpr int gemv_stride = gemv_lanes<C> *vec::kChunk<K.w>;
 
 /* The weights that one lane has in flight. */
 template <gemv_case K, gemv_config C>
@@ -32,19 +32,19 @@ SIMT_FN void load_weights(const gemv_args &a, int row0, int k, gemv_weights<K, C
 			const size_t i = (size_t)row * a.k + column;
 			w.raw[u][r] = make_uint4(0, 0, 0, 0);
 			if (column < a.k)
-				w.raw[u][r] = C.stream ? simt::load128_stream(vec::at<K.w>(a.w, i)) :
-							 simt::load128(vec::at<K.w>(a.w, i));
+				w.raw[u][r] = C.stream ? simt::load128_stream(vec::at<K.w>(a.w, i))
+				                       : simt::load128(vec::at<K.w>(a.w, i));
 			if constexpr (K.w == DTYPE_Q8_0)
-				w.scale[u][r] = column < a.k ?
-							static_cast<const unsigned short *>(a.scale)[i / 32] :
-							0;
+				w.scale[u][r] = column < a.k ? static_cast<const unsigned short *>(
+				                                       a.scale)[i / 32]
+				                             : 0;
 		}
 	}
 }
 
 template <gemv_case K, gemv_config C>
 SIMT_FN void multiply(const gemv_args &a, int k, const gemv_weights<K, C> &w,
-		      simt::partial (&sums)[C.rows])
+                      simt::partial (&sums)[C.rows])
 {
 	constexpr int chunk = vec::kChunk<K.w>;
 #pragma unroll
@@ -59,7 +59,8 @@ SIMT_FN void multiply(const gemv_args &a, int k, const gemv_weights<K, C> &w,
 			float weights[chunk];
 			vec::unpack<K.w>(w.raw[u][r], weights);
 			if constexpr (K.w == DTYPE_Q8_0)
-				vec::dot_scaled(sums[r], weights, x, simt::half_to_float(w.scale[u][r]));
+				vec::dot_scaled(sums[r], weights, x,
+				                simt::half_to_float(w.scale[u][r]));
 			else
 				simt::dot(sums[r], weights, x);
 		}
@@ -90,7 +91,7 @@ SIMT_FN void load_addends(const gemv_args &a, int row0, int lane, float (&addend
 
 template <gemv_case K, gemv_config C>
 SIMT_FN void store_rows(const gemv_args &a, int row0, int lane, const float (&sum)[C.rows],
-			const float (&addend)[C.rows])
+                        const float (&addend)[C.rows])
 {
 	constexpr bool swiglu = K.epilogue == EPILOGUE_SWIGLU;
 #pragma unroll

@@ -6,12 +6,16 @@ static const struct param fields[] = {GQA_ATTENTION_FIELDS(FIELD_ROW)};
 
 static bool legal(const int *kase, const int *config, struct target target)
 {
-	return gqa_attention_legal(*AS(gqa_attention_case, kase), *AS(gqa_attention_config, config), target);
+	return gqa_attention_legal(*AS(gqa_attention_case, kase), *AS(gqa_attention_config, config),
+	                           target);
 }
 
 enum { OUT, Q, K, V, POSITION, PARTIAL, ARRIVED, SPLIT_TRACE, HEAD_TRACE, N_BUFFERS };
 
-static int group_of(const struct shape *shape) { return shape->m / shape->k; }
+static int group_of(const struct shape *shape)
+{
+	return shape->m / shape->k;
+}
 
 /* Query heads that one block serves. */
 static int block_group(const int *kase)
@@ -24,34 +28,39 @@ static size_t smem_bytes(const struct shape *shape, const int *kase, const int *
 {
 	const struct gqa_attention_config *c = AS(gqa_attention_config, config);
 	return sizeof(float) * (size_t)gqa_attention_smem_floats(block_group(kase), shape->head_dim,
-								 c->warps, c->splits);
+	                                                         c->warps, c->splits);
 }
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
-		  const struct device_info *info)
+                  const struct device_info *info)
 {
 	const struct gqa_attention_case *k = AS(gqa_attention_case, kase);
-	const bool fits = k->head_dim ? k->head_dim == shape->head_dim && k->group == group_of(shape) :
-					shape->head_dim % 8 == 0 &&
-						shape->head_dim <= GQA_ATTENTION_MAX_HEAD_DIM;
-	return legal(kase, config, info->target) && shape->k > 0 && shape->m % shape->k == 0 && fits &&
+	const bool fits =
+	        k->head_dim
+	                ? k->head_dim == shape->head_dim && k->group == group_of(shape)
+	                : shape->head_dim % 8 == 0 && shape->head_dim <= GQA_ATTENTION_MAX_HEAD_DIM;
+	return legal(kase, config, info->target) && shape->k > 0 && shape->m % shape->k == 0 &&
+	       fits &&
 	       (!info->smem_block_bytes ||
-		smem_bytes(shape, kase, config) + 1024 <= info->smem_block_bytes);
+	        smem_bytes(shape, kase, config) + 1024 <= info->smem_block_bytes);
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
-			const struct device_info *info)
+                        const struct device_info *info)
 {
 	const struct gqa_attention_config *c = AS(gqa_attention_config, config);
 	return (struct grid){
-		.x = (unsigned)(shape->m / block_group(kase)),
-		.y = (unsigned)c->splits,
-		.threads = (unsigned)(c->warps * info->target.lanes),
-		.smem_bytes = smem_bytes(shape, kase, config),
+	        .x = (unsigned)(shape->m / block_group(kase)),
+	        .y = (unsigned)c->splits,
+	        .threads = (unsigned)(c->warps * info->target.lanes),
+	        .smem_bytes = smem_bytes(shape, kase, config),
 	};
 }
 
-static size_t q_width(const struct shape *s) { return (size_t)s->m * (size_t)s->head_dim; }
+static size_t q_width(const struct shape *s)
+{
+	return (size_t)s->m * (size_t)s->head_dim;
+}
 static size_t cache_width(const struct shape *s)
 {
 	return (size_t)s->k * (size_t)s->len * (size_t)s->head_dim;
@@ -73,15 +82,16 @@ static enum status parse_shape(const char *text, struct shape *shape)
 {
 	char end;
 	*shape = (struct shape){0};
-	if (sscanf(text, "%d/%d/%d@%d%c", &shape->m, &shape->k, &shape->head_dim, &shape->len, &end) !=
-		    4 ||
+	if (sscanf(text, "%d/%d/%d@%d%c", &shape->m, &shape->k, &shape->head_dim, &shape->len,
+	           &end) != 4 ||
 	    shape->m < 1 || shape->k < 1 || shape->m % shape->k || shape->len < 1 ||
 	    shape->head_dim < 8 || shape->head_dim % 8 ||
 	    shape->head_dim > GQA_ATTENTION_MAX_HEAD_DIM)
-		return fail(STATUS_USAGE,
-			    "gqa_attention shape '%s': expected heads/kv-heads/head_dim@length such as "
-			    "14/2/64@1024, head_dim a multiple of 8 up to %d",
-			    text, GQA_ATTENTION_MAX_HEAD_DIM);
+		return fail(
+		        STATUS_USAGE,
+		        "gqa_attention shape '%s': expected heads/kv-heads/head_dim@length such as "
+		        "14/2/64@1024, head_dim a multiple of 8 up to %d",
+		        text, GQA_ATTENTION_MAX_HEAD_DIM);
 	return STATUS_OK;
 }
 
@@ -107,7 +117,7 @@ static void specialise(const struct shape *shape, int *kase)
 }
 
 static int buffers(const struct shape *shape, const int *kase, const int *config,
-		   const struct device_info *info, struct buffer *b)
+                   const struct device_info *info, struct buffer *b)
 {
 	(void)info;
 	const struct gqa_attention_case *k = AS(gqa_attention_case, kase);
@@ -121,14 +131,17 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 	b[POSITION] = (struct buffer){"position", BUFFER_INPUT, DTYPE_I32, 1, 0};
 	b[PARTIAL] = (struct buffer){"partial", BUFFER_SCRATCH, DTYPE_F32, records * record, 0};
 	b[ARRIVED] = (struct buffer){"arrived", BUFFER_SCRATCH, DTYPE_I32, heads, 0};
-	b[SPLIT_TRACE] = (struct buffer){"split_trace", BUFFER_SCRATCH, DTYPE_I32,
-					 records * sizeof(struct attention_split_trace) / sizeof(int), 0};
-	b[HEAD_TRACE] = (struct buffer){"head_trace", BUFFER_SCRATCH, DTYPE_I32,
-					heads * sizeof(struct attention_head_trace) / sizeof(int), 0};
+	b[SPLIT_TRACE] =
+	        (struct buffer){"split_trace", BUFFER_SCRATCH, DTYPE_I32,
+	                        records * sizeof(struct attention_split_trace) / sizeof(int), 0};
+	b[HEAD_TRACE] =
+	        (struct buffer){"head_trace", BUFFER_SCRATCH, DTYPE_I32,
+	                        heads * sizeof(struct attention_head_trace) / sizeof(int), 0};
 	return N_BUFFERS;
 }
 
-/* One element as biases of -34 make them, and a last head with scores up to 10^4, of which one takes all weight. */
+/* One element as biases of -34 make them, and a last head with scores up to 10^4, of which one
+ * takes all weight. */
 static void fill(const struct shape *shape, const int *kase, void *const *data)
 {
 	(void)kase;
@@ -140,31 +153,32 @@ static void fill(const struct shape *shape, const int *kase, void *const *data)
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
-		 const struct device_info *info, void *const *memory, void *args)
+                 const struct device_info *info, void *const *memory, void *args)
 {
 	(void)kase, (void)config, (void)info;
 	*(struct gqa_attention_args *)args = (struct gqa_attention_args){
-		.out = memory[OUT],
-		.q = memory[Q],
-		.k = memory[K],
-		.v = memory[V],
-		.partial = memory[PARTIAL],
-		.arrived = memory[ARRIVED],
-		.position = memory[POSITION],
-		.scale = 1 / sqrtf((float)shape->head_dim),
-		.n_heads = shape->m,
-		.n_kv_heads = shape->k,
-		.head_dim = shape->head_dim,
-		.capacity = shape->len,
-		.split_trace = memory[SPLIT_TRACE],
-		.head_trace = memory[HEAD_TRACE],
+	        .out = memory[OUT],
+	        .q = memory[Q],
+	        .k = memory[K],
+	        .v = memory[V],
+	        .partial = memory[PARTIAL],
+	        .arrived = memory[ARRIVED],
+	        .position = memory[POSITION],
+	        .scale = 1 / sqrtf((float)shape->head_dim),
+	        .n_heads = shape->m,
+	        .n_kv_heads = shape->k,
+	        .head_dim = shape->head_dim,
+	        .capacity = shape->len,
+	        .split_trace = memory[SPLIT_TRACE],
+	        .head_trace = memory[HEAD_TRACE],
 	};
 }
 
-/* Scores of one query against all keys, the largest of them, and the largest error of any. A score is an f32 sum whose
- * factors q were scaled (two roundings); in base 2 its exponent is rounded once more. */
+/* Scores of one query against all keys, the largest of them, and the largest error of any. A score
+ * is an f32 sum whose factors q were scaled (two roundings); in base 2 its exponent is rounded once
+ * more. */
 static double reference_scores(const struct shape *shape, const float *q, const float *k,
-			       double *score, double *error)
+                               double *score, double *error)
 {
 	const size_t d = (size_t)shape->head_dim;
 	const double scale = 1 / sqrt((double)d);
@@ -180,23 +194,23 @@ static double reference_scores(const struct shape *shape, const float *q, const 
 		score[i] = sum * scale;
 		top = fmax(top, score[i]);
 		*error = fmax(*error, scale * (DEVIATIONS * sum_deviation(d, sum, squares) +
-					       4 * F32_ROUNDING * (fabs(sum) + sqrt(squares))));
+		                               4 * F32_ROUNDING * (fabs(sum) + sqrt(squares))));
 	}
 	return top;
 }
 
-/* One query head. An error e of every score changes a weight by at most the factor exp(2 e); a power of two is good to a few
- * roundings; sums over keys are walks of as many roundings. */
-static void reference_head(const struct shape *shape, const float *q, const float *k, const float *v,
-			   double *score, double *out, double *tolerance)
+/* One query head. An error e of every score changes a weight by at most the factor exp(2 e); a
+ * power of two is good to a few roundings; sums over keys are walks of as many roundings. */
+static void reference_head(const struct shape *shape, const float *q, const float *k,
+                           const float *v, double *score, double *out, double *tolerance)
 {
 	const size_t d = (size_t)shape->head_dim;
 	double error, sum = 0;
 	const double top = reference_scores(shape, q, k, score, &error);
 	for (int i = 0; i < shape->len; i++)
 		sum += score[i] = exp(score[i] - top);
-	const double relative = expm1(2 * error) +
-				DEVIATIONS * F32_ROUNDING * (8 + sqrt((double)shape->len));
+	const double relative =
+	        expm1(2 * error) + DEVIATIONS * F32_ROUNDING * (8 + sqrt((double)shape->len));
 	for (size_t e = 0; e < d; e++) {
 		double total = 0, mass = 0;
 		for (int i = 0; i < shape->len; i++) {
@@ -210,7 +224,7 @@ static void reference_head(const struct shape *shape, const float *q, const floa
 }
 
 static void reference(const struct shape *shape, const int *kase, const void *const *data,
-		      double *const *expected, double *const *tolerance)
+                      double *const *expected, double *const *tolerance)
 {
 	const int dtype = AS(gqa_attention_case, kase)->kv;
 	const size_t d = (size_t)shape->head_dim, rows = (size_t)shape->len * d;
@@ -220,7 +234,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 	for (int h = 0; h < shape->m && k && v && score; h++) {
 		const size_t kv = (size_t)(h / group_of(shape)) * rows, at = (size_t)h * d;
 		reference_head(shape, (const float *)data[Q] + at, k + kv, v + kv, score,
-			       expected[OUT] + at, tolerance[OUT] + at);
+		               expected[OUT] + at, tolerance[OUT] + at);
 	}
 	free(k);
 	free(v);
@@ -228,22 +242,22 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel gqa_attention_kernel = {
-	.name = "gqa_attention",
-	.params = params,
-	.n_params = LENGTH(params),
-	.fields = fields,
-	.n_fields = LENGTH(fields),
-	.legal = legal,
-	.valid = valid,
-	.grid = grid,
-	.bytes = bytes,
-	.flops = flops,
-	.parse_shape = parse_shape,
-	.format_shape = format_shape,
-	.specialise = specialise,
-	.buffers = buffers,
-	.fill = fill,
-	.args_bytes = sizeof(struct gqa_attention_args),
-	.bind = bind,
-	.reference = reference,
+        .name = "gqa_attention",
+        .params = params,
+        .n_params = LENGTH(params),
+        .fields = fields,
+        .n_fields = LENGTH(fields),
+        .legal = legal,
+        .valid = valid,
+        .grid = grid,
+        .bytes = bytes,
+        .flops = flops,
+        .parse_shape = parse_shape,
+        .format_shape = format_shape,
+        .specialise = specialise,
+        .buffers = buffers,
+        .fill = fill,
+        .args_bytes = sizeof(struct gqa_attention_args),
+        .bind = bind,
+        .reference = reference,
 };

@@ -1,7 +1,6 @@
-// math:   out = softmax(q k^T scale) v over keys 0 .. *position, in base 2, running maximum; exact for scores of any size.
-// layout: grid (key/value heads, splits); a group of `lanes` holds one key, D / lanes elements each, for all query heads of
-//         the group; records of partial sums are merged over lanes, warps and, by the last block to arrive, splits.
-// bound:  memory: each key and value is read once. 4 group multiplications per element: with large groups, arithmetic.
+// math:   out = softmax(q k^T scale) v over keys 0 .. *position, base 2, with a running maximum.
+// layout: grid (kv heads, splits); `lanes` share a key; records merge over lanes, warps, splits.
+// bound:  memory: keys and values are read once; for large groups, arithmetic on them.
 #include "core/variants.h"
 #include "kernels/gqa_attention.h"
 #include "kernels/vec.h"
@@ -13,15 +12,16 @@ constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
 template <gqa_attention_case K, gqa_attention_config C>
 struct attention {
 	static constexpr int group = K.group ? K.group : 1;
-	static constexpr int max_lanes = K.head_dim && K.head_dim / 8 < simt::kWarp ? K.head_dim / 8 :
-										     simt::kWarp;
+	static constexpr int max_lanes =
+	        K.head_dim && K.head_dim / 8 < simt::kWarp ? K.head_dim / 8 : simt::kWarp;
 	static constexpr int lanes = C.lanes < max_lanes ? C.lanes : max_lanes;
 	static constexpr int chunk = vec::kChunk<K.kv>;
 	static constexpr int max_dim = K.head_dim ? K.head_dim : GQA_ATTENTION_MAX_HEAD_DIM;
-	static constexpr int chunks = (max_dim + lanes * chunk - 1) / (lanes * chunk); /* per lane */
+	static constexpr int chunks =
+	        (max_dim + lanes * chunk - 1) / (lanes * chunk); /* per lane */
 	static constexpr int threads = C.warps * simt::kWarp;
 	static constexpr int slots = threads / lanes; /* keys of a block at a time, times unroll */
-	static constexpr bool query_in_registers = simt::kWarp > 1 && group * chunks * chunk <= 64;
+	static constexpr bool query_in_registers = simt::kWarp > 1 && group *chunks *chunk <= 64;
 };
 
 /* What one lane has gathered: its elements of the outputs of `group` query heads. */
@@ -33,7 +33,8 @@ struct attention_state {
 };
 
 template <gqa_attention_case K, gqa_attention_config C>
-using attention_state_of = attention_state<attention<K, C>::group, attention<K, C>::chunks, attention<K, C>::chunk>;
+using attention_state_of =
+        attention_state<attention<K, C>::group, attention<K, C>::chunks, attention<K, C>::chunk>;
 
 /* The work of one block. */
 struct attention_task {
@@ -55,10 +56,10 @@ SIMT_FN attention_task attention_split(const gqa_attention_args &a, int position
 	const int keys = share > step ? (share + step - 1) / step * step : step;
 	const int live = len > keys ? (len + keys - 1) / keys : 1;
 	const int begin = split * keys, end = begin + keys < len ? begin + keys : len;
-	return {head0,  K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
-		head_dim, head_dim + ATTENTION_RECORD_TAIL,
-		split,  live,
-		begin,  end};
+	return {head0,    K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
+	        head_dim, head_dim + ATTENTION_RECORD_TAIL,
+	        split,    live,
+	        begin,    end};
 }
 
 /* Whether chunk c of a lane is part of the head; always, but for the generic instance. */
@@ -66,27 +67,27 @@ template <gqa_attention_case K, gqa_attention_config C>
 SIMT_FN bool has_chunk(const attention_task &t, int lane, int c)
 {
 	using A = attention<K, C>;
-	return A::max_dim % (A::lanes * A::chunk) == 0 && K.head_dim ?
-		       true :
-		       (c * A::lanes + lane) * A::chunk < t.head_dim;
+	return A::max_dim % (A::lanes * A::chunk) == 0 && K.head_dim
+	               ? true
+	               : (c * A::lanes + lane) * A::chunk < t.head_dim;
 }
 
 template <gqa_attention_case K, gqa_attention_config C>
 SIMT_FN void load_query(const attention_task &t, int lane, const float *queries, int g, int c,
-			float (&q)[attention<K, C>::chunk])
+                        float (&q)[attention<K, C>::chunk])
 {
 	using A = attention<K, C>;
 	vec::load<DTYPE_F32>(queries, g * t.head_dim + (c * A::lanes + lane) * A::chunk, q);
 }
 
-/* Scores of C.unroll keys against all queries, in units of log 2. Where q is too large for registers, its first element is
- * the buffer of the one in use. */
+/* Scores of C.unroll keys against all queries, in units of log 2. Where q is too large for
+ * registers, its first element is the buffer of the one in use. */
 template <gqa_attention_case K, gqa_attention_config C>
-SIMT_FN void score_keys(const attention_task &t, int lane, const float *queries,
-			float (&q)[attention<K, C>::group][attention<K, C>::chunks]
-				  [attention<K, C>::chunk],
-			const uint4 (&raw)[C.unroll][attention<K, C>::chunks],
-			float (&score)[C.unroll * attention<K, C>::group])
+SIMT_FN void score_keys(
+        const attention_task &t, int lane, const float *queries,
+        float (&q)[attention<K, C>::group][attention<K, C>::chunks][attention<K, C>::chunk],
+        const uint4 (&raw)[C.unroll][attention<K, C>::chunks],
+        float (&score)[C.unroll * attention<K, C>::group])
 {
 	using A = attention<K, C>;
 	simt::partial sum[C.unroll * A::group];
@@ -100,8 +101,8 @@ SIMT_FN void score_keys(const attention_task &t, int lane, const float *queries,
 			vec::unpack<K.kv>(raw[u][c], k[u]);
 #pragma unroll
 		for (int g = 0; g < A::group; g++) {
-			const float(&query)[A::chunk] = q[A::query_in_registers ? g : 0]
-							 [A::query_in_registers ? c : 0];
+			const float(&query)[A::chunk] =
+			        q[A::query_in_registers ? g : 0][A::query_in_registers ? c : 0];
 			if constexpr (!A::query_in_registers)
 				load_query<K, C>(t, lane, queries, g, c, q[0][0]);
 #pragma unroll
@@ -118,8 +119,8 @@ SIMT_FN void score_keys(const attention_task &t, int lane, const float *queries,
 /* Takes in C.unroll scored keys: score becomes the weight of each. */
 template <gqa_attention_case K, gqa_attention_config C, bool Traced>
 SIMT_FN void weigh_keys(int first, int end, attention_state_of<K, C> &s,
-			float (&score)[C.unroll * attention<K, C>::group],
-			float (&keep)[attention<K, C>::group])
+                        float (&score)[C.unroll * attention<K, C>::group],
+                        float (&keep)[attention<K, C>::group])
 {
 	using A = attention<K, C>;
 #pragma unroll
@@ -151,9 +152,9 @@ SIMT_FN void weigh_keys(int first, int end, attention_state_of<K, C> &s,
 
 template <gqa_attention_case K, gqa_attention_config C>
 SIMT_FN void add_values(const attention_task &t, int lane,
-			const uint4 (&raw)[C.unroll][attention<K, C>::chunks],
-			const float (&weight)[C.unroll * attention<K, C>::group],
-			const float (&keep)[attention<K, C>::group], attention_state_of<K, C> &s)
+                        const uint4 (&raw)[C.unroll][attention<K, C>::chunks],
+                        const float (&weight)[C.unroll * attention<K, C>::group],
+                        const float (&keep)[attention<K, C>::group], attention_state_of<K, C> &s)
 {
 	using A = attention<K, C>;
 #pragma unroll
@@ -177,7 +178,7 @@ SIMT_FN void add_values(const attention_task &t, int lane,
 /* The first scores of a split, in natural units. */
 template <gqa_attention_case K, gqa_attention_config C>
 SIMT_FN void trace_scores(const gqa_attention_args &a, const attention_task &t, int first,
-			  const float (&score)[C.unroll * attention<K, C>::group])
+                          const float (&score)[C.unroll * attention<K, C>::group])
 {
 	using A = attention<K, C>;
 #pragma unroll
@@ -188,14 +189,14 @@ SIMT_FN void trace_scores(const gqa_attention_args &a, const attention_task &t, 
 #pragma unroll
 		for (int g = 0; g < A::group; g++)
 			a.split_trace[(t.head0 + g) * gridDim.y + t.split].score[i] =
-				t.begin + i < t.end ? score[u * A::group + g] * kLn2 : 0.0f;
+			        t.begin + i < t.end ? score[u * A::group + g] * kLn2 : 0.0f;
 	}
 }
 
 /* The block's keys, each group of lanes every slots-th of them. */
 template <gqa_attention_case K, gqa_attention_config C, bool Traced>
 SIMT_FN void attend_keys(const gqa_attention_args &a, const attention_task &t, const float *queries,
-			 attention_state_of<K, C> &s)
+                         attention_state_of<K, C> &s)
 {
 	using A = attention<K, C>;
 	const int lane = threadIdx.x % A::lanes, slot = threadIdx.x / A::lanes;
@@ -215,7 +216,8 @@ SIMT_FN void attend_keys(const gqa_attention_args &a, const attention_task &t, c
 		uint4 k[C.unroll][A::chunks], v[C.unroll][A::chunks];
 #pragma unroll
 		for (int u = 0; u < C.unroll; u++) {
-			const int key = first + u * A::slots < t.end ? first + u * A::slots : t.end - 1;
+			const int key =
+			        first + u * A::slots < t.end ? first + u * A::slots : t.end - 1;
 			const size_t row = (head + key) * t.head_dim + lane * A::chunk;
 #pragma unroll
 			for (int c = 0; c < A::chunks; c++) {
@@ -272,7 +274,8 @@ SIMT_FN void merge_groups(attention_state_of<K, C> &s)
 }
 
 template <gqa_attention_case K, gqa_attention_config C>
-SIMT_FN void store_records(const attention_task &t, const attention_state_of<K, C> &s, float *records)
+SIMT_FN void store_records(const attention_task &t, const attention_state_of<K, C> &s,
+                           float *records)
 {
 	using A = attention<K, C>;
 	const int lane = simt::lane_id();
@@ -290,11 +293,13 @@ SIMT_FN void store_records(const attention_task &t, const attention_state_of<K, 
 				record[(c * A::lanes + lane) * A::chunk + j] = s.out[g][c][j];
 		}
 		if (lane == 0)
-			vec::put4(record + t.head_dim, {s.max[g], s.sum[g], s.ones[g], (float)s.keys});
+			vec::put4(record + t.head_dim,
+			          {s.max[g], s.sum[g], s.ones[g], (float)s.keys});
 	}
 }
 
-/* n records of each query head: of a block's warps in shared memory, or of the splits in global memory. */
+/* n records of each query head: of a block's warps in shared memory, or of the splits in global
+ * memory. */
 template <bool Shared>
 struct attention_records {
 	const float *base;
@@ -310,11 +315,11 @@ struct attention_records {
 	}
 };
 
-/* factor[head * n + i] brings record i to the maximum of its head; totals[head] is the tail of their sum. `mass` is scratch
- * like factor. */
+/* factor[head * n + i] brings record i to the maximum of its head; totals[head] is the tail of
+ * their sum. `mass` is scratch like factor. */
 template <int Group, int Warps, bool Traced, bool Shared>
 SIMT_FN void weigh_records(attention_records<Shared> r, int head_dim, float *factor, float *mass,
-			   float4 *totals)
+                           float4 *totals)
 {
 	for (int g = simt::warp_id(); g < Group; g += Warps) {
 		const float *tails = r.base + g * r.head_stride + head_dim;
@@ -347,10 +352,12 @@ SIMT_FN void weigh_records(attention_records<Shared> r, int head_dim, float *fac
 	simt::sync_block();
 }
 
-/* The weighted sum of the records: to out, normalised, when these are all keys, else to this split's record. */
+/* The weighted sum of the records: to out, normalised, when these are all keys, else to this
+ * split's record. */
 template <int Group, int Threads, bool Shared>
 SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
-			 attention_records<Shared> r, const float *factor, const float4 *totals, bool all)
+                         attention_records<Shared> r, const float *factor, const float4 *totals,
+                         bool all)
 {
 	const int quads = t.head_dim / 4;
 	for (int i = threadIdx.x; i < Group * quads; i += Threads) {
@@ -367,7 +374,7 @@ SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
 		if (all) {
 			const float scale = 1.0f / totals[g].y;
 			vec::put4(a.out + (size_t)head * t.head_dim + d,
-				  {sum.x * scale, sum.y * scale, sum.z * scale, sum.w * scale});
+			          {sum.x * scale, sum.y * scale, sum.z * scale, sum.w * scale});
 		} else {
 			float *record = a.partial + ((size_t)head * gridDim.y + t.split) * t.record;
 			vec::put4(record + d, sum);
@@ -391,12 +398,12 @@ SIMT_FN void trace_split(const gqa_attention_args &a, const attention_task &t, c
 
 template <int Group>
 SIMT_FN void trace_head(const gqa_attention_args &a, const attention_task &t, int position,
-			const float4 *totals)
+                        const float4 *totals)
 {
 	for (int g = threadIdx.x; g < Group; g += blockDim.x)
-		a.head_trace[t.head0 + g] = {position,	   (int)totals[g].w,
-					     t.live,	   totals[g].x * kLn2,
-					     totals[g].y, totals[g].z / totals[g].y};
+		a.head_trace[t.head0 + g] = {position,    (int)totals[g].w,
+		                             t.live,      totals[g].x * kLn2,
+		                             totals[g].y, totals[g].z / totals[g].y};
 }
 
 template <gqa_attention_case K, gqa_attention_config C, bool Traced>
@@ -430,7 +437,7 @@ __device__ void attend(const gqa_attention_args &a)
 
 	const attention_records<true> warps = {records, t.record, A::group * t.record, C.warps};
 	weigh_records<A::group, C.warps, Traced>(warps, t.head_dim, factor,
-						 factor + A::group * C.warps, totals);
+	                                         factor + A::group * C.warps, totals);
 	sum_records<A::group, A::threads>(a, t, warps, factor, totals, t.live == 1);
 	if (Traced)
 		trace_split<A::group>(a, t, totals);
@@ -439,10 +446,10 @@ __device__ void attend(const gqa_attention_args &a)
 		if (!simt::arrive_last(&a.arrived[blockIdx.x], t.live))
 			return;
 		const attention_records<false> splits = {
-			a.partial + (size_t)t.head0 * gridDim.y * t.record,
-			(int)gridDim.y * t.record, t.record, t.live};
+		        a.partial + (size_t)t.head0 * gridDim.y * t.record,
+		        (int)gridDim.y * t.record, t.record, t.live};
 		weigh_records<A::group, C.warps, Traced>(splits, t.head_dim, factor,
-							 factor + A::group * t.live, totals);
+		                                         factor + A::group * t.live, totals);
 		sum_records<A::group, A::threads>(a, t, splits, factor, totals, true);
 	}
 	if (Traced)
@@ -458,14 +465,14 @@ __host__ __device__ constexpr gqa_attention_config without_splits(gqa_attention_
 
 template <gqa_attention_case K, gqa_attention_config C>
 __global__ void __launch_bounds__(C.warps *simt::kWarp, C.min_blocks)
-	gqa_attention(const gqa_attention_args a)
+        gqa_attention(const gqa_attention_args a)
 {
 	attend<K, without_splits(C), false>(a);
 }
 
 template <gqa_attention_case K, gqa_attention_config C>
 __global__ void __launch_bounds__(C.warps *simt::kWarp, C.min_blocks)
-	gqa_attention_traced(const gqa_attention_args a)
+        gqa_attention_traced(const gqa_attention_args a)
 {
 	attend<K, without_splits(C), true>(a);
 }

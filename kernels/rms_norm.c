@@ -13,13 +13,13 @@ static bool legal(const int *kase, const int *config, struct target target)
 enum { Y, X, WEIGHT, RESIDUAL, SUM, N_BUFFERS };
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
-		  const struct device_info *info)
+                  const struct device_info *info)
 {
 	return legal(kase, config, info->target) && shape->m % 8 == 0;
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
-			const struct device_info *info)
+                        const struct device_info *info)
 {
 	(void)shape, (void)kase;
 	const struct rms_norm_config *c = AS(rms_norm_config, config);
@@ -55,7 +55,7 @@ static void format_shape(const struct shape *shape, char text[64])
 }
 
 static int buffers(const struct shape *shape, const int *kase, const int *config,
-		   const struct device_info *info, struct buffer *b)
+                   const struct device_info *info, struct buffer *b)
 {
 	(void)config, (void)info;
 	const struct rms_norm_case *k = AS(rms_norm_case, kase);
@@ -69,25 +69,26 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
-		 const struct device_info *info, void *const *memory, void *args)
+                 const struct device_info *info, void *const *memory, void *args)
 {
 	const bool residual = AS(rms_norm_case, kase)->residual;
 	(void)config, (void)info;
 	*(struct rms_norm_args *)args = (struct rms_norm_args){
-		.y = memory[Y],
-		.x = memory[X],
-		.w = memory[WEIGHT],
-		.residual = residual ? memory[RESIDUAL] : NULL,
-		.sum = residual ? memory[SUM] : NULL,
-		.eps = EPS,
-		.n = shape->m,
+	        .y = memory[Y],
+	        .x = memory[X],
+	        .w = memory[WEIGHT],
+	        .residual = residual ? memory[RESIDUAL] : NULL,
+	        .sum = residual ? memory[SUM] : NULL,
+	        .eps = EPS,
+	        .n = shape->m,
 	};
 }
 
-/* Errors: the sum of squares is of one sign, so its relative error is at most that of n additions, as a random walk; its
- * root halves it. Stored sums are rounded once more before they are normalised. */
+/* Errors: the sum of squares is of one sign, so its relative error is at most that of n additions,
+ * as a random walk; its root halves it. Stored sums are rounded once more before they are
+ * normalised. */
 static void reference(const struct shape *shape, const int *kase, const void *const *data,
-		      double *const *expected, double *const *tolerance)
+                      double *const *expected, double *const *tolerance)
 {
 	const struct rms_norm_case *k = AS(rms_norm_case, kase);
 	const size_t n = (size_t)shape->m;
@@ -106,7 +107,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 		const double stored = residual ? store_rounding(k->x, s) : 0;
 		expected[Y][i] = y;
 		tolerance[Y][i] = fabs(y) * scale_error + stored * fabs(scale * w[i]) +
-				  store_rounding(k->x, y);
+		                  store_rounding(k->x, y);
 		if (residual) {
 			expected[SUM][i] = s;
 			tolerance[SUM][i] = F32_ROUNDING * fabs(s) + stored;
@@ -118,21 +119,21 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel rms_norm_kernel = {
-	.name = "rms_norm",
-	.params = params,
-	.n_params = LENGTH(params),
-	.fields = fields,
-	.n_fields = LENGTH(fields),
-	.legal = legal,
-	.valid = valid,
-	.grid = grid,
-	.bytes = bytes,
-	.flops = flops,
-	.parse_shape = parse_shape,
-	.format_shape = format_shape,
-	.buffers = buffers,
-	.fill = NULL,
-	.args_bytes = sizeof(struct rms_norm_args),
-	.bind = bind,
-	.reference = reference,
+        .name = "rms_norm",
+        .params = params,
+        .n_params = LENGTH(params),
+        .fields = fields,
+        .n_fields = LENGTH(fields),
+        .legal = legal,
+        .valid = valid,
+        .grid = grid,
+        .bytes = bytes,
+        .flops = flops,
+        .parse_shape = parse_shape,
+        .format_shape = format_shape,
+        .buffers = buffers,
+        .fill = NULL,
+        .args_bytes = sizeof(struct rms_norm_args),
+        .bind = bind,
+        .reference = reference,
 };

@@ -5,7 +5,8 @@
 #include "kernels/rms_norm.h"
 #include "kernels/vec.h"
 
-/* Adds this thread's squares of chunks i, i + stride, ..., all loads first; with a residual, stores the sum. */
+/* Adds this thread's squares of chunks i, i + stride, ..., all loads first; with a residual, stores
+ * the sum. */
 template <rms_norm_case K, rms_norm_config C>
 SIMT_FN void add_squares(const rms_norm_args &a, int i, int stride, simt::partial &squares)
 {

@@ -4,12 +4,12 @@
 #include "core/dtype.h"
 #include "core/param.h"
 
-#define RMS_NORM_FIELDS(X)                                                              \
-	X(x, NAMES_DTYPE, "activation dtype, in and out", DTYPE_F32, DTYPE_BF16)        \
+#define RMS_NORM_FIELDS(X)                                                       \
+	X(x, NAMES_DTYPE, "activation dtype, in and out", DTYPE_F32, DTYPE_BF16) \
 	X(residual, NAMES_NUMBER, "1: adds a residual first and stores the sum", 0, 1)
 
-#define RMS_NORM_PARAMS(X)                                                              \
-	X(warps, 8, "warps in the only block", 1, 2, 4, 8, 16, 32)                      \
+#define RMS_NORM_PARAMS(X)                                         \
+	X(warps, 8, "warps in the only block", 1, 2, 4, 8, 16, 32) \
 	X(unroll, 1, "16-byte loads in flight per lane", 1, 2, 4)
 
 #if SIMT_WARP == 1
@@ -31,8 +31,8 @@ struct rms_norm_config {
 	RMS_NORM_PARAMS(PARAM_MEMBER)
 };
 
-/* y = w * s / sqrt(mean(s^2) + eps) with s = x (+ residual), all (n); w f32. With a residual, s is stored to `sum`,
- * which may alias x or residual. n is a multiple of 8. */
+/* y = w * s / sqrt(mean(s^2) + eps) with s = x (+ residual), all (n); w f32. With a residual, s is
+ * stored to `sum`, which may alias x or residual. n is a multiple of 8. */
 struct rms_norm_args {
 	void *y, *sum;
 	const void *x, *residual;
@@ -41,7 +41,8 @@ struct rms_norm_args {
 	int n;
 };
 
-CONST_FN bool rms_norm_legal(struct rms_norm_case kase, struct rms_norm_config c, struct target target)
+CONST_FN bool rms_norm_legal(struct rms_norm_case kase, struct rms_norm_config c,
+                             struct target target)
 {
 	(void)kase;
 	(void)target;

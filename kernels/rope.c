@@ -16,9 +16,9 @@ enum { Q, K, V, K_CACHE, V_CACHE, TURNS, POSITION, N_BUFFERS };
 
 /* Head shapes by their width, for shapes given as one number. */
 static const struct shape known_shapes[] = {
-	{.m = 14, .k = 2, .head_dim = 64},  {.m = 12, .k = 2, .head_dim = 128},
-	{.m = 16, .k = 2, .head_dim = 128}, {.m = 28, .k = 4, .head_dim = 128},
-	{.m = 40, .k = 8, .head_dim = 128}, {.m = 64, .k = 8, .head_dim = 128},
+        {.m = 14, .k = 2, .head_dim = 64},  {.m = 12, .k = 2, .head_dim = 128},
+        {.m = 16, .k = 2, .head_dim = 128}, {.m = 28, .k = 4, .head_dim = 128},
+        {.m = 40, .k = 8, .head_dim = 128}, {.m = 64, .k = 8, .head_dim = 128},
 };
 enum { UNKNOWN_HEAD_DIM = 64 };
 
@@ -27,30 +27,38 @@ void rope_turns(double theta, int head_dim, unsigned long long *turns)
 	for (int i = 0; i < head_dim / 2; i++) {
 		const long double frequency = powl((long double)theta, -2.0L * i / head_dim);
 		turns[i] = (unsigned long long)(frequency / (2 * 3.14159265358979323846264338328L) *
-							18446744073709551616.0L + 0.5L);
+		                                        18446744073709551616.0L +
+		                                0.5L);
 	}
 }
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
-		  const struct device_info *info)
+                  const struct device_info *info)
 {
 	return legal(kase, config, info->target) &&
 	       shape->head_dim / 2 % AS(rope_config, config)->pairs == 0;
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
-			const struct device_info *info)
+                        const struct device_info *info)
 {
 	(void)kase;
 	const struct rope_config *c = AS(rope_config, config);
 	const unsigned threads = (unsigned)(c->warps * info->target.lanes);
-	const size_t items = (size_t)(shape->m + shape->k) * (size_t)(shape->head_dim / 2 / c->pairs);
+	const size_t items =
+	        (size_t)(shape->m + shape->k) * (size_t)(shape->head_dim / 2 / c->pairs);
 	return (struct grid){.x = div_up(items, threads), .y = 1, .threads = threads};
 }
 
 /* Elements of all query, and of all key or value heads. */
-static size_t q_width(const struct shape *s) { return (size_t)s->m * (size_t)s->head_dim; }
-static size_t kv_width(const struct shape *s) { return (size_t)s->k * (size_t)s->head_dim; }
+static size_t q_width(const struct shape *s)
+{
+	return (size_t)s->m * (size_t)s->head_dim;
+}
+static size_t kv_width(const struct shape *s)
+{
+	return (size_t)s->k * (size_t)s->head_dim;
+}
 
 static double bytes(const struct shape *shape, const int *kase)
 {
@@ -76,11 +84,11 @@ static enum status parse_shape(const char *text, struct shape *shape)
 			*shape = known_shapes[i];
 	if (!shape->m && width % UNKNOWN_HEAD_DIM)
 		status = fail(STATUS_USAGE, "rope shape '%s': expected a multiple of %d", text,
-			      UNKNOWN_HEAD_DIM);
+		              UNKNOWN_HEAD_DIM);
 	else if (!shape->m)
 		*shape = (struct shape){.m = width / UNKNOWN_HEAD_DIM,
-					.k = width / UNKNOWN_HEAD_DIM,
-					.head_dim = UNKNOWN_HEAD_DIM};
+		                        .k = width / UNKNOWN_HEAD_DIM,
+		                        .head_dim = UNKNOWN_HEAD_DIM};
 done:
 	return status;
 }
@@ -91,18 +99,19 @@ static void format_shape(const struct shape *shape, char text[64])
 }
 
 static int buffers(const struct shape *shape, const int *kase, const int *config,
-		   const struct device_info *info, struct buffer *b)
+                   const struct device_info *info, struct buffer *b)
 {
 	(void)config, (void)info;
 	const struct rope_case *k = AS(rope_case, kase);
 	const size_t cache = k->append ? kv_width(shape) * CAPACITY : 32;
 	b[Q] = (struct buffer){"q", BUFFER_INOUT, DTYPE_F32, q_width(shape), 1};
 	b[K] = (struct buffer){"k", k->append ? BUFFER_INPUT : BUFFER_INOUT, DTYPE_F32,
-			       kv_width(shape), 1};
+	                       kv_width(shape), 1};
 	b[V] = (struct buffer){"v", BUFFER_INPUT, DTYPE_F32, kv_width(shape), 1};
 	b[K_CACHE] = (struct buffer){"k_cache", BUFFER_INOUT, k->kv, cache, 1};
 	b[V_CACHE] = (struct buffer){"v_cache", BUFFER_INOUT, k->kv, cache, 1};
-	b[TURNS] = (struct buffer){"turns", BUFFER_INPUT, DTYPE_U64, (size_t)shape->head_dim / 2, 0};
+	b[TURNS] =
+	        (struct buffer){"turns", BUFFER_INPUT, DTYPE_U64, (size_t)shape->head_dim / 2, 0};
 	b[POSITION] = (struct buffer){"position", BUFFER_INPUT, DTYPE_I32, 1, 0};
 	return N_BUFFERS;
 }
@@ -115,26 +124,26 @@ static void fill(const struct shape *shape, const int *kase, void *const *data)
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
-		 const struct device_info *info, void *const *memory, void *args)
+                 const struct device_info *info, void *const *memory, void *args)
 {
 	(void)kase, (void)config, (void)info;
 	*(struct rope_args *)args = (struct rope_args){
-		.q = memory[Q],
-		.k = memory[K],
-		.v = memory[V],
-		.k_cache = memory[K_CACHE],
-		.v_cache = memory[V_CACHE],
-		.turns = memory[TURNS],
-		.position = memory[POSITION],
-		.n_heads = shape->m,
-		.n_kv_heads = shape->k,
-		.head_dim = shape->head_dim,
-		.capacity = CAPACITY,
+	        .q = memory[Q],
+	        .k = memory[K],
+	        .v = memory[V],
+	        .k_cache = memory[K_CACHE],
+	        .v_cache = memory[V_CACHE],
+	        .turns = memory[TURNS],
+	        .position = memory[POSITION],
+	        .n_heads = shape->m,
+	        .n_kv_heads = shape->k,
+	        .head_dim = shape->head_dim,
+	        .capacity = CAPACITY,
 	};
 }
 
-/* Element i of a head after rotation, and its allowed error: sine and cosine are within 4 roundings, the phase within
- * 2^-25 turns, products and sum round thrice. */
+/* Element i of a head after rotation, and its allowed error: sine and cosine are within 4
+ * roundings, the phase within 2^-25 turns, products and sum round thrice. */
 static double rotated(const float *x, int head_dim, int i, double *tolerance)
 {
 	const int half = head_dim / 2, p = i % half;
@@ -145,7 +154,7 @@ static double rotated(const float *x, int head_dim, int i, double *tolerance)
 }
 
 static void rotate_heads(const float *x, size_t width, int head_dim, double *expected,
-			 double *tolerance)
+                         double *tolerance)
 {
 	for (size_t i = 0; i < width; i++) {
 		const size_t in_head = i % (size_t)head_dim;
@@ -155,7 +164,7 @@ static void rotate_heads(const float *x, size_t width, int head_dim, double *exp
 
 /* The caches as they were, but for the new rows. */
 static void reference_caches(const struct shape *shape, int dtype, const void *const *data,
-			     double *const *expected, double *const *tolerance)
+                             double *const *expected, double *const *tolerance)
 {
 	const size_t d = (size_t)shape->head_dim, count = kv_width(shape) * CAPACITY;
 	for (int b = K_CACHE; b <= V_CACHE; b++) {
@@ -177,7 +186,7 @@ static void reference_caches(const struct shape *shape, int dtype, const void *c
 }
 
 static void reference(const struct shape *shape, const int *kase, const void *const *data,
-		      double *const *expected, double *const *tolerance)
+                      double *const *expected, double *const *tolerance)
 {
 	const struct rope_case *k = AS(rope_case, kase);
 	rotate_heads(data[Q], q_width(shape), shape->head_dim, expected[Q], tolerance[Q]);
@@ -195,21 +204,21 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel rope_kernel = {
-	.name = "rope",
-	.params = params,
-	.n_params = LENGTH(params),
-	.fields = fields,
-	.n_fields = LENGTH(fields),
-	.legal = legal,
-	.valid = valid,
-	.grid = grid,
-	.bytes = bytes,
-	.flops = flops,
-	.parse_shape = parse_shape,
-	.format_shape = format_shape,
-	.buffers = buffers,
-	.fill = fill,
-	.args_bytes = sizeof(struct rope_args),
-	.bind = bind,
-	.reference = reference,
+        .name = "rope",
+        .params = params,
+        .n_params = LENGTH(params),
+        .fields = fields,
+        .n_fields = LENGTH(fields),
+        .legal = legal,
+        .valid = valid,
+        .grid = grid,
+        .bytes = bytes,
+        .flops = flops,
+        .parse_shape = parse_shape,
+        .format_shape = format_shape,
+        .buffers = buffers,
+        .fill = fill,
+        .args_bytes = sizeof(struct rope_args),
+        .bind = bind,
+        .reference = reference,
 };

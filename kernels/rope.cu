@@ -1,6 +1,7 @@
-// math:   (x[i], x[i + D/2]) turned by position * turns[i] 2^-64 turns, the product exact modulo one turn.
-// layout: a thread takes `pairs` neighbouring i of one head, query heads first; a thread of a key head also copies v.
-// bound:  latency: a few kilobytes; sine and cosine are computed by each head anew.
+// math:   (x[i], x[i + D/2]) turned by position * turns[i] 2^-64 turns, the product exact modulo
+// one turn. layout: a thread takes `pairs` neighbouring i of one head, query heads first; a thread
+// of a key head also copies v. bound:  latency: a few kilobytes; sine and cosine are computed by
+// each head anew.
 #include "core/variants.h"
 #include "kernels/rope.h"
 #include "kernels/vec.h"
@@ -21,8 +22,9 @@ SIMT_FN void rotate(const float *x, const rope_args &a, int position, int i, Put
 	for (int p = 0; p < Pairs; p++) {
 		low[p] = x[i + p];
 		high[p] = x[i + p + half];
-		simt::sincos_turns(phase_turns(a.turns[i + p] * (unsigned long long)(long long)position),
-				   &sine[p], &cosine[p]);
+		simt::sincos_turns(
+		        phase_turns(a.turns[i + p] * (unsigned long long)(long long)position),
+		        &sine[p], &cosine[p]);
 	}
 #pragma unroll
 	for (int p = 0; p < Pairs; p++) {
@@ -55,8 +57,9 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) rope(const rope_args a)
 	} else if (position >= 0 && position < a.capacity) {
 		const size_t row = ((size_t)kv_head * a.capacity + position) * a.head_dim;
 		const float *v = a.v + (size_t)kv_head * a.head_dim;
-		rotate<C.pairs>(k, a, position, i,
-				[=](int e, float value) { vec::put<K.kv>(a.k_cache, row + e, value); });
+		rotate<C.pairs>(k, a, position, i, [=](int e, float value) {
+			vec::put<K.kv>(a.k_cache, row + e, value);
+		});
 #pragma unroll
 		for (int p = 0; p < C.pairs; p++) {
 			vec::put<K.kv>(a.v_cache, row + i + p, v[i + p]);

@@ -4,20 +4,20 @@
 #include "core/dtype.h"
 #include "core/param.h"
 
-#define ROPE_FIELDS(X)                                                                       \
-	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32)                  \
+#define ROPE_FIELDS(X)                                                      \
+	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32) \
 	X(append, NAMES_NUMBER, "1: writes k and v to the cache; 0: rotates q and k in place", 0, 1)
 
-#define ROPE_PARAMS(X)                                                                       \
-	X(warps, 4, "warps per block", 1, 2, 4, 8)                                           \
+#define ROPE_PARAMS(X)                             \
+	X(warps, 4, "warps per block", 1, 2, 4, 8) \
 	X(pairs, 1, "rotated pairs per lane", 1, 2, 4)
 
 #define ROPE_SUBSET(X) X(warps, 1, 2, 4, 8) X(pairs, 1, 2, 4)
 
-#define ROPE_CASES(X)     \
-	X(DTYPE_BF16, 1)  \
-	X(DTYPE_F16, 1)   \
-	X(DTYPE_F32, 1)   \
+#define ROPE_CASES(X)    \
+	X(DTYPE_BF16, 1) \
+	X(DTYPE_F16, 1)  \
+	X(DTYPE_F32, 1)  \
 	X(DTYPE_F32, 0)
 
 struct rope_case {
@@ -28,10 +28,11 @@ struct rope_config {
 	ROPE_PARAMS(PARAM_MEMBER)
 };
 
-/* NeoX rotation: element i of a head pairs with i + head_dim / 2, angle = position * turns[i] * 2^-64 turns. The product
- * of integers wraps exactly, so the angle is right at any position.
- * q (n_heads, head_dim), k and v (n_kv_heads, head_dim) f32; q is rotated in place. Appending writes k (rotated) and v
- * to row *position of the caches (n_kv_heads, capacity, head_dim); a position outside the cache writes nothing. */
+/* NeoX rotation: element i of a head pairs with i + head_dim / 2, angle = position * turns[i] *
+ * 2^-64 turns. The product of integers wraps exactly, so the angle is right at any position. q
+ * (n_heads, head_dim), k and v (n_kv_heads, head_dim) f32; q is rotated in place. Appending writes
+ * k (rotated) and v to row *position of the caches (n_kv_heads, capacity, head_dim); a position
+ * outside the cache writes nothing. */
 struct rope_args {
 	float *q, *k;
 	const float *v;
@@ -45,8 +46,9 @@ struct rope_args {
 #ifdef __cplusplus
 extern "C"
 #endif
-/* turns (head_dim / 2): theta^(-2 i / head_dim) / (2 pi) in units of 2^-64, rounded. */
-void rope_turns(double theta, int head_dim, unsigned long long *turns);
+        /* turns (head_dim / 2): theta^(-2 i / head_dim) / (2 pi) in units of 2^-64, rounded. */
+        void
+        rope_turns(double theta, int head_dim, unsigned long long *turns);
 #endif
 
 CONST_FN bool rope_legal(struct rope_case kase, struct rope_config c, struct target target)

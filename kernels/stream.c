@@ -12,18 +12,18 @@ static bool legal(const int *kase, const int *config, struct target target)
 }
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
-		  const struct device_info *info)
+                  const struct device_info *info)
 {
 	return shape->m > 0 && legal(kase, config, info->target);
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
-			const struct device_info *info)
+                        const struct device_info *info)
 {
 	const struct stream_config *c = AS(stream_config, config);
 	(void)shape, (void)kase;
 	return (struct grid){(unsigned)(info->sm_count * c->blocks), 1,
-			     (unsigned)(c->warps * info->target.lanes), 0};
+	                     (unsigned)(c->warps * info->target.lanes), 0};
 }
 
 static double bytes(const struct shape *shape, const int *kase)
@@ -49,7 +49,7 @@ static void format_shape(const struct shape *shape, char text[64])
 }
 
 static int buffers(const struct shape *shape, const int *kase, const int *config,
-		   const struct device_info *info, struct buffer *buffers)
+                   const struct device_info *info, struct buffer *buffers)
 {
 	size_t count = (size_t)shape->m * STREAM_SHAPE_BYTES / sizeof(float);
 	(void)config, (void)info;
@@ -69,20 +69,20 @@ static void fill(const struct shape *shape, const int *kase, void *const *data)
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
-		 const struct device_info *info, void *const *memory, void *args)
+                 const struct device_info *info, void *const *memory, void *args)
 {
 	bool copy = AS(stream_case, kase)->copy;
 	(void)config, (void)info;
 	*(struct stream_args *)args = (struct stream_args){
-		.x = memory[DATA],
-		.y = copy ? memory[RESULT] : NULL,
-		.sum = copy ? NULL : memory[RESULT],
-		.n = (size_t)shape->m * STREAM_SHAPE_BYTES / STREAM_WORD_BYTES,
+	        .x = memory[DATA],
+	        .y = copy ? memory[RESULT] : NULL,
+	        .sum = copy ? NULL : memory[RESULT],
+	        .n = (size_t)shape->m * STREAM_SHAPE_BYTES / STREAM_WORD_BYTES,
 	};
 }
 
 static void reference(const struct shape *shape, const int *kase, const void *const *data,
-		      double *const *expected, double *const *tolerance)
+                      double *const *expected, double *const *tolerance)
 {
 	size_t n = (size_t)shape->m * STREAM_SHAPE_BYTES / sizeof(float);
 	const float *x = data[DATA];
@@ -102,21 +102,21 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel stream_kernel = {
-	.name = "stream",
-	.params = params,
-	.n_params = LENGTH(params),
-	.fields = fields,
-	.n_fields = LENGTH(fields),
-	.legal = legal,
-	.valid = valid,
-	.grid = grid,
-	.bytes = bytes,
-	.flops = flops,
-	.parse_shape = parse_shape,
-	.format_shape = format_shape,
-	.buffers = buffers,
-	.fill = fill,
-	.args_bytes = sizeof(struct stream_args),
-	.bind = bind,
-	.reference = reference,
+        .name = "stream",
+        .params = params,
+        .n_params = LENGTH(params),
+        .fields = fields,
+        .n_fields = LENGTH(fields),
+        .legal = legal,
+        .valid = valid,
+        .grid = grid,
+        .bytes = bytes,
+        .flops = flops,
+        .parse_shape = parse_shape,
+        .format_shape = format_shape,
+        .buffers = buffers,
+        .fill = fill,
+        .args_bytes = sizeof(struct stream_args),
+        .bind = bind,
+        .reference = reference,
 };

@@ -1,6 +1,6 @@
 // math:   sum of all words, or y = x: what memory can do, the ceiling of every other kernel.
-// layout: tiles of one 16-byte word per thread, `unroll` times; grid x = blocks per multiprocessor x multiprocessors.
-// bound:  memory.
+// layout: tiles of one 16-byte word per thread, `unroll` times; grid x = blocks per multiprocessor
+// x multiprocessors. bound:  memory.
 #ifndef WARPSMITH_SPACE
 #define WARPSMITH_SPACE // see STREAM_SUBSET
 #endif
@@ -25,7 +25,7 @@ SIMT_FN stream_tiles tiles_of_block(unsigned long long n_tiles)
 /* Words i, i + stride ...; zero from n on. */
 template <int N>
 SIMT_FN void load_words(const uint4 *x, unsigned long long i, int stride, unsigned long long n,
-			uint4 (&words)[N])
+                        uint4 (&words)[N])
 {
 	if (i + (N - 1) * stride < n) {
 #pragma unroll
@@ -35,8 +35,8 @@ SIMT_FN void load_words(const uint4 *x, unsigned long long i, int stride, unsign
 	}
 #pragma unroll
 	for (int u = 0; u < N; u++)
-		words[u] = i + u * stride < n ? simt::load128_stream(x + i + u * stride) :
-						make_uint4(0, 0, 0, 0);
+		words[u] = i + u * stride < n ? simt::load128_stream(x + i + u * stride)
+		                              : make_uint4(0, 0, 0, 0);
 }
 
 SIMT_FN unsigned sum_block(unsigned sum)

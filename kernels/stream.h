@@ -6,13 +6,14 @@
 
 #define STREAM_FIELDS(X) X(copy, NAMES_NUMBER, "1: writes what it reads; 0: reads alone", 0, 1)
 
-#define STREAM_PARAMS(X)                                                                          \
-	X(warps, 8, "warps per block", 1, 4, 8, 16, 32)                                           \
-	X(unroll, 8, "16-byte loads in flight per lane", 1, 2, 4, 8, 16)                          \
-	X(blocks, 4, "blocks per multiprocessor", 1, 2, 4, 8, 16)                                 \
+#define STREAM_PARAMS(X)                                                 \
+	X(warps, 8, "warps per block", 1, 4, 8, 16, 32)                  \
+	X(unroll, 8, "16-byte loads in flight per lane", 1, 2, 4, 8, 16) \
+	X(blocks, 4, "blocks per multiprocessor", 1, 2, 4, 8, 16)        \
 	X(ranges, 0, "1: each block reads one range; 0: blocks take tiles by turns", 0, 1)
 
-/* Every program has these: a ceiling is the best of several. The host's prefetchers follow one range per worker. */
+/* Every program has these: a ceiling is the best of several. The host's prefetchers follow one
+ * range per worker. */
 #ifdef __CUDACC__
 #define STREAM_SUBSET(X) X(warps, 8, 16) X(unroll, 4, 8) X(blocks, 4, 8) X(ranges, 0)
 #else
@@ -32,7 +33,8 @@ struct stream_config {
 #define STREAM_WORD_BYTES  16   /* of args.n */
 #define STREAM_SHAPE_BYTES 1024 /* of shape.m */
 
-/* x and y (n) 16-byte words. Reading adds the sum of all 32-bit words, modulo 2^32, to *sum: one addition per block. */
+/* x and y (n) 16-byte words. Reading adds the sum of all 32-bit words, modulo 2^32, to *sum: one
+ * addition per block. */
 struct stream_args {
 	const void *x;
 	void *y;
@@ -40,8 +42,9 @@ struct stream_args {
 	unsigned long long n;
 };
 
-/* A block beyond what a multiprocessor holds would start late and make it wait. The same on all targets: nvcc compiles the
- * host's half of a program without one, and both halves must have the same instances. */
+/* A block beyond what a multiprocessor holds would start late and make it wait. The same on all
+ * targets: nvcc compiles the host's half of a program without one, and both halves must have the
+ * same instances. */
 CONST_FN bool stream_legal(struct stream_case kase, struct stream_config c, struct target target)
 {
 	(void)kase;

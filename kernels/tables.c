@@ -24,7 +24,7 @@ static const struct {
 } tables[] = {KERNELS(TABLE)};
 
 int kernel_variants(const struct kernel *kernel, const struct device_info *info,
-		    const struct variant **variants)
+                    const struct variant **variants)
 {
 	int n = 0;
 	*variants = NULL;

@@ -1,4 +1,6 @@
-/* 16 bytes of any dtype as floats: the one place where kernels decode elements. Included by .cu files only. */
+// C++20 and CUDA C++.
+/* 16 bytes of any dtype as floats: the one place where kernels decode elements. Included by .cu
+ * files only. */
 #ifndef KERNELS_VEC_H
 #define KERNELS_VEC_H
 
@@ -10,7 +12,9 @@ namespace vec
 
 /* Elements in 16 bytes (of quants, for q8_0). */
 template <int Dtype>
-constexpr int kChunk = Dtype == DTYPE_F32 ? 4 : Dtype == DTYPE_Q8_0 ? 16 : 8;
+constexpr int kChunk = Dtype == DTYPE_F32    ? 4
+                       : Dtype == DTYPE_Q8_0 ? 16
+                                             : 8;
 
 /* Bytes from one chunk to the next are always 16, so element i (a multiple of kChunk) is at: */
 template <int Dtype>
@@ -44,7 +48,7 @@ SIMT_FN void load(const void *base, size_t i, float (&out)[N])
 		raw[c] = simt::load128(at<Dtype>(base, i + c * chunk));
 #pragma unroll
 	for (int c = 0; c < N / chunk; c++)
-		unpack<Dtype>(raw[c], reinterpret_cast<float (&)[chunk]>(out[c * chunk]));
+		unpack<Dtype>(raw[c], reinterpret_cast<float(&)[chunk]>(out[c * chunk]));
 }
 
 /* One element of a plain dtype. */
@@ -64,8 +68,8 @@ SIMT_FN void put(void *base, size_t i, float v)
 	if constexpr (Dtype == DTYPE_F32)
 		static_cast<float *>(base)[i] = v;
 	else
-		static_cast<unsigned short *>(base)[i] = Dtype == DTYPE_F16 ? simt::float_to_half(v) :
-									 simt::float_to_bf16(v);
+		static_cast<unsigned short *>(base)[i] =
+		        Dtype == DTYPE_F16 ? simt::float_to_half(v) : simt::float_to_bf16(v);
 }
 
 /* sum += scale a b, for a block of quants. */
@@ -78,7 +82,10 @@ SIMT_FN void dot_scaled(simt::partial &sum, const float (&a)[N], const float (&b
 }
 
 /* Four floats at an address aligned to 16 bytes. */
-SIMT_FN void put4(float *p, float4 v) { *reinterpret_cast<float4 *>(p) = v; }
+SIMT_FN void put4(float *p, float4 v)
+{
+	*reinterpret_cast<float4 *>(p) = v;
+}
 
 /* 16-byte stores, for N and i multiples of kChunk. */
 template <int Dtype, int N>
@@ -87,7 +94,8 @@ SIMT_FN void store(void *base, size_t i, const float (&v)[N])
 	if constexpr (Dtype == DTYPE_F32) {
 #pragma unroll
 		for (int j = 0; j < N; j += 4)
-			put4(static_cast<float *>(base) + i + j, {v[j], v[j + 1], v[j + 2], v[j + 3]});
+			put4(static_cast<float *>(base) + i + j,
+			     {v[j], v[j + 1], v[j + 2], v[j + 3]});
 	} else {
 #pragma unroll
 		for (int j = 0; j < N; j++)
@@ -131,7 +139,10 @@ SIMT_FN void fill(float (&y)[N], float v)
 }
 
 /* v / (1 + e^-v) */
-SIMT_FN float silu(float v) { return v / (1.0f + simt::exp2_fast(-1.44269504f * v)); }
+SIMT_FN float silu(float v)
+{
+	return v / (1.0f + simt::exp2_fast(-1.44269504f * v));
+}
 
 } // namespace vec
 

@@ -1,4 +1,5 @@
-/* What traced attention says of itself: right outputs as its twin has them, and counts, scores and sums that add up. */
+/* What traced attention says of itself: right outputs as its twin has them, and counts, scores and
+ * sums that add up. */
 #include "bench/problem.h"
 
 #include <math.h>
@@ -31,7 +32,7 @@ static int close_device(void **state)
 }
 
 static void read_back(const struct problem *problem, const char *buffer, size_t offset, void *to,
-		      size_t bytes)
+                      size_t bytes)
 {
 	const char *memory = problem_memory(problem, buffer, 0);
 	assert_int_equal(device_read(device, to, memory + offset, bytes), STATUS_OK);
@@ -39,10 +40,11 @@ static void read_back(const struct problem *problem, const char *buffer, size_t 
 
 /* q k scale of one key, in double precision. */
 static double score(const struct problem *problem, const struct shape *shape, int dtype, int head,
-		    int key)
+                    int key)
 {
 	const size_t d = (size_t)shape->head_dim;
-	const size_t row = (size_t)(head / (shape->m / shape->k)) * (size_t)shape->len + (size_t)key;
+	const size_t row =
+	        (size_t)(head / (shape->m / shape->k)) * (size_t)shape->len + (size_t)key;
 	float q[GQA_ATTENTION_MAX_HEAD_DIM], k[GQA_ATTENTION_MAX_HEAD_DIM];
 	unsigned char stored[sizeof k];
 	double sum = 0;
@@ -55,9 +57,9 @@ static double score(const struct problem *problem, const struct shape *shape, in
 }
 
 /* The splits of a head follow each other without a gap, and make up what the head says. */
-static void check_head(const struct problem *problem, const struct shape *shape, int dtype, int head,
-		       const struct attention_head_trace *whole,
-		       const struct attention_split_trace *splits)
+static void check_head(const struct problem *problem, const struct shape *shape, int dtype,
+                       int head, const struct attention_head_trace *whole,
+                       const struct attention_split_trace *splits)
 {
 	int keys = 0;
 	float top = -INFINITY;
@@ -69,11 +71,12 @@ static void check_head(const struct problem *problem, const struct shape *shape,
 		assert_int_equal(splits[s].first_key, keys);
 		assert_true(splits[s].keys > 0);
 		for (int i = 0; i < ATTENTION_TRACE_KEYS; i++) {
-			const double expected = i < splits[s].keys ?
-							score(problem, shape, dtype, head, keys + i) :
-							0;
+			const double expected =
+			        i < splits[s].keys ? score(problem, shape, dtype, head, keys + i)
+			                           : 0;
 			/* f32 sums of head_dim products */
-			assert_true(fabs(splits[s].score[i] - expected) < 1e-3 + 1e-5 * fabs(expected));
+			assert_true(fabs(splits[s].score[i] - expected) <
+			            1e-3 + 1e-5 * fabs(expected));
 		}
 		keys += splits[s].keys;
 		top = fmaxf(top, splits[s].max);
@@ -91,17 +94,17 @@ static void check_shape(const struct variant *v, const struct shape *shape)
 	static struct attention_split_trace splits[MAX_SPLITS];
 	struct problem *problem;
 	const size_t n_splits =
-		kernel->grid(shape, v->kase.value, v->config.value, device_info(device)).y;
+	        kernel->grid(shape, v->kase.value, v->config.value, device_info(device)).y;
 	assert_in_range(n_splits, 1, MAX_SPLITS);
 	assert_in_range(shape->m, 1, MAX_HEADS);
 	assert_int_equal(problem_open(device, kernel, v->kase.value, shape, SEED, 1, &problem),
-			 STATUS_OK);
+	                 STATUS_OK);
 	if (problem_check(problem, v->traced, v->config.value))
 		fail_msg("%s", fail_message());
 	read_back(problem, "head_trace", 0, heads, (size_t)shape->m * sizeof *heads);
 	for (int h = 0; h < shape->m; h++) {
 		read_back(problem, "split_trace", (size_t)h * n_splits * sizeof *splits, splits,
-			  n_splits * sizeof *splits);
+		          n_splits * sizeof *splits);
 		check_head(problem, shape, v->kase.value[2], h, &heads[h], splits);
 	}
 	problem_close(&problem);

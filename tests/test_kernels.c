@@ -1,6 +1,7 @@
-/* Compiled instances of every kernel against the double-precision reference, on shapes that fit and on odd ones: a set
- * in which every pair of values of two fields or tunables occurs, or, with WARPSMITH_TEST_ALL set, all of them.
- * WARPSMITH_TEST_PROGRESS names a file that remembers what has passed, so that a long run can be resumed. */
+/* Compiled instances of every kernel against the double-precision reference, on shapes that fit and
+ * on odd ones: a set in which every pair of values of two fields or tunables occurs, or, with
+ * WARPSMITH_TEST_ALL set, all of them. WARPSMITH_TEST_PROGRESS names a file that remembers what has
+ * passed, so that a long run can be resumed. */
 #include "bench/problem.h"
 #include "device/host_check.h"
 
@@ -29,22 +30,22 @@ static int close_device(void **state)
 	return 0;
 }
 
-/* Shapes of a kernel; those that a case cannot run are passed over. Attention: heads and head size come from the case, these
- * are lengths; the generic instance takes the shapes below. */
+/* Shapes of a kernel; those that a case cannot run are passed over. Attention: heads and head size
+ * come from the case, these are lengths; the generic instance takes the shapes below. */
 static const struct {
 	const char *kernel, *shapes[8];
 } shapes_of[] = {
-	{"gemv", {"1x32", "7x96", "38x896", "130x1120", "24x4864"}},
-	{"rms_norm", {"8", "200", "896", "3584"}},
-	{"rope", {"896", "64", "3584"}},
-	{"embed", {"32", "896"}},
-	{"argmax", {"1", "3", "1000", "151936"}},
-	{"advance", {"1", "16"}},
-	{"stream", {"64", "1000"}},
+        {"gemv", {"1x32", "7x96", "38x896", "130x1120", "24x4864"}},
+        {"rms_norm", {"8", "200", "896", "3584"}},
+        {"rope", {"896", "64", "3584"}},
+        {"embed", {"32", "896"}},
+        {"argmax", {"1", "3", "1000", "151936"}},
+        {"advance", {"1", "16"}},
+        {"stream", {"64", "1000"}},
 };
 static const int lengths[] = {1, 5, 63, 1000};
-static const char *const generic_attention[] = {"5/5/40@63", "14/2/80@1000", "3/1/96@5", "2/2/8@1",
-						"14/2/64@300", "9/3/256@33"};
+static const char *const generic_attention[] = {"5/5/40@63", "14/2/80@1000", "3/1/96@5",
+                                                "2/2/8@1",   "14/2/64@300",  "9/3/256@33"};
 
 enum { MAX_SHAPES = 16 };
 
@@ -54,10 +55,11 @@ static int attention_shapes(const int *kase, struct shape *shapes)
 	int n = 0;
 	for (size_t i = 0; head_dim && i < sizeof lengths / sizeof *lengths; i++)
 		shapes[n++] = (struct shape){2 * group, 2, lengths[i], head_dim};
-	for (size_t i = 0; !head_dim && i < sizeof generic_attention / sizeof *generic_attention; i++)
+	for (size_t i = 0; !head_dim && i < sizeof generic_attention / sizeof *generic_attention;
+	     i++)
 		assert_int_equal(kernel_find("gqa_attention")
-					 ->parse_shape(generic_attention[i], &shapes[n++]),
-				 STATUS_OK);
+		                         ->parse_shape(generic_attention[i], &shapes[n++]),
+		                 STATUS_OK);
 	return n;
 }
 
@@ -67,9 +69,10 @@ static int find_shapes(const struct kernel *kernel, const int *kase, struct shap
 	if (!strcmp(kernel->name, "gqa_attention"))
 		return attention_shapes(kase, shapes);
 	for (size_t i = 0; i < sizeof shapes_of / sizeof *shapes_of; i++)
-		for (int s = 0; !strcmp(kernel->name, shapes_of[i].kernel) && shapes_of[i].shapes[s]; s++)
+		for (int s = 0;
+		     !strcmp(kernel->name, shapes_of[i].kernel) && shapes_of[i].shapes[s]; s++)
 			assert_int_equal(kernel->parse_shape(shapes_of[i].shapes[s], &shapes[n++]),
-					 STATUS_OK);
+			                 STATUS_OK);
 	if (n == 0)
 		fail_msg("no shapes to test %s with", kernel->name);
 	return n;
@@ -83,8 +86,8 @@ static int factor(const struct kernel *kernel, const struct variant *v, int f)
 
 static int value_index(const struct kernel *kernel, const struct variant *v, int f)
 {
-	const struct param *p = f < kernel->n_fields ? &kernel->fields[f] :
-						       &kernel->params[f - kernel->n_fields];
+	const struct param *p =
+	        f < kernel->n_fields ? &kernel->fields[f] : &kernel->params[f - kernel->n_fields];
 	for (int i = 0; i < p->n_values; i++)
 		if (p->values[i] == factor(kernel, v, f))
 			return i;
@@ -119,7 +122,9 @@ static int choose(const struct kernel *kernel, const struct variant *variants, i
 	for (;; n_chosen++) {
 		int best = -1, most = 0;
 		for (int i = 0; i < n; i++) {
-			const int gain = chosen[i] ? 0 : all ? 1 : new_pairs(kernel, &variants[i], false);
+			const int gain = chosen[i] ? 0
+			                 : all     ? 1
+			                           : new_pairs(kernel, &variants[i], false);
 			if (gain > most) {
 				most = gain;
 				best = i;
@@ -150,14 +155,14 @@ done:
 }
 
 static const char *describe(const struct kernel *kernel, const struct variant *v,
-			    const struct shape *shape)
+                            const struct shape *shape)
 {
 	static char text[1024];
 	char kase[CONFIG_TEXT], config[CONFIG_TEXT], where[64];
 	kernel->format_shape(shape, where);
 	snprintf(text, sizeof text, "%s %s, %s, %s", kernel->name, where,
-		 params_format(kernel->fields, kernel->n_fields, v->kase.value, kase),
-		 params_format(kernel->params, kernel->n_params, v->config.value, config));
+	         params_format(kernel->fields, kernel->n_fields, v->kase.value, kase),
+	         params_format(kernel->params, kernel->n_params, v->config.value, config));
 	return text;
 }
 
@@ -189,8 +194,8 @@ static void remember(const char *line)
 
 /* The chosen instances of one case on one shape; returns how many were checked. */
 static int check_case(const struct kernel *kernel, const struct kase *kase,
-		      const struct shape *shape, const struct variant *variants, int n,
-		      const bool *chosen, int *n_wrong)
+                      const struct shape *shape, const struct variant *variants, int n,
+                      const bool *chosen, int *n_wrong)
 {
 	struct problem *problem = NULL;
 	int n_checked = 0;
@@ -232,7 +237,7 @@ static void check_kernel(const struct kernel *kernel)
 		const int n_shapes = find_shapes(kernel, variants[i].kase.value, shapes);
 		for (int s = 0; s < n_shapes; s++)
 			n_checked += check_case(kernel, &variants[i].kase, &shapes[s], variants, n,
-						chosen, &n_wrong);
+			                        chosen, &n_wrong);
 	}
 	print_message("%s: %d of %d instances, %d checks\n", kernel->name, n_chosen, n, n_checked);
 	free(chosen);
@@ -260,13 +265,14 @@ static void a_wrong_result_is_found(void **state)
 		if (memcmp(&v->kase, &variants[0].kase, sizeof v->kase))
 			continue;
 		if (!few || kernel->grid(&shape, v->kase.value, c->value, device_info(device)).x >
-				    kernel->grid(&shape, v->kase.value, few->config.value,
-						 device_info(device)).x)
+		                    kernel->grid(&shape, v->kase.value, few->config.value,
+		                                 device_info(device))
+		                            .x)
 			few = v;
 		many = v;
 	}
 	assert_int_equal(problem_open(device, kernel, few->kase.value, &shape, SEED, 1, &problem),
-			 STATUS_OK);
+	                 STATUS_OK);
 	assert_int_equal(problem_check(problem, few->entry, few->config.value), STATUS_OK);
 	assert_int_equal(problem_check(problem, few->entry, many->config.value), STATUS_VIOLATION);
 	assert_non_null(strstr(fail_message(), "y["));
@@ -278,7 +284,7 @@ int main(void)
 	struct CMUnitTest tests[32] = {cmocka_unit_test(a_wrong_result_is_found)};
 	size_t n = 1;
 	for (const struct kernel *const *k = kernels; *k; k++)
-		tests[n++] = (struct CMUnitTest){(*k)->name, kernels_agree_with_reference, NULL, NULL,
-						 (void *)*k};
+		tests[n++] = (struct CMUnitTest){(*k)->name, kernels_agree_with_reference, NULL,
+		                                 NULL, (void *)*k};
 	return _cmocka_run_group_tests("kernels", tests, n, open_device, close_device);
 }

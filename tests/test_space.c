@@ -10,9 +10,9 @@
 #include "kernels/gemv.h"
 
 static const struct param rows[] = {
-	{"w", "a dtype", 0, NAMES_DTYPE, 2, {DTYPE_BF16, DTYPE_Q8_0}},
-	{"epilogue", "a name", 0, NAMES_EPILOGUE, 2, {EPILOGUE_NONE, EPILOGUE_SWIGLU}},
-	{"unroll", "a number", 2, NAMES_NUMBER, 3, {1, 2, 16}},
+        {"w", "a dtype", 0, NAMES_DTYPE, 2, {DTYPE_BF16, DTYPE_Q8_0}},
+        {"epilogue", "a name", 0, NAMES_EPILOGUE, 2, {EPILOGUE_NONE, EPILOGUE_SWIGLU}},
+        {"unroll", "a number", 2, NAMES_NUMBER, 3, {1, 2, 16}},
 };
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
 
@@ -22,7 +22,7 @@ static void text_of_values(void **state)
 	char text[CONFIG_TEXT];
 	const int values[] = {DTYPE_Q8_0, EPILOGUE_SWIGLU, 16};
 	assert_string_equal(params_format(rows, N_ROWS, values, text),
-			    "w=q8_0 epilogue=swiglu unroll=16");
+	                    "w=q8_0 epilogue=swiglu unroll=16");
 	assert_string_equal(params_format(rows, 0, values, text), "");
 }
 
@@ -56,7 +56,8 @@ static void refusals_name_their_cause(void **state)
 	refuses("w=f32", "f32");
 }
 
-/* Of every kernel: names are unique, defaults are listed, each value survives the way to text and back. */
+/* Of every kernel: names are unique, defaults are listed, each value survives the way to text and
+ * back. */
 static void kernels_lists_are_sound(void **state)
 {
 	(void)state;
@@ -83,8 +84,9 @@ static void shapes_survive_the_way_to_text(void **state)
 {
 	(void)state;
 	static const char *const shapes[][2] = {
-		{"gemv", "896x4864"}, {"gqa_attention", "14/2/64@1024"}, {"rms_norm", "896"},
-		{"rope", "3584"},     {"embed", "896"},			 {"argmax", "151936"},
+	        {"gemv", "896x4864"}, {"gqa_attention", "14/2/64@1024"},
+	        {"rms_norm", "896"},  {"rope", "3584"},
+	        {"embed", "896"},     {"argmax", "151936"},
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		const struct kernel *kernel = kernel_find(shapes[i][0]);
@@ -101,11 +103,11 @@ static void shapes_survive_the_way_to_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(text_of_values),
-		cmocka_unit_test(values_of_text),
-		cmocka_unit_test(refusals_name_their_cause),
-		cmocka_unit_test(kernels_lists_are_sound),
-		cmocka_unit_test(shapes_survive_the_way_to_text),
+	        cmocka_unit_test(text_of_values),
+	        cmocka_unit_test(values_of_text),
+	        cmocka_unit_test(refusals_name_their_cause),
+	        cmocka_unit_test(kernels_lists_are_sound),
+	        cmocka_unit_test(shapes_survive_the_way_to_text),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,35 +13,50 @@
 
 #include "kernels/gemv.h"
 
-#define BF16_BIAS {{DTYPE_BF16, DTYPE_F32, EPILOGUE_BIAS}}
-#define BF16_NONE {{DTYPE_BF16, DTYPE_F32, EPILOGUE_NONE}}
-#define ATTENTION {{64, 7, DTYPE_BF16}}
+#define BF16_BIAS                                            \
+	{                                                    \
+		{                                            \
+			DTYPE_BF16, DTYPE_F32, EPILOGUE_BIAS \
+		}                                            \
+	}
+#define BF16_NONE                                            \
+	{                                                    \
+		{                                            \
+			DTYPE_BF16, DTYPE_F32, EPILOGUE_NONE \
+		}                                            \
+	}
+#define ATTENTION                         \
+	{                                 \
+		{                         \
+			64, 7, DTYPE_BF16 \
+		}                         \
+	}
 
 /* gemv: lanes, rows, warps, unroll, min_blocks, stream */
 static const struct variant gemv_rows[] = {
-	{NULL, BF16_NONE, 0, 0, 0, 0, {{32, 2, 4, 2, 1, 1}}, "default", NULL},
-	{"Old GPU", BF16_NONE, 896, 896, 0, 0, {{32, 1, 1, 1, 1, 1}}, "old", NULL},
-	{"New GPU", BF16_NONE, 896, 896, 0, 0, {{32, 1, 4, 2, 1, 1}}, "small", NULL},
-	{"New GPU", BF16_NONE, 9728, 896, 0, 0, {{32, 4, 4, 2, 1, 1}}, "large", NULL},
-	{"New GPU", BF16_NONE, 896, 9728, 0, 0, {{32, 4, 4, 2, 1, 1}}, "turned", NULL},
-	/* not legal: too many loads in flight */
-	{"New GPU", BF16_NONE, 512, 512, 0, 0, {{32, 8, 4, 8, 1, 1}}, "illegal", NULL},
+        {NULL, BF16_NONE, 0, 0, 0, 0, {{32, 2, 4, 2, 1, 1}}, "default", NULL},
+        {"Old GPU", BF16_NONE, 896, 896, 0, 0, {{32, 1, 1, 1, 1, 1}}, "old", NULL},
+        {"New GPU", BF16_NONE, 896, 896, 0, 0, {{32, 1, 4, 2, 1, 1}}, "small", NULL},
+        {"New GPU", BF16_NONE, 9728, 896, 0, 0, {{32, 4, 4, 2, 1, 1}}, "large", NULL},
+        {"New GPU", BF16_NONE, 896, 9728, 0, 0, {{32, 4, 4, 2, 1, 1}}, "turned", NULL},
+        /* not legal: too many loads in flight */
+        {"New GPU", BF16_NONE, 512, 512, 0, 0, {{32, 8, 4, 8, 1, 1}}, "illegal", NULL},
 };
 /* gqa_attention: splits, warps, lanes, unroll, min_blocks */
 static const struct variant attention_rows[] = {
-	{NULL, ATTENTION, 0, 0, 0, 0, {{8, 4, 8, 1, 1}}, "default", NULL},
-	{"New GPU", ATTENTION, 14, 2, 1, 1024, {{4, 4, 8, 1, 1}}, "short", NULL},
-	{"New GPU", ATTENTION, 14, 2, 1025, 8192, {{32, 4, 8, 1, 1}}, "long", NULL},
+        {NULL, ATTENTION, 0, 0, 0, 0, {{8, 4, 8, 1, 1}}, "default", NULL},
+        {"New GPU", ATTENTION, 14, 2, 1, 1024, {{4, 4, 8, 1, 1}}, "short", NULL},
+        {"New GPU", ATTENTION, 14, 2, 1025, 8192, {{32, 4, 8, 1, 1}}, "long", NULL},
 };
 
 int kernel_variants(const struct kernel *kernel, const struct device_info *info,
-		    const struct variant **variants)
+                    const struct variant **variants)
 {
 	(void)info;
 	const bool gemv = !strcmp(kernel->name, "gemv");
 	*variants = gemv ? gemv_rows : attention_rows;
-	return gemv ? sizeof gemv_rows / sizeof *gemv_rows :
-		      sizeof attention_rows / sizeof *attention_rows;
+	return gemv ? sizeof gemv_rows / sizeof *gemv_rows
+	            : sizeof attention_rows / sizeof *attention_rows;
 }
 
 static struct device_info gpu(const char *name, int sm, double bus_gbps)
@@ -52,10 +67,10 @@ static struct device_info gpu(const char *name, int sm, double bus_gbps)
 }
 
 static const char *answer(const char *kernel, const struct device_info *info, struct kase kase,
-			  struct shape shape, bool use_tuned)
+                          struct shape shape, bool use_tuned)
 {
 	const struct variant *v =
-		table_lookup(kernel_find(kernel), info, kase.value, &shape, use_tuned);
+	        table_lookup(kernel_find(kernel), info, kase.value, &shape, use_tuned);
 	return v ? v->entry : "none";
 }
 
@@ -86,8 +101,8 @@ static void nearest_device_of_the_same_kind(void **state)
 {
 	(void)state;
 	const struct device_info ada = gpu("Ada", 89, 900), blackwell = gpu("Blackwell", 100, 8000),
-				 ampere = gpu("Ampere", 80, 1500),
-				 host = {.name = "host", .target = {0, 1}};
+	                         ampere = gpu("Ampere", 80, 1500),
+	                         host = {.name = "host", .target = {0, 1}};
 	assert_string_equal(GEMV(&ampere, 896, 896), "old");
 	assert_string_equal(GEMV(&blackwell, 896, 896), "small");
 	assert_string_equal(GEMV(&ada, 896, 896), "old");
@@ -156,7 +171,7 @@ static void warns_once_of_what_is_foreign_or_stale(void **state)
 {
 	(void)state;
 	struct device_info foreign = gpu("Blackwell", 100, 8000), own = gpu("New GPU", 90, 4800),
-			   host = {.name = "host", .target = {0, 1}};
+	                   host = {.name = "host", .target = {0, 1}};
 	const char *text = warning(&foreign);
 	assert_non_null(strstr(text, "Blackwell"));
 	assert_non_null(strstr(text, "New GPU"));
@@ -172,13 +187,13 @@ static void warns_once_of_what_is_foreign_or_stale(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(exact_shape_before_nearest),
-		cmocka_unit_test(a_row_that_cannot_run_is_passed_over),
-		cmocka_unit_test(nearest_device_of_the_same_kind),
-		cmocka_unit_test(default_without_row_none_without_case),
-		cmocka_unit_test(attention_by_length),
-		cmocka_unit_test(ranges_end_where_the_answer_changes),
-		cmocka_unit_test(warns_once_of_what_is_foreign_or_stale),
+	        cmocka_unit_test(exact_shape_before_nearest),
+	        cmocka_unit_test(a_row_that_cannot_run_is_passed_over),
+	        cmocka_unit_test(nearest_device_of_the_same_kind),
+	        cmocka_unit_test(default_without_row_none_without_case),
+	        cmocka_unit_test(attention_by_length),
+	        cmocka_unit_test(ranges_end_where_the_answer_changes),
+	        cmocka_unit_test(warns_once_of_what_is_foreign_or_stale),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
