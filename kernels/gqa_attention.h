@@ -31,15 +31,15 @@
 #endif
 
 /* Every Qwen2.5 head shape has its own instance with the default cache dtype. */
-#define GQA_ATTENTION_CASES(X)                                                                \
-	X(0, 0, DTYPE_BF16)                                                                   \
-	X(64, 1, DTYPE_BF16)                                                                  \
-	X(64, 4, DTYPE_BF16)                                                                  \
-	X(64, 6, DTYPE_BF16) X(64, 7, DTYPE_BF16) X(128, 1, DTYPE_BF16) X(128, 4, DTYPE_BF16) \
-	        X(128, 5, DTYPE_BF16) X(128, 6, DTYPE_BF16) X(128, 7, DTYPE_BF16)             \
-	                X(128, 8, DTYPE_BF16) X(0, 0, DTYPE_F16) X(64, 7, DTYPE_F16)          \
-	                        X(128, 7, DTYPE_F16) X(0, 0, DTYPE_F32) X(64, 7, DTYPE_F32)   \
-	                                X(128, 7, DTYPE_F32)
+// clang-format off
+#define GQA_ATTENTION_CASES(X)                                                            \
+	X(0, 0, DTYPE_BF16) X(64, 1, DTYPE_BF16) X(64, 4, DTYPE_BF16)                     \
+	X(64, 6, DTYPE_BF16) X(64, 7, DTYPE_BF16) X(128, 1, DTYPE_BF16)                   \
+	X(128, 4, DTYPE_BF16) X(128, 5, DTYPE_BF16) X(128, 6, DTYPE_BF16)                 \
+	X(128, 7, DTYPE_BF16) X(128, 8, DTYPE_BF16)                                       \
+	X(0, 0, DTYPE_F16) X(64, 7, DTYPE_F16) X(128, 7, DTYPE_F16)                       \
+	X(0, 0, DTYPE_F32) X(64, 7, DTYPE_F32) X(128, 7, DTYPE_F32)
+// clang-format on
 
 struct gqa_attention_case {
 	GQA_ATTENTION_FIELDS(PARAM_MEMBER)

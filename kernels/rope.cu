@@ -1,7 +1,6 @@
-// math:   (x[i], x[i + D/2]) turned by position * turns[i] 2^-64 turns, the product exact modulo
-// one turn. layout: a thread takes `pairs` neighbouring i of one head, query heads first; a thread
-// of a key head also copies v. bound:  latency: a few kilobytes; sine and cosine are computed by
-// each head anew.
+// math:   (x[i], x[i + D/2]) turned by position * turns[i] 2^-64 turns, exact modulo one turn.
+// layout: a thread takes `pairs` neighbouring i of a head, query heads first; for keys copies v.
+// bound:  latency: a few kilobytes; sine and cosine are computed by each head anew.
 #include "core/variants.h"
 #include "kernels/rope.h"
 #include "kernels/vec.h"

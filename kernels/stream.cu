@@ -1,6 +1,6 @@
 // math:   sum of all words, or y = x: what memory can do, the ceiling of every other kernel.
-// layout: tiles of one 16-byte word per thread, `unroll` times; grid x = blocks per multiprocessor
-// x multiprocessors. bound:  memory.
+// layout: tiles of one 16-byte word per thread, `unroll` times; `blocks` per multiprocessor.
+// bound:  memory.
 #ifndef WARPSMITH_SPACE
 #define WARPSMITH_SPACE // see STREAM_SUBSET
 #endif
