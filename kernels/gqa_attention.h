@@ -14,7 +14,7 @@
 	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32)
 
 #define GQA_ATTENTION_PARAMS(X)                                                                    \
-	X(splits, 8, "blocks that share the keys of a head group", 1, 2, 4, 8, 16, 32, 64, 128)    \
+	X(splits, 32, "blocks that share the keys of a head group", 1, 2, 4, 8, 16, 32, 64, 128)    \
 	X(warps, 4, "warps per block", 1, 2, 4, 8)                                                 \
 	X(lanes, 16, "lanes that share a key; more than head_dim / 8 mean head_dim / 8", 4, 8, 16, \
 	  32)                                                                                      \
