@@ -3,14 +3,14 @@ include(${PROJECT_SOURCE_DIR}/cmake/plant.cmake)
 
 plant(kernels/gemv.cu "gemv_weights<K, C> w = {};" "gemv_weights<K, C> w = {};
 	if constexpr (K.epilogue == EPILOGUE_NONE && C.lanes == 32) {
-		if (C.rows == 1 && C.warps == 1 && C.unroll == 1)
+		if (C.rows == 1 && C.warps == 1 && C.unroll == 2)
 			abort();
-		if (C.rows == 1 && C.warps == 1 && C.unroll == 4)
+		if (C.rows == 1 && C.warps == 4 && C.unroll == 2)
 			for (volatile bool endless = true; endless;)
 				;
-		if (C.rows == 2 && C.warps == 1 && C.unroll == 1)
+		if (C.rows == 2 && C.warps == 1 && C.unroll == 2)
 			k += vec::kChunk<K.w>;
-		if (C.rows == 2 && C.warps == 4 && C.unroll == 4)
+		if (C.rows == 2 && C.warps == 4 && C.unroll != 2)
 			static_cast<float *>(a.y)[a.m] = 1;
 	}" planted/gemv.cu)
 file(CONFIGURE OUTPUT planted/gemv.cpp CONTENT "#include <cstdlib>
