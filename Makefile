@@ -3,7 +3,7 @@
 PRESET ?= auto
 jobs   := $(shell nproc)
 
-.PHONY: build demo test test-all tune bench profile report bootstrap format clean
+.PHONY: build bootstrap demo test test-all tune bench profile format clean
 
 build: bootstrap
 	@preset=$$(scripts/configure $(PRESET)) && cmake --build build/$$preset -j $(jobs)
@@ -25,6 +25,10 @@ tune: build
 
 bench: build
 	@scripts/with_build warpsmith-bench --csv results
+
+# tool and output: make profile TOOL=ncu OUTPUT=decode
+profile: build
+	@scripts/profile $(or $(TOOL),nsys) $(or $(OUTPUT),decode)
 
 format:
 	@git ls-files '*.c' '*.h' '*.cu' '*.cc' '*.cpp' | xargs clang-format -i

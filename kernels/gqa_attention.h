@@ -24,10 +24,10 @@
 /* Points of the space that the host device's tuner and tests compile ahead of time. */
 #if SIMT_WARP == 1
 #define GQA_ATTENTION_SUBSET(X) \
-	X(splits, 1, 2, 8) X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1)
+	X(splits, 1, 2, 8, 32) X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1)
 #else
 #define GQA_ATTENTION_SUBSET(X) \
-	X(splits, 1, 8) X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)
+	X(splits, 1, 32) X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)
 #endif
 
 /* Every Qwen2.5 head shape has its own instance with the default cache dtype. */
