@@ -6,10 +6,10 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "2df6d58aac2a9873", "4410044b95a63712", "2026-11-23", "exhaustive + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "98e116a721b95e5e", "4410044b95a63712", "2026-11-23", "exhaustive + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "2df6d58aac2a9873", "4410044b95a63712", "2026-11-23", "exhaustive + race")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "98e116a721b95e5e", "4410044b95a63712", "2026-11-23", "exhaustive + race")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v669, toolkit gcc 12.2.0, tuned 2026-11-23 by exhaustive + race ---- */
 
@@ -22,7 +22,8 @@
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 32, 4, 4, 1, 1, 1) /* 1236.35 us, 42 % of 33 GB/s, 1.38x, tie */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, warps, lanes, unroll, min_blocks */
-#define TUNED_HOST_GQA_ATTENTION(ROW)
+#define TUNED_HOST_GQA_ATTENTION(ROW) \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 16, 1, 1) /* 646.91 us at 4096, 10 % of 34 GB/s, 1.23x, tie */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_HOST_RMS_NORM(ROW) \
@@ -67,17 +68,16 @@
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, warps, lanes, unroll, min_blocks */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 128, 2, 4, 16, 4, 2) /* 4.18 us at 64, 1.44x, tie */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 129, 512, 4, 8, 16, 2, 1) /* 6.70 us at 256, 0 % of 4561 GB/s, 1.18x, tie */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 128, 8, 8, 2, 1) /* 7.72 us at 1024, 2 % of 4561 GB/s, 1.24x, win */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 8192, 32, 8, 4, 2, 1) /* 10.74 us at 4096, 4 % of 4561 GB/s, 1.30x, win */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 8193, 32768, 32, 8, 4, 4, 1) /* 15.41 us at 16384, 12 % of 4561 GB/s, 1.95x, win */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 32769, 131072, 64, 4, 4, 4, 2) /* 49.71 us at 131072, 30 % of 4561 GB/s, 3.56x, win */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 128, 1, 8, 16, 2, 1) /* 5.52 us at 64, 1 % of 4561 GB/s, 1.45x, win */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 129, 512, 8, 8, 16, 1, 1) /* 7.63 us at 256, 2 % of 4561 GB/s, 1.50x, win */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 513, 2048, 128, 8, 8, 2, 1) /* 10.43 us at 1024, 4 % of 4561 GB/s, 1.34x, win */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 8192, 32, 4, 16, 4, 1) /* 19.02 us at 4096, 10 % of 4561 GB/s, 1.18x, win */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 8193, 131072, 64, 4, 8, 4, 2) /* 66.67 us at 65536, 44 % of 4561 GB/s, 2.71x, win */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 128, 16, 4, 8, 4, 1) /* 4.16 us at 64, 1.45x, tie */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 129, 512, 4, 8, 16, 2, 1) /* 6.72 us at 256, 0 % of 4561 GB/s, 1.17x, tie */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 128, 8, 8, 2, 1) /* 7.80 us at 1024, 1 % of 4561 GB/s, 1.24x, win */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 32768, 32, 8, 4, 4, 1) /* 15.51 us at 16384, 12 % of 4561 GB/s, 1.94x, win */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 32769, 131072, 64, 4, 4, 4, 2) /* 49.54 us at 131072, 30 % of 4561 GB/s, 3.56x, win */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 128, 128, 8, 8, 2, 1) /* 6.12 us at 64, 1 % of 4561 GB/s, 1.36x, win */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 129, 512, 8, 8, 16, 1, 1) /* 7.65 us at 256, 2 % of 4561 GB/s, 1.51x, win */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 513, 2048, 128, 8, 8, 2, 1) /* 10.52 us at 1024, 4 % of 4561 GB/s, 1.34x, win */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 8192, 32, 4, 16, 4, 1) /* 18.92 us at 4096, 10 % of 4561 GB/s, 1.18x, win */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 8193, 131072, 64, 4, 8, 4, 2) /* 113.60 us at 131072, 52 % of 4561 GB/s, 3.07x, win */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_NVIDIA_H200_RMS_NORM(ROW) \
