@@ -66,7 +66,7 @@ static void on_row(int terminator, void *user)
 		r->n_cells = r->capacity = 0;
 	} else if (r->fields != t->n_columns) {
 		r->status = fail(STATUS_FAILED, "%s:%d: %d fields, the header has %d", t->path,
-				 r->line, r->fields, t->n_columns);
+		                 r->line, r->fields, t->n_columns);
 	} else {
 		t->n_rows++;
 	}
@@ -108,7 +108,7 @@ static enum status read_up_to(const char *path, off_t limit, struct csv_table *t
 		goto done;
 	}
 	for (; (n = fread(chunk, 1, limit < (off_t)sizeof chunk ? (size_t)limit : sizeof chunk,
-			  file)) > 0;
+	                  file)) > 0;
 	     limit -= (off_t)n)
 		if (csv_parse(&parser, chunk, n, on_field, on_row, &reader) != n)
 			break;
@@ -118,7 +118,7 @@ static enum status read_up_to(const char *path, off_t limit, struct csv_table *t
 	}
 	if (csv_error(&parser) || csv_fini(&parser, on_field, on_row, &reader)) {
 		status = fail(STATUS_FAILED, "%s:%d: %s", path, reader.line + 1,
-			      csv_strerror(csv_error(&parser)));
+		              csv_strerror(csv_error(&parser)));
 		goto done;
 	}
 	TRY(reader.status);
@@ -130,7 +130,8 @@ done:
 	if (file)
 		fclose(file);
 	if (status != STATUS_OK) {
-		for (size_t i = table->n_columns ? (size_t)table->n_rows * (size_t)table->n_columns : 0;
+		for (size_t i = table->n_columns ? (size_t)table->n_rows * (size_t)table->n_columns
+		                                 : 0;
 		     i < reader.n_cells; i++)
 			free(table->cell[i]); /* of a row that was not counted */
 		csv_close(table);
@@ -179,7 +180,8 @@ int csv_column(const struct csv_table *table, const char *name)
 
 const char *csv_cell(const struct csv_table *table, int row, int column)
 {
-	return column < 0 ? "" : table->cell[(size_t)row * (size_t)table->n_columns + (size_t)column];
+	return column < 0 ? ""
+	                  : table->cell[(size_t)row * (size_t)table->n_columns + (size_t)column];
 }
 
 enum status csv_number(const struct csv_table *table, int row, int column, double *value)
@@ -192,7 +194,7 @@ enum status csv_number(const struct csv_table *table, int row, int column, doubl
 	*value = strtod(text, &end);
 	if (*end)
 		return fail(STATUS_FAILED, "%s:%d: %s: '%s' is not a number", table->path, row + 2,
-			    table->column[column], text);
+		            table->column[column], text);
 	return STATUS_OK;
 }
 
@@ -235,7 +237,7 @@ enum status csv_log_open(const char *path, const char *columns, int exclusive, s
 		if (write(log->file, header, n + 1) != (ssize_t)n + 1)
 			status = fail_errno(STATUS_FAILED, "%s", path);
 	} else if (pread(log->file, header, n + 1, 0) != (ssize_t)n + 1 || header[n] != '\n' ||
-		   memcmp(header, columns, n)) {
+	           memcmp(header, columns, n)) {
 		status = fail(STATUS_FAILED, "%s: its header is not '%s'", path, columns);
 	}
 done:
@@ -253,7 +255,7 @@ enum status csv_log_row(struct csv_log *log, const char *const *fields)
 		/* quoted, each character at most doubled */
 		if (n + 2 * bytes + 4 > sizeof row || strpbrk(fields[i], "\r\n"))
 			return fail(STATUS_FAILED, "%s: field %d is too long or has a line break",
-				    log->path, i + 1);
+			            log->path, i + 1);
 		if (i)
 			row[n++] = ',';
 		if (strpbrk(fields[i], ",\"")) {

@@ -25,10 +25,12 @@ void csv_close(struct csv_table *table);
 int csv_column(const struct csv_table *table, const char *name);
 const char *csv_cell(const struct csv_table *table, int row, int column);
 /* Parses a cell as a number; "" gives NaN; the message names file, line and column. */
-MUST_CHECK enum status csv_number(const struct csv_table *table, int row, int column, double *value);
+MUST_CHECK enum status csv_number(const struct csv_table *table, int row, int column,
+                                  double *value);
 
-/* An append-only file: a row is one write(2), so it is there entirely or, after a crash, as a torn tail that the
- * next open cuts off. Writes the header when the file is new or empty; fails when an existing header differs. */
+/* An append-only file: a row is one write(2), so it is there entirely or, after a crash, as a torn
+ * tail that the next open cuts off. Writes the header when the file is new or empty; fails when an
+ * existing header differs. */
 struct csv_log {
 	char *path;
 	int file; /* descriptor */
@@ -37,7 +39,7 @@ struct csv_log {
 
 /* `columns` is "a,b,c". `exclusive` takes a lock so that two writers cannot share the file. */
 MUST_CHECK enum status csv_log_open(const char *path, const char *columns, int exclusive,
-				    struct csv_log *log);
+                                    struct csv_log *log);
 /* n_columns texts. */
 MUST_CHECK enum status csv_log_row(struct csv_log *log, const char *const *fields);
 void csv_log_close(struct csv_log *log);

@@ -11,13 +11,17 @@
  * choice    "tuned": a row of results/tuned.h, or "default"
  * verdict   of a tuned instance measured in turns with the default; ratio is its time over the
  * default's */
+/* clang-format off */
 #define BENCH_COLUMNS(X)                                                                           \
 	X(device)                                                                                  \
-	X(kernel) X(case) X(shape) X(config) X(state) X(launch) X(us) X(us_lo) X(us_hi) X(samples) \
-	        X(stop) X(bytes) X(gbps) X(ceiling) X(ceiling_gbps) X(percent) X(peer) X(peer_us)  \
-	                X(sm_mhz) X(watt) X(celsius) X(throttle) X(status) X(reason) X(choice)     \
-	                        X(verdict) X(ratio) X(ratio_lo) X(ratio_hi) X(driver) X(toolkit)   \
-	                                X(source_hash) X(date)
+	X(kernel)                                                                                  \
+	X(case)                                                                                    \
+	X(shape) X(config) X(state) X(launch) X(us) X(us_lo) X(us_hi) X(samples) X(stop) X(bytes)  \
+	        X(gbps) X(ceiling) X(ceiling_gbps) X(percent) X(peer) X(peer_us) X(sm_mhz) X(watt) \
+	                X(celsius) X(throttle) X(status) X(reason) X(choice) X(verdict) X(ratio)   \
+	                        X(ratio_lo) X(ratio_hi) X(driver) X(toolkit) X(source_hash)        \
+	                                X(date)
+/* clang-format on */
 
 #define BENCH_COLUMN_ENTRY(name) BENCH_##name,
 enum bench_column { BENCH_COLUMNS(BENCH_COLUMN_ENTRY) N_BENCH_COLUMNS };

@@ -7,7 +7,8 @@
 #include "core/variant.h"
 #include "device/device.h"
 
-/* A buffer that one launch touches, so that any kernel can be set up, checked and timed by the same code. */
+/* A buffer that one launch touches, so that any kernel can be set up, checked and timed by the same
+ * code. */
 enum buffer_role {
 	BUFFER_WEIGHT,  /* read once per launch, rotated through memory for cold timing */
 	BUFFER_INPUT,   /* read */
@@ -36,9 +37,9 @@ struct kernel {
 	bool (*legal)(const int *kase, const int *config, struct target target);
 	/* Whether it can run this shape on this device. */
 	bool (*valid)(const struct shape *shape, const int *kase, const int *config,
-		      const struct device_info *info);
+	              const struct device_info *info);
 	struct grid (*grid)(const struct shape *shape, const int *kase, const int *config,
-			    const struct device_info *info);
+	                    const struct device_info *info);
 	/* Compulsory traffic of one launch: each input read once, each output written once. */
 	double (*bytes)(const struct shape *shape, const int *kase);
 	double (*flops)(const struct shape *shape, const int *kase);
@@ -46,32 +47,34 @@ struct kernel {
 	/* Shapes as text: "896x4864", "14/2/64@1024", "896". */
 	MUST_CHECK enum status (*parse_shape)(const char *text, struct shape *shape);
 	void (*format_shape)(const struct shape *shape, char text[64]);
-	/* Sets the fields of the case that follow from the shape (head_dim, group), to 0 ("any") where no
-	 * specialised case exists. NULL when the kernel has none. */
+	/* Sets the fields of the case that follow from the shape (head_dim, group), to 0 ("any")
+	 * where no specialised case exists. NULL when the kernel has none. */
 	void (*specialise)(const struct shape *shape, int *kase);
 
-	/* One launch as buffers, arguments and reference. buffers() returns their number. fill() (may be NULL) sets
-	 * contents that are not random floats; it sees host copies, as do `data` of reference(). bind() builds the argument
-	 * struct (args_bytes long) from device pointers. reference() computes in double precision: expected[b] for each
-	 * OUTPUT/INOUT buffer b (count doubles) and tolerance[b], the allowed absolute error per element, argued from the
+	/* One launch as buffers, arguments and reference. buffers() returns their number. fill()
+	 * (may be NULL) sets contents that are not random floats; it sees host copies, as do `data`
+	 * of reference(). bind() builds the argument struct (args_bytes long) from device pointers.
+	 * reference() computes in double precision: expected[b] for each OUTPUT/INOUT buffer b
+	 * (count doubles) and tolerance[b], the allowed absolute error per element, argued from the
 	 * dtypes. */
 	int (*buffers)(const struct shape *shape, const int *kase, const int *config,
-		       const struct device_info *info, struct buffer *buffers);
+	               const struct device_info *info, struct buffer *buffers);
 	void (*fill)(const struct shape *shape, const int *kase, void *const *data);
 	size_t args_bytes;
 	void (*bind)(const struct shape *shape, const int *kase, const int *config,
-		     const struct device_info *info, void *const *memory, void *args);
+	             const struct device_info *info, void *const *memory, void *args);
 	void (*reference)(const struct shape *shape, const int *kase, const void *const *data,
-			  double *const *expected, double *const *tolerance);
+	                  double *const *expected, double *const *tolerance);
 };
 
 /* All kernels, NULL-terminated (kernels/registry.c). */
 extern const struct kernel *const kernels[];
 const struct kernel *kernel_find(const char *name);
 
-/* Instances compiled into this program for a device's kind: rows of results/tuned.h and defaults in programs that use
- * the table, the declared subset of the space in the tuner. Returns their number. */
+/* Instances compiled into this program for a device's kind: rows of results/tuned.h and defaults in
+ * programs that use the table, the declared subset of the space in the tuner. Returns their number.
+ */
 int kernel_variants(const struct kernel *kernel, const struct device_info *info,
-		    const struct variant **variants);
+                    const struct variant **variants);
 
 #endif

@@ -21,7 +21,7 @@ static void print_help(const struct command *command)
 		if (row->letter)
 			snprintf(letter, sizeof letter, "-%c, ", row->letter);
 		snprintf(left, sizeof left, "%s--%s %s", letter, row->name,
-			 row->argument ? row->argument : "");
+		         row->argument ? row->argument : "");
 		printf("  %-34s %s\n", left, row->help);
 	}
 	printf("  %-34s %s\n  %-34s %s\n", "    --help", "print this", "    --version",
@@ -39,7 +39,7 @@ static enum status parse_value(const struct option_row *row, const char *text)
 		if (end == text || *end || errno || v > INT_MAX || v < INT_MIN ||
 		    (row->kind == OPTION_COUNT && v < 0))
 			return fail(STATUS_USAGE, "--%s: '%s' is not a whole number%s", row->name,
-				    text, row->kind == OPTION_COUNT ? " of at least 0" : "");
+			            text, row->kind == OPTION_COUNT ? " of at least 0" : "");
 		*(int *)row->value = (int)v;
 		return STATUS_OK;
 	}
@@ -47,7 +47,7 @@ static enum status parse_value(const struct option_row *row, const char *text)
 		*(unsigned long long *)row->value = strtoull(text, &end, 10);
 		if (end == text || *end || errno || *text == '-')
 			return fail(STATUS_USAGE, "--%s: '%s' is not a whole number of at least 0",
-				    row->name, text);
+			            row->name, text);
 		return STATUS_OK;
 	case OPTION_NUMBER: {
 		double v = strtod(text, &end);
@@ -64,7 +64,7 @@ static enum status parse_value(const struct option_row *row, const char *text)
 
 /* The row that "--name", "--name=value" or "-x" stands for; *value is the text after '='. */
 static const struct option_row *find_row(const struct command *command, const char *text,
-					 const char **value)
+                                         const char **value)
 {
 	bool is_long = text[1] == '-';
 	const char *name = text + 1 + is_long, *equals = strchr(name, '=');
@@ -72,8 +72,8 @@ static const struct option_row *find_row(const struct command *command, const ch
 	*value = is_long && equals ? equals + 1 : NULL;
 	for (size_t i = 0; i < command->n_rows; i++) {
 		const struct option_row *row = &command->rows[i];
-		if (is_long ? strlen(row->name) == n && !strncmp(row->name, name, n) :
-			      n == 1 && row->letter == name[0])
+		if (is_long ? strlen(row->name) == n && !strncmp(row->name, name, n)
+		            : n == 1 && row->letter == name[0])
 			return row;
 	}
 	return NULL;

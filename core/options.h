@@ -33,9 +33,9 @@ struct command {
 	size_t n_rows;
 };
 
-/* Fails with STATUS_USAGE on unknown options, bad values and stray arguments. After --help or --version, which
- * print to stdout, *done is true. */
+/* Fails with STATUS_USAGE on unknown options, bad values and stray arguments. After --help or
+ * --version, which print to stdout, *done is true. */
 MUST_CHECK enum status options_parse(const struct command *command, int argc, char **argv,
-				     bool *done);
+                                     bool *done);
 
 #endif

@@ -19,11 +19,11 @@ void progress_start(struct progress *progress, const char *label, double total, 
 {
 	double now = seconds_now();
 	*progress = (struct progress){.label = label,
-				      .total = total > 0 ? total : 1,
-				      .started = now,
-				      .shown = now - REDRAW_S,
-				      .quiet = quiet,
-				      .terminal = isatty(STDERR_FILENO)};
+	                              .total = total > 0 ? total : 1,
+	                              .started = now,
+	                              .shown = now - REDRAW_S,
+	                              .quiet = quiet,
+	                              .terminal = isatty(STDERR_FILENO)};
 }
 
 static void draw(const struct progress *p, double done, double elapsed, const char *note)
@@ -68,5 +68,5 @@ void progress_finish(struct progress *progress, const char *note)
 		return;
 	progress_clear(progress);
 	fprintf(stderr, "%s: %.1f s%s%s\n", progress->label, elapsed, note && note[0] ? ", " : "",
-		note ? note : "");
+	        note ? note : "");
 }

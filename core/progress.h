@@ -1,4 +1,5 @@
-/* Progress with an estimate of the time left, on stderr: one redrawn line on a terminal, else a line now and then. */
+/* Progress with an estimate of the time left, on stderr: one redrawn line on a terminal, else a
+ * line now and then. */
 #ifndef CORE_PROGRESS_H
 #define CORE_PROGRESS_H
 
@@ -6,8 +7,8 @@
 
 struct progress {
 	const char *label;
-	double total;            /* in any unit of work */
-	double started, shown;   /* seconds, monotonic clock */
+	double total;          /* in any unit of work */
+	double started, shown; /* seconds, monotonic clock */
 	bool quiet, terminal;
 };
 

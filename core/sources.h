@@ -1,4 +1,5 @@
-/* The kernel sources, embedded in every program: NVRTC compiles them, tables are stamped with their hash. */
+/* The kernel sources, embedded in every program: NVRTC compiles them, tables are stamped with their
+ * hash. */
 #ifndef CORE_SOURCES_H
 #define CORE_SOURCES_H
 

@@ -9,10 +9,10 @@
 #include "kernels/gemv.h"
 
 static const char *const epilogue_names[] = {
-	[EPILOGUE_NONE] = "none",
-	[EPILOGUE_BIAS] = "bias",
-	[EPILOGUE_RESIDUAL] = "residual",
-	[EPILOGUE_SWIGLU] = "swiglu",
+        [EPILOGUE_NONE] = "none",
+        [EPILOGUE_BIAS] = "bias",
+        [EPILOGUE_RESIDUAL] = "residual",
+        [EPILOGUE_SWIGLU] = "swiglu",
 };
 enum { N_EPILOGUES = sizeof epilogue_names / sizeof epilogue_names[0] };
 
@@ -33,8 +33,8 @@ char *params_format(const struct param *params, int n, const int *values, char t
 	for (int i = 0; i < n && at < CONFIG_TEXT; i++) {
 		char buffer[16];
 		at += (size_t)snprintf(text + at, CONFIG_TEXT - at, "%s%s=%s", i ? " " : "",
-				       params[i].name,
-				       value_format(params[i].names, values[i], buffer));
+		                       params[i].name,
+		                       value_format(params[i].names, values[i], buffer));
 	}
 	return text;
 }
@@ -71,7 +71,7 @@ static enum status parse_pair(const struct param *params, int n, char *pair, int
 			continue;
 		if (!find_value(&params[i], equals + 1, &values[i]))
 			return fail(STATUS_FAILED, "%s: the value '%s' is not listed", pair,
-				    equals + 1);
+			            equals + 1);
 		return STATUS_OK;
 	}
 	return fail(STATUS_FAILED, "unknown tunable '%s'", pair);

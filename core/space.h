@@ -1,4 +1,5 @@
-/* Cases, configurations and shapes as arrays of int, so that bench, tuner, CSV and emitter are generic. */
+/* Cases, configurations and shapes as arrays of int, so that bench, tuner, CSV and emitter are
+ * generic. */
 #ifndef CORE_SPACE_H
 #define CORE_SPACE_H
 
@@ -20,8 +21,8 @@ struct param {
 	int values[MAX_VALUES];
 };
 
-/* gemv: m rows, k columns. gqa_attention and rope: m query heads, k key/value heads of head_dim, len keys in the
- * cache. The rest: m elements. Unused fields are 0. */
+/* gemv: m rows, k columns. gqa_attention and rope: m query heads, k key/value heads of head_dim,
+ * len keys in the cache. The rest: m elements. Unused fields are 0. */
 struct shape {
 	int m, k, len, head_dim;
 };
@@ -31,9 +32,10 @@ struct shape {
 /* "warps=4 unroll=2": n values written by their params. Returns text. */
 char *params_format(const struct param *params, int n, const int *values, char text[CONFIG_TEXT]);
 
-/* The inverse, in any order; tunables that the text lacks keep their value in `values`. Fails on an unknown name or
- * on a value that the param does not list. */
-MUST_CHECK enum status params_parse(const struct param *params, int n, const char *text, int *values);
+/* The inverse, in any order; tunables that the text lacks keep their value in `values`. Fails on an
+ * unknown name or on a value that the param does not list. */
+MUST_CHECK enum status params_parse(const struct param *params, int n, const char *text,
+                                    int *values);
 
 /* Text of one value, into buffer. */
 const char *value_format(enum value_names names, int value, char buffer[16]);

@@ -7,7 +7,8 @@
 
 static _Thread_local char message[1024];
 
-/* Names and values from files may hold line breaks and terminal codes; a message is one line of text. */
+/* Names and values from files may hold line breaks and terminal codes; a message is one line of
+ * text. */
 static void make_printable(void)
 {
 	for (char *c = message; *c; c++)

@@ -19,12 +19,13 @@ enum status {
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 
-/* Records the message (printf format, no newline) of this thread's latest failure and returns `status`. */
+/* Records the message (printf format, no newline) of this thread's latest failure and returns
+ * `status`. */
 enum status fail(enum status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The same, with ": " and strerror(errno) appended. */
 enum status fail_errno(enum status status, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+        __attribute__((format(printf, 2, 3)));
 
 /* Message of this thread's latest failure; "" when there was none. */
 const char *fail_message(void);
@@ -36,11 +37,11 @@ int status_exit(const char *program, enum status status);
 void warn_once(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Inside a function with a local `enum status status` and a label `done:`. */
-#define TRY(call)                                \
-	do {                                     \
-		status = (call);                 \
-		if (status != STATUS_OK)         \
-			goto done;               \
+#define TRY(call)                        \
+	do {                             \
+		status = (call);         \
+		if (status != STATUS_OK) \
+			goto done;       \
 	} while (0)
 
 #ifdef __cplusplus

@@ -36,7 +36,8 @@ static double device_distance(const struct tuned_device *other, const struct dev
 	return distance;
 }
 
-/* The device whose rows are used: this one, else the nearest; NULL when the table has none of its kind. */
+/* The device whose rows are used: this one, else the nearest; NULL when the table has none of its
+ * kind. */
 static const struct tuned_device *nearest_device(const struct device_info *info)
 {
 	const struct tuned_device *devices, *best = NULL;
@@ -67,7 +68,7 @@ static bool covers(const struct variant *row, const struct shape *shape)
 }
 
 const struct variant *table_lookup(const struct kernel *kernel, const struct device_info *info,
-				   const int *kase, const struct shape *shape, bool use_tuned)
+                                   const int *kase, const struct shape *shape, bool use_tuned)
 {
 	const struct tuned_device *device = use_tuned ? nearest_device(info) : NULL;
 	const struct variant *variants, *best = NULL;
@@ -85,7 +86,8 @@ const struct variant *table_lookup(const struct kernel *kernel, const struct dev
 		    !kernel->legal(kase, v->config.value, info->target) ||
 		    !kernel->valid(shape, kase, v->config.value, info))
 			continue;
-		if (!best || !best->device || shape_distance(v, shape) < shape_distance(best, shape))
+		if (!best || !best->device ||
+		    shape_distance(v, shape) < shape_distance(best, shape))
 			best = v;
 	}
 	return best;
@@ -106,27 +108,29 @@ void table_warn_stale(const struct device_info *info)
 	const struct tuned_device *device = nearest_device(info);
 	if (!device) {
 		warn_once("results/tuned.h has no rows for %s: using default configurations",
-			  info->name);
+		          info->name);
 		return;
 	}
 	if (strcmp(device->name, info->name)) {
-		warn_once("results/tuned.h has no rows for %s: using those of %s, the nearest device",
-			  info->name, device->name);
+		warn_once(
+		        "results/tuned.h has no rows for %s: using those of %s, the nearest device",
+		        info->name, device->name);
 		return;
 	}
 	char hash[17];
 	table_source_hash(hash);
 	if (strcmp(device->source_hash, hash))
-		warn_once("results/tuned.h: the rows of %s were tuned with other kernel sources (%s, "
-			  "now %s)",
-			  info->name, device->source_hash, hash);
+		warn_once(
+		        "results/tuned.h: the rows of %s were tuned with other kernel sources (%s, "
+		        "now %s)",
+		        info->name, device->source_hash, hash);
 	if (strcmp(device->driver, info->driver))
 		warn_once("results/tuned.h: the rows of %s were tuned with driver %s, now %s",
-			  info->name, device->driver, info->driver);
+		          info->name, device->driver, info->driver);
 }
 
 int table_ranges(const struct kernel *kernel, const struct device_info *info, const int *kase,
-		 const struct shape *shape, int max_len, int *upper, int max)
+                 const struct shape *shape, int max_len, int *upper, int max)
 {
 	const struct variant *variants;
 	int n_variants = kernel_variants(kernel, info, &variants), n = 0;

@@ -1,4 +1,5 @@
-/* The tuned table as programs see it: which instance runs a shape on a device, and where it comes from. */
+/* The tuned table as programs see it: which instance runs a shape on a device, and where it comes
+ * from. */
 #ifndef CORE_TABLE_H
 #define CORE_TABLE_H
 
@@ -15,23 +16,25 @@ struct tuned_device {
 /* All devices of the header of this device's kind; returns their number. */
 int table_devices(const struct device_info *info, const struct tuned_device **devices);
 
-/* The instance for a shape: a row of exactly this device, else of the nearest device of its kind by architecture and
- * bandwidth (one warning), else the default of the case. Among a device's rows: the same case and len within
- * [len_min, len_max] (len 0 matches all), exact m and k before the nearest by log distance of m * k. Rows
- * that are not valid for the shape are passed over. NULL when the program holds no instance of the case.
- * With `use_tuned` false: the default. */
+/* The instance for a shape: a row of exactly this device, else of the nearest device of its kind by
+ * architecture and bandwidth (one warning), else the default of the case. Among a device's rows:
+ * the same case and len within [len_min, len_max] (len 0 matches all), exact m and k before the
+ * nearest by log distance of m * k. Rows that are not valid for the shape are passed over. NULL
+ * when the program holds no instance of the case. With `use_tuned` false: the default. */
 const struct variant *table_lookup(const struct kernel *kernel, const struct device_info *info,
-				   const int *kase, const struct shape *shape, bool use_tuned);
+                                   const int *kase, const struct shape *shape, bool use_tuned);
 
-/* The hash that stands in a header tuned with the present kernel sources: over source_hash() of every kernel. */
+/* The hash that stands in a header tuned with the present kernel sources: over source_hash() of
+ * every kernel. */
 void table_source_hash(char hash[17]);
 
-/* One warning each when the rows in use were tuned with other kernel sources, driver or on another device. */
+/* One warning each when the rows in use were tuned with other kernel sources, driver or on another
+ * device. */
 void table_warn_stale(const struct device_info *info);
 
-/* Upper bounds of the length ranges in which table_lookup's answer for an attention shape stays the same:
- * ascending, the last is max_len. Returns their number, at most max. */
+/* Upper bounds of the length ranges in which table_lookup's answer for an attention shape stays the
+ * same: ascending, the last is max_len. Returns their number, at most max. */
 int table_ranges(const struct kernel *kernel, const struct device_info *info, const int *kase,
-		 const struct shape *shape, int max_len, int *upper, int max);
+                 const struct shape *shape, int max_len, int *upper, int max);
 
 #endif

@@ -4,7 +4,8 @@
 
 #include "core/param.h"
 
-/* A configuration is one int per tunable, in declaration order; the layout of the kernel's config struct. */
+/* A configuration is one int per tunable, in declaration order; the layout of the kernel's config
+ * struct. */
 struct config {
 	int value[MAX_PARAMS];
 };
@@ -22,7 +23,8 @@ struct variant {
 	int len_min, len_max; /* cache lengths the row is for; 0, 0 where the kernel has none */
 	struct config config;
 	const void *entry;  /* see device_launch */
-	const void *traced; /* the same instance that also reports what it did; NULL where the kernel has none */
+	const void *traced; /* the same instance that also reports what it did; NULL where the
+	                       kernel has none */
 };
 
 #endif

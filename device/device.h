@@ -1,6 +1,7 @@
 /* Where kernels run: a CUDA GPU, or the host engine that executes the same kernels on the CPU.
  *
- * All work of a device is ordered as in one CUDA stream. On the host, work is done when the call returns. */
+ * All work of a device is ordered as in one CUDA stream. On the host, work is done when the call
+ * returns. */
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
 
@@ -20,8 +21,8 @@ struct event; /* a point in the device's work, with a time */
 
 /* What results depend on; every field is part of a table's provenance. */
 struct device_info {
-	char name[64];           /* as the vendor writes it: "NVIDIA H200"; "host" or "host32" for the CPU */
-	char slug[64];           /* folder and identifier: "nvidia-h200", "host" */
+	char name[64]; /* as the vendor writes it: "NVIDIA H200"; "host" or "host32" for the CPU */
+	char slug[64]; /* folder and identifier: "nvidia-h200", "host" */
 	struct target target;    /* what code must be compiled for */
 	int sm_count;            /* multiprocessors; worker threads on the host */
 	size_t memory_bytes;     /* 0 when unknown */
@@ -42,17 +43,18 @@ struct grid {
 	size_t smem_bytes;
 };
 
-/* A compiled kernel instance. On the host `entry` is a host_entry; on CUDA a __global__ function of this
- * program or a cudaKernel_t. */
+/* A compiled kernel instance. On the host `entry` is a host_entry; on CUDA a __global__ function of
+ * this program or a cudaKernel_t. */
 typedef void host_entry(const void *args);
 
 struct launch_options {
-	bool dependent; /* programmatic dependent launch: may start before its predecessor has finished; its kernel
-	                 * must execute simt::grid_wait() before it touches what earlier launches wrote */
+	bool dependent; /* programmatic dependent launch: may start before its predecessor has
+	                 * finished; its kernel must execute simt::grid_wait() before it touches
+	                 * what earlier launches wrote */
 };
 
-/* spec: "auto", "host", "host32", "cuda" or "cuda:N". "auto" takes the first GPU, else the host, and
- * says so in one line on stderr when `quiet` is false and a GPU could not be used. */
+/* spec: "auto", "host", "host32", "cuda" or "cuda:N". "auto" takes the first GPU, else the host,
+ * and says so in one line on stderr when `quiet` is false and a GPU could not be used. */
 MUST_CHECK enum status device_open(const char *spec, bool quiet, struct device **device);
 void device_close(struct device **device);
 const struct device_info *device_info(const struct device *device);
@@ -60,14 +62,16 @@ const struct device_info *device_info(const struct device *device);
 /* Memory is aligned to 256 bytes. device_free(NULL) does nothing. */
 MUST_CHECK enum status device_alloc(struct device *device, size_t bytes, void **memory);
 void device_free(struct device *device, void *memory);
-MUST_CHECK enum status device_write(struct device *device, void *to, const void *from, size_t bytes);
+MUST_CHECK enum status device_write(struct device *device, void *to, const void *from,
+                                    size_t bytes);
 MUST_CHECK enum status device_read(struct device *device, void *to, const void *from, size_t bytes);
 MUST_CHECK enum status device_fill(struct device *device, void *memory, int byte, size_t bytes);
 
-/* Queues one launch; `args` is the kernel's argument struct, copied. While capturing, records it. */
+/* Queues one launch; `args` is the kernel's argument struct, copied. While capturing, records it.
+ */
 MUST_CHECK enum status device_launch(struct device *device, const void *entry, struct grid grid,
-				     const void *args, size_t args_bytes,
-				     struct launch_options options);
+                                     const void *args, size_t args_bytes,
+                                     struct launch_options options);
 MUST_CHECK enum status device_sync(struct device *device);
 
 /* Between begin and end only device_launch may be called. Pointers in arguments are baked in. */
@@ -84,14 +88,14 @@ void event_close(struct event **event);
 
 /* Resources of an instance, known without a launch. All zero on the host. */
 struct entry_resources {
-	int registers;     /* per thread */
-	int spill_bytes;   /* local memory per thread */
+	int registers;   /* per thread */
+	int spill_bytes; /* local memory per thread */
 	int static_smem_bytes;
 	int max_threads;   /* per block, from launch bounds and registers */
 	int blocks_per_sm; /* occupancy for the given block size and dynamic shared memory */
 };
 MUST_CHECK enum status device_resources(struct device *device, const void *entry, struct grid grid,
-					struct entry_resources *resources);
+                                        struct entry_resources *resources);
 
 /* Clock, power, temperature; fields that cannot be read are NaN or empty. */
 struct device_health {

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Sources are formatted (where clang-format is installed), headers compile alone, no line names a machine.
+# Sources are formatted (where clang-format 14 is installed: versions differ), headers compile alone, no line names a machine.
 set -eu
 cd "$(dirname "$0")/.."
 bad=0
 
-if command -v clang-format >/dev/null; then
-	for file in $(git ls-files '*.c' '*.h' '*.cu' '*.cc' '*.cpp' | grep -v '^results/'); do
+# Not formatted: what is generated, and sources whose hash the measured rows carry, until they change for a reason.
+if clang-format --version 2>/dev/null | grep -q 'version 14'; then
+	for file in $(git ls-files '*.c' '*.h' '*.cu' '*.cc' '*.cpp' |
+		grep -v '^results/\|^tests/planted/table/\|^core/param.h$\|^core/dtype.h$\|^kernels/gqa_attention.h$'); do
 		clang-format --dry-run -Werror "$file" >/dev/null 2>&1 || {
 			echo "not formatted: $file (make format)" >&2
 			bad=1
@@ -13,7 +15,7 @@ if command -v clang-format >/dev/null; then
 	done
 fi
 
-for header in $(git ls-files '*.h'); do
+for header in $(git ls-files '*.h' | grep -v '^results/\|/results/'); do
 	head -n 5 "$header" | grep -q '^// .*C++\|pragma once' && continue
 	cc -std=c17 -Wall -Wextra -Werror -I. -DSIMT_WARP=1 -fsyntax-only -x c "$header" || {
 		echo "does not compile alone as C17: $header" >&2

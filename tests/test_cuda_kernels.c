@@ -1,5 +1,5 @@
-/* On a GPU: every pair of values of every kernel's fields and tunables, compiled on demand, and every instance of this
- * program agree with the reference. Skipped where there is no GPU. */
+/* On a GPU: every pair of values of every kernel's fields and tunables, compiled on demand, and
+ * every instance of this program agree with the reference. Skipped where there is no GPU. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,13 +25,13 @@ static struct device *gpu;
 static const struct {
 	const char *kernel, *shapes[MAX_SHAPES];
 } shape_table[] = {
-	{"gemv", {"2x32", "34x96", "1152x896", "896x4864", "1030x3584"}},
-	{"rms_norm", {"8", "896", "1000", "3584"}},
-	{"rope", {"896", "3584", "64"}},
-	{"embed", {"32", "896", "3584"}},
-	{"argmax", {"1", "5", "4097", "151936"}},
-	{"advance", {"7", "16"}},
-	{"stream", {"1", "37", "4096"}},
+        {"gemv", {"2x32", "34x96", "1152x896", "896x4864", "1030x3584"}},
+        {"rms_norm", {"8", "896", "1000", "3584"}},
+        {"rope", {"896", "3584", "64"}},
+        {"embed", {"32", "896", "3584"}},
+        {"argmax", {"1", "5", "4097", "151936"}},
+        {"advance", {"7", "16"}},
+        {"stream", {"1", "37", "4096"}},
 };
 
 static const int lengths[] = {1, 5, 63, 1000, 4097};
@@ -42,8 +42,8 @@ static bool shape_at(const struct kernel *kernel, const int *kase, int i, struct
 {
 	if (!strcmp(kernel->name, "gqa_attention")) {
 		const struct gqa_attention_case *k = (const void *)kase;
-		*shape = k->head_dim ? (struct shape){2 * k->group, 2, 0, k->head_dim} :
-				       (struct shape){15, 3, 0, 8 * (3 + 4 * i)};
+		*shape = k->head_dim ? (struct shape){2 * k->group, 2, 0, k->head_dim}
+		                     : (struct shape){15, 3, 0, 8 * (3 + 4 * i)};
 		if (i < N_LENGTHS)
 			shape->len = lengths[i];
 		return i < N_LENGTHS;
@@ -64,10 +64,11 @@ static int report(const struct kernel *kernel, const struct kase *kase, const st
 	return 1;
 }
 
-/* Checks those of n instances that have this case, on all shapes. Returns how many checks failed; counts them in *done. */
+/* Checks those of n instances that have this case, on all shapes. Returns how many checks failed;
+ * counts them in *done. */
 static int check_case(const struct kernel *kernel, const struct kase *kase, int n,
-		      const struct kase *kases, const struct config *configs,
-		      const struct jit_instance *instances, int *done)
+                      const struct kase *kases, const struct config *configs,
+                      const struct jit_instance *instances, int *done)
 {
 	struct shape shape;
 	int n_bad = 0;
@@ -80,7 +81,8 @@ static int check_case(const struct kernel *kernel, const struct kase *kase, int 
 			    !kernel->valid(&shape, kase->value, configs[c].value, device_info(gpu)))
 				continue;
 			++*done;
-			if (problem_check(problem, instances[c].entry, configs[c].value) != STATUS_OK)
+			if (problem_check(problem, instances[c].entry, configs[c].value) !=
+			    STATUS_OK)
 				n_bad += report(kernel, kase, &configs[c]);
 		}
 		problem_close(&problem);
@@ -93,13 +95,13 @@ static int check_cover(const struct kernel *kernel)
 	struct cover cover = cover_pairs(kernel, device_info(gpu)->target);
 	struct jit_module module = {0};
 	const struct jit_request request = {
-		.kernel = kernel->name,
-		.n = cover.n,
-		.kases = cover.kases,
-		.configs = cover.configs,
-		.n_fields = kernel->n_fields,
-		.n_params = kernel->n_params,
-		.sm = device_info(gpu)->target.sm,
+	        .kernel = kernel->name,
+	        .n = cover.n,
+	        .kases = cover.kases,
+	        .configs = cover.configs,
+	        .n_fields = kernel->n_fields,
+	        .n_params = kernel->n_params,
+	        .sm = device_info(gpu)->target.sm,
 	};
 	int n_bad = 0, done = 0;
 	if (jit_compile(&request, &module) != STATUS_OK || jit_load(gpu, &module) != STATUS_OK) {
@@ -109,12 +111,14 @@ static int check_cover(const struct kernel *kernel)
 	for (int i = 0; i < cover.n && !n_bad; i++) {
 		bool first = true;
 		for (int j = 0; j < i; j++)
-			first &= memcmp(&cover.kases[i], &cover.kases[j], sizeof cover.kases[i]) != 0;
+			first &= memcmp(&cover.kases[i], &cover.kases[j], sizeof cover.kases[i]) !=
+			         0;
 		if (first)
 			n_bad += check_case(kernel, &cover.kases[i], cover.n, cover.kases,
-					    cover.configs, module.instances, &done);
+			                    cover.configs, module.instances, &done);
 	}
-	print_message("%s: %d instances, %d checks, %d wrong\n", kernel->name, cover.n, done, n_bad);
+	print_message("%s: %d instances, %d checks, %d wrong\n", kernel->name, cover.n, done,
+	              n_bad);
 	jit_close(&module);
 	cover_close(&cover);
 	return n_bad;
@@ -139,9 +143,10 @@ static void every_instance_of_the_program_is_right(void **state)
 		for (int i = 0; i < n; i++) {
 			const struct jit_instance instance = {.entry = variants[i].entry};
 			n_bad += check_case(*kernel, &variants[i].kase, 1, &variants[i].kase,
-					    &variants[i].config, &instance, &done);
+			                    &variants[i].config, &instance, &done);
 		}
-		print_message("%s: %d instances of the program, %d checks\n", (*kernel)->name, n, done);
+		print_message("%s: %d instances of the program, %d checks\n", (*kernel)->name, n,
+		              done);
 	}
 	assert_int_equal(n_bad, 0);
 }
@@ -149,15 +154,15 @@ static void every_instance_of_the_program_is_right(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest both[] = {cmocka_unit_test(every_instance_of_the_program_is_right),
-					  cmocka_unit_test(every_pair_of_values_is_right)};
+	                                  cmocka_unit_test(every_pair_of_values_is_right)};
 	const struct CMUnitTest compiled[] = {
-		cmocka_unit_test(every_instance_of_the_program_is_right)};
+	        cmocka_unit_test(every_instance_of_the_program_is_right)};
 	if (device_open("cuda", true, &gpu) != STATUS_OK) {
 		print_message("skipped: %s\n", fail_message());
 		return 77;
 	}
 	/* compute-sanitizer runs it with --compiled: a cover is too much for it */
-	return argc > 1 && !strcmp(argv[1], "--compiled") ?
-		       cmocka_run_group_tests(compiled, NULL, NULL) :
-		       cmocka_run_group_tests(both, NULL, NULL);
+	return argc > 1 && !strcmp(argv[1], "--compiled")
+	               ? cmocka_run_group_tests(compiled, NULL, NULL)
+	               : cmocka_run_group_tests(both, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* The kernels of the decode step under the race detector: whole steps, launch by launch and replayed, in which every launch is
- * dependent on the one before. Linked with kernels that are instrumented (see CMakeLists.txt). */
+/* The kernels of the decode step under the race detector: whole steps, launch by launch and
+ * replayed, in which every launch is dependent on the one before. Linked with kernels that are
+ * instrumented (see CMakeLists.txt). */
 #include "device/race.h"
 #include "model/decoder.h"
 
@@ -21,18 +22,19 @@ enum { STEPS = 40, AFTER_FILL = 3 };
 
 static struct device *device;
 
-/* Decodes from an empty cache, then behind a cache filled so far that attention has several splits. */
+/* Decodes from an empty cache, then behind a cache filled so far that attention has several splits.
+ */
 static void decode(const char *path, int kv, bool graphs)
 {
 	struct model model;
 	struct decoder decoder;
 	const struct decoder_options options = {
-		.capacity = 512,
-		.kv = kv,
-		.use_bias = true,
-		.use_tuned = true,
-		.graphs = graphs,
-		.quiet = true,
+	        .capacity = 512,
+	        .kv = kv,
+	        .use_bias = true,
+	        .use_tuned = true,
+	        .graphs = graphs,
+	        .quiet = true,
 	};
 	OK(model_open(path, &model));
 	OK(decoder_open(device, &model, &options, &decoder));
@@ -57,10 +59,10 @@ static void decode(const char *path, int kv, bool graphs)
 static void no_races_in_a_decode_step(void **state)
 {
 	static const char *const models[] = {
-		SOURCE_DIR "/models/warpsmith-tiny.gguf",
-		SOURCE_DIR "/tests/data/golden/q8_0-g2-d64-long.gguf",
-		SOURCE_DIR "/tests/data/golden/f32-g5-d40-untied.gguf",
-		SOURCE_DIR "/tests/data/golden/bf16-g1-d128-tied.gguf",
+	        SOURCE_DIR "/models/warpsmith-tiny.gguf",
+	        SOURCE_DIR "/tests/data/golden/q8_0-g2-d64-long.gguf",
+	        SOURCE_DIR "/tests/data/golden/f32-g5-d40-untied.gguf",
+	        SOURCE_DIR "/tests/data/golden/bf16-g1-d128-tied.gguf",
 	};
 	(void)state;
 	OK(device_open("auto", true, &device));

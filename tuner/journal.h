@@ -13,11 +13,15 @@
  * status    "ok", a failure, a verdict ("win", "tie", "default") or "key"
  * reason    of a failure, grounds of a verdict, text of a key
  * seconds   that the row took to obtain */
-#define JOURNAL_COLUMNS(X)                                                                    \
-	X(key)                                                                                \
-	X(kernel) X(case) X(shape) X(config) X(round) X(us) X(status) X(reason) X(samples)    \
-	        X(seconds) X(gbps) X(ceiling_gbps) X(default_us) X(runner_up) X(runner_up_us) \
-	                X(method) X(date)
+/* clang-format off */
+#define JOURNAL_COLUMNS(X)                                                                         \
+	X(key)                                                                                     \
+	X(kernel)                                                                                  \
+	X(case)                                                                                    \
+	X(shape)                                                                                   \
+	X(config) X(round) X(us) X(status) X(reason) X(samples) X(seconds) X(gbps) X(ceiling_gbps) \
+	        X(default_us) X(runner_up) X(runner_up_us) X(method) X(date)
+/* clang-format on */
 
 #define JOURNAL_COLUMN_ENTRY(name) JOURNAL_##name,
 enum journal_column { JOURNAL_COLUMNS(JOURNAL_COLUMN_ENTRY) N_JOURNAL_COLUMNS };
