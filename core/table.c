@@ -51,46 +51,31 @@ static const struct tuned_device *nearest_device(const struct device_info *info)
 	return best;
 }
 
-static double shape_distance(const struct variant *row, const struct shape *shape)
-{
-	if (row->m == shape->m && row->k == shape->k)
-		return 0;
-	double there = (double)(row->m > 0 ? row->m : 1) * (row->k > 0 ? row->k : 1);
-	double here = (double)(shape->m > 0 ? shape->m : 1) * (shape->k > 0 ? shape->k : 1);
-	/* an exact match comes before any other shape of the same size */
-	return 1e-6 + fabs(log(there / here));
-}
-
 static bool covers(const struct variant *row, const struct shape *shape)
 {
-	return !shape->len || !row->len_max ||
-	       (row->len_min <= shape->len && shape->len <= row->len_max);
+	return row->m == shape->m && row->k == shape->k &&
+	       (!shape->len || !row->len_max ||
+	        (row->len_min <= shape->len && shape->len <= row->len_max));
 }
 
 const struct variant *table_lookup(const struct kernel *kernel, const struct device_info *info,
                                    const int *kase, const struct shape *shape, bool use_tuned)
 {
 	const struct tuned_device *device = use_tuned ? nearest_device(info) : NULL;
-	const struct variant *variants, *best = NULL;
+	const struct variant *variants, *fallback = NULL;
 	int n = kernel_variants(kernel, info, &variants);
 	for (int i = 0; i < n; i++) {
 		const struct variant *v = &variants[i];
 		if (memcmp(v->kase.value, kase, (size_t)kernel->n_fields * sizeof *kase))
 			continue;
-		if (!v->device) {
-			if (!best)
-				best = v;
-			continue;
-		}
-		if (!device || strcmp(v->device, device->name) || !covers(v, shape) ||
-		    !kernel->legal(kase, v->config.value, info->target) ||
-		    !kernel->valid(shape, kase, v->config.value, info))
-			continue;
-		if (!best || !best->device ||
-		    shape_distance(v, shape) < shape_distance(best, shape))
-			best = v;
+		if (!v->device)
+			fallback = fallback ? fallback : v;
+		else if (device && !strcmp(v->device, device->name) && covers(v, shape) &&
+		         kernel->legal(kase, v->config.value, info->target) &&
+		         kernel->valid(shape, kase, v->config.value, info))
+			return v;
 	}
-	return best;
+	return fallback;
 }
 
 void table_source_hash(char hash[17])

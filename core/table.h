@@ -16,11 +16,11 @@ struct tuned_device {
 /* All devices of the header of this device's kind; returns their number. */
 int table_devices(const struct device_info *info, const struct tuned_device **devices);
 
-/* The instance for a shape: a row of exactly this device, else of the nearest device of its kind by
- * architecture and bandwidth (one warning), else the default of the case. Among a device's rows:
- * the same case and len within [len_min, len_max] (len 0 matches all), exact m and k before the
- * nearest by log distance of m * k. Rows that are not valid for the shape are passed over. NULL
- * when the program holds no instance of the case. With `use_tuned` false: the default. */
+/* The instance for a shape: a row of exactly this device or, where the table has none of it, of the
+ * nearest device of its kind by architecture and bandwidth (one warning), with the same case, m and
+ * k, and len within [len_min, len_max] (len 0 matches all), that is valid for the shape; else the
+ * default of the case. NULL when the program holds no instance of the case. With `use_tuned` false:
+ * the default. */
 const struct variant *table_lookup(const struct kernel *kernel, const struct device_info *info,
                                    const int *kase, const struct shape *shape, bool use_tuned);
 
