@@ -3,6 +3,8 @@
 # fault(NAME FILE "OLD" "NEW" ["OLD" "NEW" ...] FINDS EXPECTED OPTIONS...): a runner built with a copy of FILE in which each
 # OLD, which must occur exactly once, is NEW; with OPTIONS it must exit with code 3 and a message that contains EXPECTED.
 # Of attention and rope only the cases named in `cases` are compiled, with default configurations.
+include(${PROJECT_SOURCE_DIR}/cmake/plant.cmake)
+
 set(fault_model ${PROJECT_SOURCE_DIR}/tests/data/golden/q8_0-g2-d64-long.gguf)
 set(fault_prompt 130,183,271,14,238,127,26,80,57,190,240,126)
 set(cases_gqa_attention "X(0, 0, DTYPE_BF16)")
@@ -11,17 +13,6 @@ set(cases_advance "X(1)")
 
 add_executable(fault faults/fault.c command.c)
 target_link_libraries(fault PRIVATE settings)
-
-# Sets `var` to `text` with its only `old` replaced.
-function(substitute_once var file text old new)
-	string(FIND "${text}" "${old}" first)
-	string(FIND "${text}" "${old}" last REVERSE)
-	if(first EQUAL -1 OR NOT first EQUAL last)
-		message(FATAL_ERROR "tests/faults: '${old}' does not occur exactly once in ${file}")
-	endif()
-	string(REPLACE "${old}" "${new}" text "${text}")
-	set(${var} "${text}" PARENT_SCOPE)
-endfunction()
 
 function(fault name file)
 	set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${file})
