@@ -198,6 +198,21 @@ enum status csv_number(const struct csv_table *table, int row, int column, doubl
 	return STATUS_OK;
 }
 
+/* The file must start with the header, or be what a torn write left of one. */
+static enum status check_header(const struct csv_log *log, const char *columns)
+{
+	char header[ROW_BYTES];
+	struct stat info;
+	size_t n = strlen(columns), held = 0;
+	if (!fstat(log->file, &info))
+		held = info.st_size > (off_t)n ? n + 1 : (size_t)info.st_size;
+	if (pread(log->file, header, held, 0) != (ssize_t)held)
+		return fail_errno(STATUS_FAILED, "%s", log->path);
+	if (memcmp(header, columns, held > n ? n : held) || (held > n && header[n] != '\n'))
+		return fail(STATUS_FAILED, "%s: its header is not '%s'", log->path, columns);
+	return STATUS_OK;
+}
+
 /* Cuts off what follows the last line break. */
 static enum status cut_torn_tail(struct csv_log *log, off_t *size)
 {
@@ -231,14 +246,12 @@ enum status csv_log_open(const char *path, const char *columns, int exclusive, s
 		status = fail(STATUS_FAILED, "%s: another process is writing it", path);
 		goto done;
 	}
+	TRY(check_header(log, columns));
 	TRY(cut_torn_tail(log, &size));
 	if (size == 0) {
 		snprintf(header, sizeof header, "%s\n", columns);
 		if (write(log->file, header, n + 1) != (ssize_t)n + 1)
 			status = fail_errno(STATUS_FAILED, "%s", path);
-	} else if (pread(log->file, header, n + 1, 0) != (ssize_t)n + 1 || header[n] != '\n' ||
-	           memcmp(header, columns, n)) {
-		status = fail(STATUS_FAILED, "%s: its header is not '%s'", path, columns);
 	}
 done:
 	if (status != STATUS_OK)
@@ -307,7 +320,10 @@ enum status write_file_atomically(const char *path, const char *text, size_t byt
 {
 	enum status status = STATUS_OK;
 	char temporary[4096];
+	struct stat info;
 	int file = -1;
+	if (!stat(path, &info) && !S_ISREG(info.st_mode))
+		return fail(STATUS_FAILED, "%s: not a regular file", path);
 	if (snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) >= (int)sizeof temporary)
 		return fail(STATUS_FAILED, "%s: the name is too long", path);
 	file = mkstemp(temporary);

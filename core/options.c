@@ -1,11 +1,14 @@
+#define _POSIX_C_SOURCE 200809L
 #include "core/options.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef WARPSMITH_VERSION
 #define WARPSMITH_VERSION "unknown"
@@ -79,10 +82,21 @@ static const struct option_row *find_row(const struct command *command, const ch
 	return NULL;
 }
 
+/* A file opened later must not get the number of a standard stream that came closed. */
+static void keep_standard_streams(void)
+{
+	int file;
+	do
+		file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	while (file >= 0 && file <= STDERR_FILENO);
+	close(file);
+}
+
 enum status options_parse(const struct command *command, int argc, char **argv, bool *done)
 {
 	enum status status = STATUS_OK;
 	*done = false;
+	keep_standard_streams();
 	for (int i = 1; i < argc; i++) {
 		const char *text = argv[i], *value;
 		if (!strcmp(text, "--help")) {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,9 +47,13 @@ const char *fail_message(void)
 
 int status_exit(const char *program, enum status status)
 {
+	errno = 0;
+	bool lost = fflush(stdout) || ferror(stdout);
+	if (lost && status == STATUS_OK)
+		status = errno ? fail_errno(STATUS_FAILED, "standard output")
+		               : fail(STATUS_FAILED, "standard output: not all was written");
 	if (status == STATUS_OK)
 		return 0;
-	fflush(stdout);
 	if (message[0])
 		fprintf(stderr, "%s: %s\n", program, message);
 	return status > STATUS_VIOLATION ? STATUS_FAILED : (int)status;

@@ -30,7 +30,8 @@ enum status fail_errno(enum status status, const char *format, ...)
 /* Message of this thread's latest failure; "" when there was none. */
 const char *fail_message(void);
 
-/* For main: prints "PROGRAM: message" to stderr when status is a failure; returns the exit code. */
+/* For main: writes out stdout, which must succeed too, prints "PROGRAM: message" to stderr on a
+ * failure and returns the exit code. */
 int status_exit(const char *program, enum status status);
 
 /* Prints "warning: ..." to stderr, once per distinct text. */

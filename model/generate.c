@@ -25,7 +25,8 @@ static enum status write_logits(const struct generation *g, int position, const 
 {
 	for (int i = 0; i < vocabulary(g); i++)
 		fprintf(g->logits, "%d,%d,%.9g\n", position, i, (double)logits[i]);
-	return ferror(g->logits) ? fail_errno(STATUS_FAILED, "--logits") : STATUS_OK;
+	return ferror(g->logits) ? fail_errno(STATUS_FAILED, "--logits %s", g->logits_path)
+	                         : STATUS_OK;
 }
 
 static enum status print_token(const struct generation *g, struct tokenizer_stream *stream, int id)
@@ -40,7 +41,8 @@ static enum status print_token(const struct generation *g, struct tokenizer_stre
 		TRY(tokenizer_stream_next(stream, g->tokenizer, id, &text));
 		fwrite(text.data, 1, text.len, g->text);
 	}
-	fflush(g->text);
+	if (fflush(g->text))
+		status = fail_errno(STATUS_FAILED, "cannot write the text");
 done:
 	return status;
 }
@@ -78,8 +80,9 @@ enum status generate(struct generation *g)
 	enum status status = STATUS_OK;
 	struct tokenizer_stream stream = {0};
 	float *logits = malloc((size_t)vocabulary(g) * sizeof *logits);
-	int next = -1, number = 0;
-	g->ids = malloc(((size_t)g->n + 1) * sizeof *g->ids);
+	int next = -1, number = 0, capacity = g->decoder->state.capacity;
+	/* each but the last token takes a row of the cache */
+	g->ids = malloc(((size_t)(g->n < capacity ? g->n : capacity) + 1) * sizeof *g->ids);
 	if (!logits || !g->ids) {
 		status = fail(STATUS_NO_MEMORY, "out of host memory");
 		goto done;
@@ -133,6 +136,10 @@ enum status perplexity(struct decoder *d, const int32_t *ids, size_t n, bool qui
 	float *logits = malloc((size_t)vocab * sizeof *logits);
 	double sum = 0;
 	*predicted = 0;
+	if (n < 2) {
+		status = fail(STATUS_FAILED, "perplexity needs 2 tokens, the text has %zu", n);
+		goto done;
+	}
 	if (!logits)
 		return fail(STATUS_NO_MEMORY, "out of host memory");
 	progress_start(&progress, "perplexity", (double)n, quiet);

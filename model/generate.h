@@ -19,6 +19,7 @@ struct generation {
 	bool ignore_end;
 	FILE *text;   /* NULL: none */
 	FILE *logits; /* CSV of every forward's logits; NULL: none */
+	const char *logits_path;
 	/* The first observed[i] forwards are watched by observers[i]. */
 	struct observer observers[2];
 	int observed[2], n_observers;

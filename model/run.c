@@ -14,6 +14,7 @@
 #include "model/trace.h"
 
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_N = 128, DEFAULT_CHECKED_N = 16, DEFAULT_LENGTH = 1024 };
+enum { MAX_LENGTH = 1 << 30 };
 
 struct arguments {
 	const char *model, *random, *prompt, *file, *tokens, *device, *kv, *logits, *ppl, *csv;
@@ -103,19 +104,19 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 
 static enum status check_arguments(const struct arguments *a)
 {
-	int sources = !!a->prompt + !!a->file + !!a->tokens;
+	int sources = !!a->prompt + !!a->file + !!a->tokens + !!a->ppl;
 	if (!a->model == !a->random)
 		return fail(STATUS_USAGE, "give one of -m FILE and --random SIZE (see --help)");
 	if (sources > 1)
-		return fail(STATUS_USAGE, "give only one of -p, -f and --tokens");
+		return fail(STATUS_USAGE, "give only one of -p, -f, --tokens and --ppl");
 	if (a->random && (a->prompt || a->file || a->ppl || a->tokenize || a->detokenize))
 		return fail(STATUS_USAGE, "--random has no vocabulary: give --tokens");
 	if (a->tokenize && !a->prompt && !a->file)
 		return fail(STATUS_USAGE, "--tokenize needs -p TEXT or -f FILE");
 	if (a->detokenize && !a->tokens)
 		return fail(STATUS_USAGE, "--detokenize needs --tokens");
-	if (a->length < 1)
-		return fail(STATUS_USAGE, "--at: a cache length of at least 1");
+	if (a->length < 1 || a->length > MAX_LENGTH)
+		return fail(STATUS_USAGE, "--at: a cache length of 1 to %d", MAX_LENGTH);
 	if (a->context == 0)
 		return fail(STATUS_USAGE, "-c: a context of at least 1 token");
 	int kv = dtype_parse(a->kv);
@@ -168,6 +169,20 @@ static enum status parse_tokens(const char *text, int32_t **ids, size_t *n)
 	}
 }
 
+static enum status open_tokens(struct session *s)
+{
+	enum status status;
+	int vocab = s->model.hparams.vocab;
+	TRY(parse_tokens(s->args.tokens, &s->prompt, &s->n_prompt));
+	for (size_t i = 0; i < s->n_prompt; i++)
+		if (s->prompt[i] >= vocab)
+			return fail(STATUS_USAGE,
+			            "--tokens: token %d is outside the vocabulary of %d",
+			            s->prompt[i], vocab);
+done:
+	return status;
+}
+
 static enum status tokenize_file(struct session *s, const char *path)
 {
 	enum status status;
@@ -192,7 +207,7 @@ static enum status open_prompt(struct session *s)
 	if (a->file || a->ppl)
 		return tokenize_file(s, a->file ? a->file : a->ppl);
 	if (a->tokens)
-		return parse_tokens(a->tokens, &s->prompt, &s->n_prompt);
+		return open_tokens(s);
 	if (a->random || a->check_at >= 0)
 		return parse_tokens("0", &s->prompt, &s->n_prompt);
 	return STATUS_OK;
@@ -223,7 +238,8 @@ done:
 static int choose_context(const struct session *s)
 {
 	const struct arguments *a = &s->args;
-	int context = s->model.hparams.context, needed = 0;
+	int context = s->model.hparams.context;
+	long long needed = 0;
 	if (a->context > 0)
 		return a->context;
 	if (context > DEFAULT_CONTEXT)
@@ -231,8 +247,10 @@ static int choose_context(const struct session *s)
 	if (a->bench)
 		needed = decode_bench_capacity(a->length);
 	if (a->check_at >= 0)
-		needed = a->check_at + (int)s->n_prompt + a->n;
-	return context > needed ? context : needed;
+		needed = (long long)a->check_at + (long long)s->n_prompt + a->n;
+	if (needed > INT_MAX)
+		return INT_MAX;
+	return context > needed ? context : (int)needed;
 }
 
 static enum status open_decoder(struct session *s)
@@ -327,14 +345,15 @@ static enum status run_generate(struct session *s)
 	                       .n_prompt = s->n_prompt,
 	                       .n = a->n,
 	                       .ignore_end = a->ignore_eos,
-	                       .text = traces ? stderr : s->out};
+	                       .text = traces ? stderr : s->out,
+	                       .logits_path = a->logits};
 	if (s->n_prompt > (size_t)s->decoder.state.capacity)
 		return fail(STATUS_FAILED,
 		            "a prompt of %zu tokens exceeds the context of %d (see -c)",
 		            s->n_prompt, s->decoder.state.capacity);
-	TRY(open_logits(a->logits, &g.logits));
 	TRY(sampler_open(&sampler, (size_t)s->model.hparams.vocab, (float)a->temperature, a->top_k,
 	                 (float)a->top_p, a->seed));
+	TRY(open_logits(a->logits, &g.logits));
 	g.sampler = a->temperature > 0 ? &sampler : NULL;
 	if (traces) {
 		TRY(trace_open(&s->decoder, a->trace_layer, s->out, &trace));
@@ -396,7 +415,7 @@ static enum status run_session(struct session *s)
 	}
 	if (a->detokenize)
 		return detokenize(s);
-	if (!a->plan && !a->bench && s->n_prompt == 0)
+	if (!a->plan && !a->bench && !a->ppl && s->n_prompt == 0)
 		return fail(STATUS_USAGE, "nothing to decode: give -p, -f or --tokens");
 	TRY(open_decoder(s));
 	if (a->plan)

@@ -142,13 +142,16 @@ static void another_header_is_refused(void **state)
 	(void)state;
 	struct csv_log log;
 	const char *const others[] = {"kernel,config,us,reason\n", "kernel,config\n",
-	                              "kernel,config,ms\nx,y,z\n"};
+	                              "kernel,config,ms\nx,y,z\n", "no line break"};
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
 		put(others[i]);
 		fails(csv_log_open(path, "kernel,config,us", 0, &log),
 		      "header is not 'kernel,config,us'");
 		assert_holds(others[i]);
 	}
+	put("kernel,con"); /* torn while it was written */
+	assert_int_equal(csv_log_open(path, "kernel,config,us", 0, &log), STATUS_OK);
+	assert_holds("kernel,config,us\n");
 	csv_log_close(&log);
 }
 
@@ -219,6 +222,7 @@ static void whole_files_replace_or_leave(void **state)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
 	fails(status, "file.csv");
 	assert_holds("new\n"); /* remove_folder() fails when a temporary file is left */
+	fails(write_file_atomically(folder, "x", 1), "not a regular file");
 }
 
 int main(void)

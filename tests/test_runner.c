@@ -17,6 +17,7 @@
 #define MODEL     DATA "q8_0-g2-d64-long.gguf"
 #define OUTPUT    BINARY_DIR "/test_runner.csv"
 #define NAN_MODEL BINARY_DIR "/test_runner.gguf"
+#define TEXT      BINARY_DIR "/test_runner.txt"
 
 static struct command_result result;
 
@@ -54,6 +55,9 @@ static void refuses_bad_usage(void **state)
 	        {{"-m", MODEL, "--tokens", "1,"}, "is not a list of ids"},
 	        {{"-m", MODEL, "--tokens", "-1"}, "is not a list of ids"},
 	        {{"-m", MODEL, "--tokens", "288"}, "token 288 is outside the vocabulary of 288"},
+	        {{"-m", MODEL, "--detokenize", "--tokens", "288"}, "token 288 is outside"},
+	        {{"-m", MODEL, "--ppl", "x", "-p", "x"}, "only one of -p, -f, --tokens and --ppl"},
+	        {{"-m", MODEL, "--bench", "--at", "2147483647"}, "--at: a cache length of 1 to"},
 	        {{"-m", MODEL, "-n", "-1", "-p", "x"}, "--n: '-1' is not a whole number"},
 	        {{"-m", MODEL, "--kv", "q8_0", "-p", "x"}, "--kv: 'q8_0' is none of"},
 	        {{"-m", MODEL, "-c", "0", "-p", "x"}, "-c: a context of at least 1 token"},
@@ -83,10 +87,55 @@ static void names_what_fails(void **state)
 	expect_error(1, "/nonexistent.txt: No such file");
 	RUN_WITH("-m", MODEL, "-p", "x", "--logits", "/nonexistent/x.csv");
 	expect_error(1, "--logits /nonexistent/x.csv");
+	RUN_WITH("-m", MODEL, "-p", "x", "--logits", "/dev/full");
+	assert_int_equal(result.exit_code, 1);
+	assert_non_null(strstr(result.err, "--logits /dev/full: No space left"));
 	RUN_WITH("-m", MODEL, "-p", "x", "--device", "cuda:99");
 	assert_int_equal(result.exit_code, 1);
 	RUN_WITH("--random", "qwen2.5-0.5b:q4_k_m");
 	expect_error(1, "q4_k_m is not supported yet");
+}
+
+/* Under a shell, which redirects or closes streams. */
+static void run_shell(const char *arguments)
+{
+	char line[1024];
+	snprintf(line, sizeof line, "%s -m %s --quiet %s", RUN, MODEL, arguments);
+	command_free(&result);
+	result = command_run((const char *const[]){"/bin/sh", "-c", line, NULL});
+}
+
+static void lost_output_is_a_failure(void **state)
+{
+	static const char *const full[] = {"-p x -n 2", "--tokenize -p x",     "--inspect",
+	                                   "--plan",    "-p x -n 2 --trace 1", "--version"};
+	char line[256];
+	(void)state;
+	for (size_t i = 0; i < sizeof full / sizeof *full; i++) {
+		snprintf(line, sizeof line, "%s > /dev/full", full[i]);
+		run_shell(line);
+		assert_int_equal(result.exit_code, 1);
+		assert_non_null(strstr(result.err, "warpsmith-run: "));
+	}
+	/* the text does not go into a file that got the number of stdout */
+	run_shell("--tokens 5 -n 1 --ignore-eos --logits " OUTPUT " >&-");
+	assert_int_equal(result.exit_code, 1);
+	assert_non_null(strstr(result.err, "cannot write the text: Bad file descriptor"));
+	run_shell("--tokens 5 -n 1 2>&-");
+	assert_int_equal(result.exit_code, 0);
+	unlink(OUTPUT);
+}
+
+static void perplexity_needs_two_tokens(void **state)
+{
+	FILE *file = fopen(TEXT, "w");
+	(void)state;
+	assert_non_null(file);
+	fputs("x", file);
+	fclose(file);
+	RUN_WITH("-m", MODEL, "--ppl", TEXT);
+	expect_error(1, "perplexity needs 2 tokens, the text has 1");
+	unlink(TEXT);
 }
 
 static void the_end_of_the_context_is_an_error(void **state)
@@ -304,6 +353,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(refuses_bad_usage),
 	        cmocka_unit_test(names_what_fails),
+	        cmocka_unit_test(lost_output_is_a_failure),
+	        cmocka_unit_test(perplexity_needs_two_tokens),
 	        cmocka_unit_test(the_end_of_the_context_is_an_error),
 	        cmocka_unit_test(seeds_are_deterministic),
 	        cmocka_unit_test(ways_of_launching_agree),
