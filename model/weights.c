@@ -178,7 +178,15 @@ enum status weights_open(const struct model *model, struct device *device, bool 
 	double total = 0;
 	*w = (struct weights){.device = device, .n_layers = model->hparams.layers};
 	struct upload u = {.model = model, .weights = w};
+	const struct device_info *info = device_info(device);
 	TRY(model_each_tensor(model, add_bytes, &total));
+	/* the host hands out more than it has, and kills who uses it */
+	if (info->memory_bytes && total > (double)info->memory_bytes) {
+		status = fail(STATUS_NO_MEMORY,
+		              "%s: %.1f GB of weights do not fit the %.1f GB of memory", info->name,
+		              total / 1e9, (double)info->memory_bytes / 1e9);
+		goto done;
+	}
 	progress_start(&u.progress, "loading weights", total, quiet || total < PROGRESS_BYTES);
 	w->layers = calloc((size_t)w->n_layers, sizeof *w->layers);
 	if (!w->layers) {
