@@ -352,6 +352,11 @@ static void usage_errors_name_the_option(void **state)
 	        {"--kernel gemm", "no kernel 'gemm'"},
 	        {"--dtype q9", "--dtype: no kernel takes 'q9'"},
 	        {"--shape 10x", "--shape: '10x'"},
+	        {"--shape 99999999999x5", "--shape: '99999999999x5'"},
+	        {"--shape 14/3/64@10", "with Q a multiple of KV"},
+	        {"--shape 14/2/63@10", "D one of 8 up to 256"},
+	        {"--shape 14/2/64@0", "a length of 1 to 131072"},
+	        {"--shape 14/2/64@131073", "a length of 1 to 131072"},
 	        {"--compare a", "--compare needs two values"},
 	        {"--device tpu", "--device tpu"},
 	};

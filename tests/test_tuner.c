@@ -203,6 +203,33 @@ static void two_tunes_do_not_share_a_journal(void **state)
 	finish(first);
 }
 
+static void what_the_command_line_refuses(void **state)
+{
+	static const struct {
+		const char *arguments;
+		int exit_code;
+	} cases[] = {
+	        {"--device tpu", 2},
+	        {"--strategy luck", 2},
+	        {"--budget 0", 2},
+	        {"--budget 101%", 2},
+	        {"--shape 14/3/64@10", 2},
+	        {"--emit /dev/full", 1}, /* neither written nor replaced */
+	        {"--emit /nonexistent/tuned.h", 1},
+	        {"--version > /dev/full", 1},
+	};
+	char line[512];
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		snprintf(line, sizeof line, "%s --journal %s %s 2> %s", PLANTED, folder,
+		         cases[i].arguments, in_folder("messages"));
+		int wait_status = system(line);
+		if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != cases[i].exit_code)
+			fail_msg("%s: not exit code %d", cases[i].arguments, cases[i].exit_code);
+		assert_true(has_message("warpsmith-tune: "));
+	}
+}
+
 /* The row of a planted configuration; its reason contains `reason`. */
 static void assert_planted(const char *journal_path, const char *status, const char *reason)
 {
@@ -243,6 +270,7 @@ int main(void)
 	        TUNER_TEST(a_finished_tune_measures_nothing),
 	        TUNER_TEST(interrupted_says_how_to_go_on),
 	        TUNER_TEST(two_tunes_do_not_share_a_journal),
+	        TUNER_TEST(what_the_command_line_refuses),
 	        TUNER_TEST(planted_faults_cost_one_row_each),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

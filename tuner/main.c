@@ -452,7 +452,7 @@ int main(int argc, char **argv)
 		return worker_main(argv[2]);
 	TRY(options_parse(&command, argc, argv, &done));
 	if (done)
-		return 0;
+		goto done;
 	signal(SIGPIPE, SIG_IGN); /* a worker that died is noticed by its missing answer */
 	signal(SIGINT, on_interrupt);
 	signal(SIGTERM, on_interrupt);

@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "kernels/gemv.h"
+#include "kernels/gqa_attention.h"
 #include "model/sizes.h"
+
+enum { MAX_CACHE_LENGTH = 131072 };
 
 /* Cache lengths that attention is tuned at; 0 ends. */
 static const int gpu_lengths[] = {64, 256, 1024, 4096, 16384, 65536, 131072, 0};
@@ -145,21 +148,38 @@ done:
 	return status;
 }
 
-/* "M" is a vector, "MxK" a matrix, with each epilogue, "Q/KV/D" and "Q/KV/D@LENGTH" heads. */
+/* "Q/KV/D" or "Q/KV/D@LENGTH"; length 0 when it has none. */
+static bool parse_heads(const char *text, struct shape *s)
+{
+	int end = 0, n = (int)strlen(text);
+	*s = (struct shape){0};
+	int fields = sscanf(text, "%9d/%9d/%9d%n@%9d%n", &s->m, &s->k, &s->head_dim, &end, &s->len,
+	                    &end);
+	return fields >= 3 && end == n && s->m > 0 && s->k > 0 && s->m % s->k == 0 &&
+	       s->head_dim > 0 && s->head_dim % 8 == 0 &&
+	       s->head_dim <= GQA_ATTENTION_MAX_HEAD_DIM && (fields == 3 || s->len > 0) &&
+	       s->len <= MAX_CACHE_LENGTH;
+}
+
+/* "M" is a vector, "MxK" a matrix, with each epilogue, "Q/KV/D" and "Q/KV/D@LENGTH" heads. Nine
+ * digits fit an int. */
 static enum status add_text(struct builder *b, const char *text)
 {
 	enum status status = STATUS_OK;
 	struct shape s = {0};
 	int end = 0, n = (int)strlen(text);
-	if (sscanf(text, "%dx%d%n", &s.m, &s.k, &end) == 2 && end == n && s.m > 0 && s.k > 0) {
+	if (sscanf(text, "%9dx%9d%n", &s.m, &s.k, &end) == 2 && end == n && s.m > 0 && s.k > 0) {
 		for (int epilogue = EPILOGUE_NONE; epilogue <= EPILOGUE_SWIGLU; epilogue++)
 			TRY(add_gemv(b, epilogue, s.m, s.k));
-	} else if ((sscanf(text, "%d/%d/%d%n@%d%n", &s.m, &s.k, &s.head_dim, &end, &s.len, &end) >=
-	            3) &&
-	           end == n && s.m > 0 && s.k > 0 && s.head_dim > 0 && s.len >= 0) {
+	} else if (parse_heads(text, &s)) {
 		TRY(add_heads(b, s));
-	} else if (sscanf(text, "%d%n", &s.m, &end) == 1 && end == n && s.m > 0) {
+	} else if (sscanf(text, "%9d%n", &s.m, &end) == 1 && end == n && s.m > 0) {
 		TRY(add_lengths(b, "rms_norm", (struct shape){.m = s.m}, false));
+	} else if (strchr(text, '/')) {
+		status = fail(STATUS_USAGE,
+		              "--shape: '%s': heads are Q/KV/D[@LENGTH] with Q a multiple of KV, D "
+		              "one of 8 up to %d and a length of 1 to %d",
+		              text, GQA_ATTENTION_MAX_HEAD_DIM, MAX_CACHE_LENGTH);
 	} else {
 		status = fail(STATUS_USAGE,
 		              "--shape: '%s' is neither a model size nor N, MxK or Q/KV/D[@LENGTH]",

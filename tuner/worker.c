@@ -204,8 +204,9 @@ enum status worker_start(struct worker *worker, const char *device)
 	} else if (!read_info(line, &worker->info)) {
 		/* "failed REASON": no such device, or one that cannot be used */
 		char *tab = strchr(line, '\t');
-		status = fail(STATUS_NO_DEVICE, "%s", tab ? tab + 1 : line);
-		worker_stop(worker);
+		int wait_status = reap(worker, STOP_SECONDS);
+		bool usage = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == STATUS_USAGE;
+		status = fail(usage ? STATUS_USAGE : STATUS_NO_DEVICE, "%s", tab ? tab + 1 : line);
 	}
 done:
 	return status;

@@ -420,5 +420,5 @@ done:
 	timer_close(&rig.racing);
 	timer_close(&rig.screening);
 	device_close(&rig.device);
-	return status == STATUS_OK ? 0 : STATUS_FAILED;
+	return status > STATUS_VIOLATION ? STATUS_FAILED : (int)status;
 }
