@@ -67,6 +67,15 @@ struct kernel {
 	                  double *const *expected, double *const *tolerance);
 };
 
+/* The members of a `struct kernel` whose functions and tables have the members' names, as in every
+ * kernels/NAME.c; `specialise` and `fill`, which may be missing, are set beside it. */
+#define KERNEL_MEMBERS(kernel)                                                                    \
+	.name = #kernel, .params = params, .n_params = sizeof params / sizeof params[0],          \
+	.fields = fields, .n_fields = sizeof fields / sizeof fields[0], .legal = legal,           \
+	.valid = valid, .grid = grid, .bytes = bytes, .flops = flops, .parse_shape = parse_shape, \
+	.format_shape = format_shape, .buffers = buffers,                                         \
+	.args_bytes = sizeof(struct kernel##_args), .bind = bind, .reference = reference
+
 /* All kernels, NULL-terminated (kernels/registry.c). */
 extern const struct kernel *const kernels[];
 const struct kernel *kernel_find(const char *name);

@@ -98,21 +98,6 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel embed_kernel = {
-        .name = "embed",
-        .params = params,
-        .n_params = LENGTH(params),
-        .fields = fields,
-        .n_fields = LENGTH(fields),
-        .legal = legal,
-        .valid = valid,
-        .grid = grid,
-        .bytes = bytes,
-        .flops = flops,
-        .parse_shape = parse_shape,
-        .format_shape = format_shape,
-        .buffers = buffers,
+        KERNEL_MEMBERS(embed),
         .fill = fill,
-        .args_bytes = sizeof(struct embed_args),
-        .bind = bind,
-        .reference = reference,
 };

@@ -182,21 +182,6 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel gemv_kernel = {
-        .name = "gemv",
-        .params = params,
-        .n_params = LENGTH(params),
-        .fields = fields,
-        .n_fields = LENGTH(fields),
-        .legal = legal,
-        .valid = valid,
-        .grid = grid,
-        .bytes = bytes,
-        .flops = flops,
-        .parse_shape = parse_shape,
-        .format_shape = format_shape,
-        .buffers = buffers,
+        KERNEL_MEMBERS(gemv),
         .fill = fill,
-        .args_bytes = sizeof(struct gemv_args),
-        .bind = bind,
-        .reference = reference,
 };

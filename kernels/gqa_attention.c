@@ -242,22 +242,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel gqa_attention_kernel = {
-        .name = "gqa_attention",
-        .params = params,
-        .n_params = LENGTH(params),
-        .fields = fields,
-        .n_fields = LENGTH(fields),
-        .legal = legal,
-        .valid = valid,
-        .grid = grid,
-        .bytes = bytes,
-        .flops = flops,
-        .parse_shape = parse_shape,
-        .format_shape = format_shape,
+        KERNEL_MEMBERS(gqa_attention),
         .specialise = specialise,
-        .buffers = buffers,
         .fill = fill,
-        .args_bytes = sizeof(struct gqa_attention_args),
-        .bind = bind,
-        .reference = reference,
 };

@@ -119,21 +119,5 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 }
 
 const struct kernel rms_norm_kernel = {
-        .name = "rms_norm",
-        .params = params,
-        .n_params = LENGTH(params),
-        .fields = fields,
-        .n_fields = LENGTH(fields),
-        .legal = legal,
-        .valid = valid,
-        .grid = grid,
-        .bytes = bytes,
-        .flops = flops,
-        .parse_shape = parse_shape,
-        .format_shape = format_shape,
-        .buffers = buffers,
-        .fill = NULL,
-        .args_bytes = sizeof(struct rms_norm_args),
-        .bind = bind,
-        .reference = reference,
+        KERNEL_MEMBERS(rms_norm),
 };
