@@ -13,6 +13,8 @@ static const char *const epilogue_names[] = {
         [EPILOGUE_BIAS] = "bias",
         [EPILOGUE_RESIDUAL] = "residual",
         [EPILOGUE_SWIGLU] = "swiglu",
+        [EPILOGUE_QKV] = "qkv",
+        [EPILOGUE_ARGMAX] = "argmax",
 };
 enum { N_EPILOGUES = sizeof epilogue_names / sizeof epilogue_names[0] };
 

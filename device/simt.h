@@ -25,6 +25,7 @@
  *	load_fresh(p)                     what other blocks wrote, after arrive_last()
  *	load_acquire(p)                   of an unsigned
  *	prefetch_l2(p)                    the line at p
+ *	prefetch_l2_range<N>(p, bytes)    by N threads of a block together, p aligned to 16 bytes
  *	cp_async16(shared, global) cp_async_commit() cp_async_wait<N>()
  *	atomic_add, atomic_inc, atomic_max relaxed
  *	fence_block() fence_device()
@@ -209,6 +210,24 @@ SIMT_FN unsigned load_acquire(const unsigned *p)
 SIMT_FN void prefetch_l2(const void *p)
 {
 	asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(p)));
+}
+
+/* Hopper prefetches by the piece, others by the line. */
+template <int Threads>
+SIMT_FN void prefetch_l2_range(const void *p, size_t bytes)
+{
+#if __CUDA_ARCH__ >= 900
+	constexpr unsigned piece = 4096;
+	for (size_t i = threadIdx.x * piece; i < bytes; i += (size_t)Threads * piece) {
+		const unsigned n = bytes - i < piece ? (unsigned)(bytes - i) & ~15u : piece;
+		asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(
+		                     __cvta_generic_to_global(static_cast<const char *>(p) + i)),
+		             "r"(n));
+	}
+#else
+	for (size_t i = threadIdx.x * 128; i < bytes; i += (size_t)Threads * 128)
+		prefetch_l2(static_cast<const char *>(p) + i);
+#endif
 }
 
 /* 16 bytes, both addresses aligned to 16, past L1. */
@@ -448,6 +467,31 @@ SIMT_FN unsigned short float_to_bf16(float v)
 	if ((bits & 0x7fffffffu) > 0x7f800000u)
 		return 0x7fff;
 	return (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+
+/* Two floats rounded to bf16, the first in the low half. */
+SIMT_FN unsigned pack_bf16(float first, float second)
+{
+#ifdef __CUDACC__
+	unsigned pair;
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+	return pair;
+#else
+	return float_to_bf16(first) | (unsigned)float_to_bf16(second) << 16;
+#endif
+}
+
+/* v as the sum of two bf16 each: `high` is v rounded, `low` what that leaves, rounded. */
+SIMT_FN void split_bf16(const float (&v)[8], uint4 &high, uint4 &low)
+{
+	unsigned h[4], l[4];
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		h[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
+		l[i] = pack_bf16(v[2 * i] - bf16_lo(h[i]), v[2 * i + 1] - bf16_hi(h[i]));
+	}
+	high = make_uint4(h[0], h[1], h[2], h[3]);
+	low = make_uint4(l[0], l[1], l[2], l[3]);
 }
 
 } // namespace simt

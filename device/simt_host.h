@@ -442,6 +442,11 @@ SIMT_FN void prefetch_l2(const void *p)
 	__builtin_prefetch(p, 0, 2);
 }
 
+template <int Threads>
+SIMT_FN void prefetch_l2_range(const void *, size_t)
+{
+}
+
 SIMT_FN void cp_async16(void *shared, const void *global)
 {
 	if (mode.checked)

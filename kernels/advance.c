@@ -11,7 +11,7 @@ static bool legal(const int *kase, const int *config, struct target target)
 
 /* State of a problem: the position before, and the token that is next. */
 enum { POSITION_BEFORE = 6, NEXT_TOKEN = 1234 };
-enum { TOKEN, POSITION, HISTORY, NEXT, N_BUFFERS };
+enum { TOKEN, POSITION, HISTORY, BEST, N_BUFFERS };
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
                   const struct device_info *info)
@@ -31,7 +31,8 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
 static double bytes(const struct shape *shape, const int *kase)
 {
 	(void)shape, (void)kase;
-	return 5 * sizeof(int); /* reads next and position, writes token, position, history */
+	return 8 *
+	       sizeof(int); /* reads key and position, writes token, position, history and key */
 }
 
 static double flops(const struct shape *shape, const int *kase)
@@ -58,7 +59,7 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 	b[TOKEN] = (struct buffer){"token", BUFFER_OUTPUT, DTYPE_I32, 1, 0};
 	b[POSITION] = (struct buffer){"position", BUFFER_INOUT, DTYPE_I32, 1, 0};
 	b[HISTORY] = (struct buffer){"history", BUFFER_INOUT, DTYPE_I32, (size_t)shape->m, 0};
-	b[NEXT] = (struct buffer){"next", BUFFER_INPUT, DTYPE_I32, 1, 0};
+	b[BEST] = (struct buffer){"best", BUFFER_INOUT, DTYPE_I32, 2, 0}; /* one key */
 	return N_BUFFERS;
 }
 
@@ -66,7 +67,8 @@ static void fill(const struct shape *shape, const int *kase, void *const *data)
 {
 	(void)shape, (void)kase;
 	*(int *)data[POSITION] = POSITION_BEFORE;
-	*(int *)data[NEXT] = NEXT_TOKEN;
+	((int *)data[BEST])[0] = ~NEXT_TOKEN;
+	((int *)data[BEST])[1] = -1;
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
@@ -77,7 +79,7 @@ static void bind(const struct shape *shape, const int *kase, const int *config,
 	        .token = memory[TOKEN],
 	        .position = memory[POSITION],
 	        .history = memory[HISTORY],
-	        .next = memory[NEXT],
+	        .best = memory[BEST],
 	        .capacity = shape->m,
 	};
 }
@@ -86,7 +88,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
                       double *const *expected, double *const *tolerance)
 {
 	const int *history = data[HISTORY];
-	const int position = *(const int *)data[POSITION] + 1, next = *(const int *)data[NEXT];
+	const int position = *(const int *)data[POSITION] + 1, next = NEXT_TOKEN;
 	(void)kase, (void)tolerance; /* exact: calloc'ed zeros */
 	expected[TOKEN][0] = next;
 	expected[POSITION][0] = position;

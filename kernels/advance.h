@@ -17,11 +17,11 @@ struct advance_config {
 	ADVANCE_PARAMS(PARAM_MEMBER)
 };
 
-/* The end of a decode step: the sampled token becomes the next input, the position moves on by one,
- * and history[new position] (capacity ints) keeps the token. */
+/* The end of a decode step: the index in the argmax key becomes the next token, the key 0 again,
+ * the position moves on by one, and history[new position] (capacity ints) keeps the token. */
 struct advance_args {
 	int *token, *position, *history;
-	const int *next;
+	unsigned long long *best;
 	int capacity;
 };
 

@@ -19,13 +19,11 @@ struct argmax_config {
 	ARGMAX_PARAMS(PARAM_MEMBER)
 };
 
-/* *index = the first index of the largest of x (n) f32; NaN counts as smaller than everything. best
- * (blocks) and arrived (1, zero between launches) are scratch. */
+/* *best, 0 before, becomes the key of the first of the largest of x (n) f32; NaN counts as smaller
+ * than everything. */
 struct argmax_args {
-	int *index;
-	const float *x;
 	unsigned long long *best;
-	unsigned *arrived;
+	const float *x;
 	int n;
 };
 

@@ -1,10 +1,12 @@
 #include "kernels/gemv.h"
 #include "kernels/describe.h"
+#include "kernels/rope.h"
 
 static const struct param params[] = {GEMV_PARAMS(PARAM_ROW)};
 static const struct param fields[] = {GEMV_FIELDS(FIELD_ROW)};
 
-enum { Y, W, X, ADDEND, N_BUFFERS };
+/* Buffers in this order, those that a case has. */
+enum { Y, W, X, NORM, ADDEND, TURNS, POSITION, K_CACHE, V_CACHE, BEST, N_BUFFERS };
 
 /* Beyond this many weights the reference computes some rows only. */
 #define REFERENCE_WEIGHTS (1u << 26)
@@ -14,43 +16,88 @@ static bool legal(const int *kase, const int *config, struct target target)
 	return gemv_legal(*AS(gemv_case, kase), *AS(gemv_config, config), target);
 }
 
-static bool valid(const struct shape *shape, const int *kase, const int *config,
-                  const struct device_info *info)
+static bool is_paired(int epilogue)
 {
-	return legal(kase, config, info->target) && shape->k % 32 == 0 &&
-	       (AS(gemv_case, kase)->epilogue != EPILOGUE_SWIGLU || shape->m % 2 == 0);
+	return epilogue == EPILOGUE_SWIGLU || epilogue == EPILOGUE_QKV;
+}
+
+/* What the rows of an EPILOGUE_QKV are, where only their number is known: a ninth of the heads are
+ * key and as many value heads, as in the models with groups of seven. */
+struct heads {
+	int dim, query, kv, capacity;
+};
+static struct heads heads_of(const struct shape *shape)
+{
+	static const int dims[] = {128, 64, 32, 16, 8, 2};
+	for (int i = 0; i < LENGTH(dims); i++) {
+		const int n = shape->m / dims[i], kv = n < 9 ? 1 : n / 9;
+		if (shape->m % dims[i] == 0 && n >= 3)
+			return (struct heads){dims[i], n - 2 * kv, kv, 3};
+	}
+	return (struct heads){0};
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
                         const struct device_info *info)
 {
-	(void)kase;
-	const struct gemv_config *c = AS(gemv_config, config);
-	const int warp = info->target.lanes, lanes = c->lanes < warp ? c->lanes : warp;
+	const struct gemv_config c = *AS(gemv_config, config);
+	const int warp = info->target.lanes,
+	          blocks = gemv_blocks(c, shape->m, info->sm_count, warp);
 	return (struct grid){
-	        .x = div_up((size_t)shape->m, (size_t)(c->warps * warp / lanes * c->rows)),
+	        .x = (unsigned)blocks,
 	        .y = 1,
-	        .threads = (unsigned)(c->warps * warp),
+	        .threads = (unsigned)(c.slices * c.tiles * warp),
+	        .smem_bytes =
+	                sizeof(float) * (size_t)gemv_smem_floats(*AS(gemv_case, kase), c, shape->m,
+	                                                         shape->k, blocks, warp),
 	};
+}
+
+static bool valid(const struct shape *shape, const int *kase, const int *config,
+                  const struct device_info *info)
+{
+	const int epilogue = AS(gemv_case, kase)->epilogue;
+	const size_t static_bytes = 256; /* of keys */
+	return legal(kase, config, info->target) && shape->k % 32 == 0 &&
+	       (!is_paired(epilogue) || shape->m % 2 == 0) &&
+	       (epilogue != EPILOGUE_QKV || heads_of(shape).dim) &&
+	       (!info->smem_block_bytes ||
+	        grid(shape, kase, config, info).smem_bytes + static_bytes <=
+	                info->smem_block_bytes);
 }
 
 static size_t n_outputs(const struct shape *shape, const int *kase)
 {
-	return (size_t)shape->m / (AS(gemv_case, kase)->epilogue == EPILOGUE_SWIGLU ? 2 : 1);
+	const int epilogue = AS(gemv_case, kase)->epilogue;
+	if (epilogue == EPILOGUE_QKV)
+		return (size_t)(heads_of(shape).query * heads_of(shape).dim);
+	return (size_t)shape->m / (epilogue == EPILOGUE_SWIGLU ? 2 : 1);
 }
 
-static bool has_addend(int epilogue)
+/* Elements of what the epilogue adds, and their dtype. */
+static size_t n_addends(const struct shape *shape, int epilogue)
 {
-	return epilogue == EPILOGUE_BIAS || epilogue == EPILOGUE_RESIDUAL;
+	return epilogue == EPILOGUE_BIAS || epilogue == EPILOGUE_RESIDUAL ||
+	                       epilogue == EPILOGUE_QKV
+	               ? (size_t)shape->m
+	               : 0;
+}
+static int addend_dtype(const struct gemv_case *k)
+{
+	return k->epilogue == EPILOGUE_RESIDUAL ? k->x : DTYPE_F32;
 }
 
 static double bytes(const struct shape *shape, const int *kase)
 {
 	const struct gemv_case *k = AS(gemv_case, kase);
-	const int addend = k->epilogue == EPILOGUE_BIAS ? DTYPE_F32 : k->x;
+	const size_t cached = k->epilogue == EPILOGUE_QKV
+	                              ? 2 * (size_t)(heads_of(shape).kv * heads_of(shape).dim)
+	                              : 0;
 	return (double)dtype_bytes(k->w, (size_t)shape->m * (size_t)shape->k) +
 	       (double)dtype_bytes(k->x, (size_t)shape->k + n_outputs(shape, kase)) +
-	       (has_addend(k->epilogue) ? (double)dtype_bytes(addend, (size_t)shape->m) : 0);
+	       (double)dtype_bytes(addend_dtype(k), n_addends(shape, k->epilogue)) +
+	       (double)dtype_bytes(DTYPE_BF16, cached) +
+	       (double)dtype_bytes(DTYPE_F32, k->norm ? (size_t)shape->k : 0);
 }
 
 static double flops(const struct shape *shape, const int *kase)
@@ -76,29 +123,75 @@ static void format_shape(const struct shape *shape, char text[64])
 	snprintf(text, 64, "%dx%d", shape->m, shape->k);
 }
 
+/* Index of each buffer of a case among its buffers; -1 where it has none. */
+struct places {
+	int at[N_BUFFERS], n;
+};
+static struct places places_of(const int *kase)
+{
+	const struct gemv_case *k = AS(gemv_case, kase);
+	const bool qkv = k->epilogue == EPILOGUE_QKV;
+	const bool has[N_BUFFERS] = {
+	        [Y] = true,
+	        [W] = true,
+	        [X] = true,
+	        [NORM] = k->norm,
+	        [ADDEND] = qkv || k->epilogue == EPILOGUE_BIAS || k->epilogue == EPILOGUE_RESIDUAL,
+	        [TURNS] = qkv,
+	        [POSITION] = qkv,
+	        [K_CACHE] = qkv,
+	        [V_CACHE] = qkv,
+	        [BEST] = k->epilogue == EPILOGUE_ARGMAX,
+	};
+	struct places p = {.n = 0};
+	for (int i = 0; i < N_BUFFERS; i++)
+		p.at[i] = has[i] ? p.n++ : -1;
+	return p;
+}
+
 static int buffers(const struct shape *shape, const int *kase, const int *config,
                    const struct device_info *info, struct buffer *b)
 {
 	(void)config, (void)info;
 	const struct gemv_case *k = AS(gemv_case, kase);
+	const struct heads h = heads_of(shape);
+	const struct places p = places_of(kase);
 	const size_t m = (size_t)shape->m, n = (size_t)shape->k;
-	b[Y] = (struct buffer){"y", BUFFER_OUTPUT, k->x, n_outputs(shape, kase), 0};
-	b[W] = (struct buffer){"w", BUFFER_WEIGHT, k->w, m * n, 0.05f};
-	b[X] = (struct buffer){"x", BUFFER_INPUT, k->x, n, 1};
-	b[ADDEND] = k->epilogue == EPILOGUE_BIAS
-	                    ? (struct buffer){"bias", BUFFER_WEIGHT, DTYPE_F32, m, 1}
-	                    : (struct buffer){"residual", BUFFER_INPUT, k->x, m, 1};
-	return has_addend(k->epilogue) ? N_BUFFERS : ADDEND;
+	const size_t cache = (size_t)(h.kv * h.capacity * h.dim);
+	const struct buffer all[N_BUFFERS] = {
+	        [Y] = {"y", BUFFER_OUTPUT, k->x, n_outputs(shape, kase), 0},
+	        [W] = {"w", BUFFER_WEIGHT, k->w, m * n, 0.05f},
+	        [X] = {"x", BUFFER_INPUT, k->x, n, 1},
+	        [NORM] = {"norm", BUFFER_WEIGHT, DTYPE_F32, n, 1},
+	        [ADDEND] = {k->epilogue == EPILOGUE_RESIDUAL ? "residual" : "bias",
+	                    k->epilogue == EPILOGUE_RESIDUAL ? BUFFER_INPUT : BUFFER_WEIGHT,
+	                    addend_dtype(k), m, 1},
+	        [TURNS] = {"turns", BUFFER_INPUT, DTYPE_U64, (size_t)h.dim / 2, 0},
+	        [POSITION] = {"position", BUFFER_INPUT, DTYPE_I32, 1, 0},
+	        [K_CACHE] = {"k_cache", BUFFER_INOUT, DTYPE_BF16, cache, 1},
+	        [V_CACHE] = {"v_cache", BUFFER_INOUT, DTYPE_BF16, cache, 1},
+	        [BEST] = {"best", BUFFER_INOUT, DTYPE_I32, 2, 0}, /* one key */
+	};
+	for (int i = 0; i < N_BUFFERS; i++)
+		if (p.at[i] >= 0)
+			b[p.at[i]] = all[i];
+	return p.n;
 }
 
-/* Outliers as the biases of Qwen2 have them. */
+/* Outliers as the biases of Qwen2 have them; the last row of the cache is the one to be written. */
 static void fill(const struct shape *shape, const int *kase, void *const *data)
 {
-	if (AS(gemv_case, kase)->epilogue != EPILOGUE_BIAS || shape->m < 8)
+	const int epilogue = AS(gemv_case, kase)->epilogue;
+	const struct places p = places_of(kase);
+	if ((epilogue == EPILOGUE_BIAS || epilogue == EPILOGUE_QKV) && shape->m >= 8) {
+		float *bias = data[p.at[ADDEND]];
+		bias[shape->m / 2] = -14;
+		bias[shape->m - 3] = -34;
+	}
+	if (epilogue != EPILOGUE_QKV)
 		return;
-	float *bias = data[ADDEND];
-	bias[shape->m / 2] = -14;
-	bias[shape->m - 3] = -34;
+	rope_turns(10000, heads_of(shape).dim, data[p.at[TURNS]]);
+	*(int *)data[p.at[POSITION]] = heads_of(shape).capacity - 1;
 }
 
 static void bind(const struct shape *shape, const int *kase, const int *config,
@@ -106,21 +199,43 @@ static void bind(const struct shape *shape, const int *kase, const int *config,
 {
 	(void)config, (void)info;
 	const struct gemv_case *k = AS(gemv_case, kase);
+	const struct heads h = heads_of(shape);
+	const struct places p = places_of(kase);
 	const size_t count = (size_t)shape->m * (size_t)shape->k;
+	void *at[N_BUFFERS];
+	for (int i = 0; i < N_BUFFERS; i++)
+		at[i] = p.at[i] >= 0 ? memory[p.at[i]] : NULL;
 	*(struct gemv_args *)args = (struct gemv_args){
-	        .y = memory[Y],
-	        .w = memory[W],
-	        .scale = (const char *)memory[W] + dtype_scale_offset(k->w, count),
-	        .x = memory[X],
-	        .bias = k->epilogue == EPILOGUE_BIAS ? memory[ADDEND] : NULL,
-	        .residual = k->epilogue == EPILOGUE_RESIDUAL ? memory[ADDEND] : NULL,
+	        .y = at[Y],
+	        .w = at[W],
+	        .scale = (const char *)at[W] + dtype_scale_offset(k->w, count),
+	        .x = at[X],
+	        .norm = at[NORM],
+	        .bias = k->epilogue == EPILOGUE_RESIDUAL ? NULL : at[ADDEND],
+	        .residual = at[ADDEND],
+	        .eps = 1e-6f,
 	        .m = shape->m,
 	        .k = shape->k,
+	        .n_norm = shape->k,
+	        .turns = at[TURNS],
+	        .position = at[POSITION],
+	        .k_cache = at[K_CACHE],
+	        .v_cache = at[V_CACHE],
+	        .n_heads = h.query,
+	        .n_kv_heads = h.kv,
+	        .head_dim = h.dim,
+	        .capacity = h.capacity,
+	        .kv = DTYPE_BF16,
+	        .best = at[BEST],
 	};
 }
 
+/* What x contributes to every row's error: it is rounded by the norm's weights, and tensor cores
+ * take it as the sum of two bf16, which drops what is below the halves of the second. */
+static const double X_ROUNDING = 2 * F32_ROUNDING + BF16_ROUNDING * BF16_ROUNDING;
+
 /* A row's product and its allowed error. */
-static void reference_row(const float *w, const float *x, size_t n, double *sum, double *error)
+static void reference_row(const float *w, const double *x, size_t n, double *sum, double *error)
 {
 	double sums[4] = {0}, squares[4] = {0};
 	for (size_t i = 0; i < n; i += 4) /* n is a multiple of 32 */
@@ -129,9 +244,9 @@ static void reference_row(const float *w, const float *x, size_t n, double *sum,
 			sums[j] += p;
 			squares[j] += p * p;
 		}
+	const double square = squares[0] + squares[1] + squares[2] + squares[3];
 	*sum = sums[0] + sums[1] + sums[2] + sums[3];
-	*error = DEVIATIONS *
-	         sum_deviation(n, *sum, squares[0] + squares[1] + squares[2] + squares[3]);
+	*error = DEVIATIONS * (sum_deviation(n, *sum, square) + X_ROUNDING * sqrt(square));
 }
 
 /* y = silu(gate) up; e^-gate is computed as a power of two, whose exponent is rounded. */
@@ -143,41 +258,150 @@ static void reference_swiglu(const double *sum, const double *error, double *y, 
 	             F32_ROUNDING * (16 + 2 * fabs(gate)) * fabs(*y);
 }
 
+/* x as it is multiplied, but for the common factor 1 / rms(x), which is returned: the root halves
+ * the relative error of the sum of squares. */
+static double reference_x(const struct gemv_case *k, const float *x, const float *norm, double eps,
+                          double *scaled, size_t n)
+{
+	double squares = 0;
+	for (size_t i = 0; i < n; i++) {
+		scaled[i] = k->norm ? (double)x[i] * norm[i] : x[i];
+		squares += (double)x[i] * x[i];
+	}
+	return k->norm ? 1 / sqrt(squares / (double)n + eps) : 1;
+}
+
+/* Where the epilogue puts rows `row`, `row` + 1 of a QKV product. */
+static void reference_qkv(const struct shape *shape, const struct places *p, size_t row, double a,
+                          double b, double error, double *const *expected, double *const *tolerance)
+{
+	const struct heads h = heads_of(shape);
+	const size_t dim = (size_t)h.dim, head = row / dim, i = row % dim / 2;
+	const size_t query = (size_t)h.query, kv = (size_t)h.kv;
+	const double angle =
+	        (h.capacity - 1) * pow(10000, -2.0 * (double)i / h.dim); /* as of fill() */
+	const bool is_query = head < query, is_value = head >= query + kv;
+	const int buffer = p->at[is_query ? Y : is_value ? V_CACHE : K_CACHE];
+	const size_t base =
+	        is_query
+	                ? head * dim
+	                : ((head - query) % kv * (size_t)h.capacity + (size_t)h.capacity - 1) * dim;
+	const double turned[2] = {a * cos(angle) - b * sin(angle), b * cos(angle) + a * sin(angle)};
+	for (size_t j = 0; j < 2; j++) {
+		const size_t at = base + (is_value ? row % dim + j : i + j * dim / 2);
+		const double v = is_value ? (j ? b : a) : turned[j];
+		expected[buffer][at] = v;
+		tolerance[buffer][at] =
+		        (is_value ? error : 2 * error) + 12 * F32_ROUNDING * (fabs(a) + fabs(b)) +
+		        (is_query ? 0 : 1.01 * store_rounding(DTYPE_BF16, fabs(v) + error));
+	}
+}
+
+/* The upper half of an argmax key as a signed integer, see kernels/argmax_key.h. */
+static double key_of(double value)
+{
+	const float v = (float)value;
+	uint32_t bits;
+	memcpy(&bits, &v, sizeof bits);
+	return (int32_t)(bits >> 31 ? ~bits : bits | 0x80000000u);
+}
+
+/* What one row, or one pair of rows, of the product becomes. */
+struct reference {
+	const struct shape *shape;
+	const struct gemv_case *k;
+	struct places p;
+	const float *addend;
+	double *const *expected, *const *tolerance;
+	double best, best_error;
+};
+
+static void reference_output(struct reference *r, size_t i, const double *sum, const double *error)
+{
+	const struct gemv_case *k = r->k;
+	const size_t row = is_paired(k->epilogue) ? 2 * i : i;
+	double *y = r->expected[Y], *allowed = r->tolerance[Y];
+	if (k->epilogue == EPILOGUE_QKV) {
+		reference_qkv(r->shape, &r->p, row, sum[0] + r->addend[row],
+		              sum[1] + r->addend[row + 1], fmax(error[0], error[1]), r->expected,
+		              r->tolerance);
+		return;
+	}
+	y[i] = sum[0] + (r->addend ? r->addend[i] : 0);
+	allowed[i] = error[0] + F32_ROUNDING * fabs(y[i]);
+	if (k->epilogue == EPILOGUE_SWIGLU)
+		reference_swiglu(sum, error, &y[i], &allowed[i]);
+	allowed[i] += store_rounding(k->x, y[i]);
+	if (y[i] > r->best) {
+		r->best = y[i];
+		r->best_error = allowed[i];
+	}
+}
+
+/* Rows of the caches that the launch leaves alone. */
+static void expect_unchanged(int dtype, const void *data, size_t n, double *expected)
+{
+	float *values = decode_all(dtype, data, n);
+	for (size_t i = 0; values && i < n; i++)
+		expected[i] = values[i];
+	free(values);
+}
+
 /* Errors: those of an f32 sum of exact products, of the epilogue, and of storing y. Large matrices
  * are checked on a random subset of outputs; the tolerance of the others is infinite. */
 static void reference(const struct shape *shape, const int *kase, const void *const *data,
                       double *const *expected, double *const *tolerance)
 {
 	const struct gemv_case *k = AS(gemv_case, kase);
-	const size_t n = (size_t)shape->k, count = (size_t)shape->m * n,
-	             n_y = n_outputs(shape, kase);
-	const size_t rows = (size_t)shape->m / n_y;
+	struct reference r = {shape, k, places_of(kase), NULL, expected, tolerance, -INFINITY, 0};
+	const size_t n = (size_t)shape->k, count = (size_t)shape->m * n;
+	const size_t rows = is_paired(k->epilogue) ? 2 : 1, n_items = (size_t)shape->m / rows;
+	const size_t n_addend = n_addends(shape, k->epilogue);
 	float *x = decode_all(k->x, data[X], n), *w = malloc(n * sizeof *w);
-	float *addend = has_addend(k->epilogue)
-	                        ? decode_all(k->epilogue == EPILOGUE_BIAS ? DTYPE_F32 : k->x,
-	                                     data[ADDEND], n_y)
-	                        : NULL;
-	const double share = (double)REFERENCE_WEIGHTS / (double)count;
+	double *scaled = malloc(n * sizeof *scaled);
+	float *addend =
+	        n_addend ? decode_all(addend_dtype(k), data[r.p.at[ADDEND]], n_addend) : NULL;
+	const double share =
+	        k->epilogue == EPILOGUE_ARGMAX ? 1 : (double)REFERENCE_WEIGHTS / (double)count;
 	unsigned random = 1;
-	for (size_t i = 0; i < n_y && x && w; i++) {
-		double sum[2], error[2], *y = &expected[Y][i], *allowed = &tolerance[Y][i];
-		random = random * 1664525 + 1013904223;
-		*y = 0;
-		*allowed = INFINITY;
-		if (i > 0 && i + 1 < n_y && random / 4294967296.0 > share)
-			continue;
-		for (size_t r = 0; r < rows; r++) {
-			decode(k->w, data[W], count, (i * rows + r) * n, w, n);
-			reference_row(w, x, n, &sum[r], &error[r]);
-		}
-		*y = sum[0] + (addend ? addend[i] : 0);
-		*allowed = error[0] + F32_ROUNDING * fabs(*y);
-		if (k->epilogue == EPILOGUE_SWIGLU)
-			reference_swiglu(sum, error, y, allowed);
-		*allowed += store_rounding(k->x, *y);
+	if (!x || !w || !scaled || (n_addend && !addend))
+		goto done;
+	r.addend = addend;
+	const double scale =
+	        reference_x(k, x, k->norm ? data[r.p.at[NORM]] : NULL, (double)1e-6f, scaled, n);
+	if (k->epilogue == EPILOGUE_QKV) {
+		const struct heads h = heads_of(shape);
+		const size_t cache = (size_t)(h.kv * h.capacity * h.dim);
+		expect_unchanged(DTYPE_BF16, data[r.p.at[K_CACHE]], cache,
+		                 expected[r.p.at[K_CACHE]]);
+		expect_unchanged(DTYPE_BF16, data[r.p.at[V_CACHE]], cache,
+		                 expected[r.p.at[V_CACHE]]);
 	}
+	for (size_t i = 0; i < n_items; i++) {
+		double sum[2] = {0}, error[2] = {INFINITY, INFINITY};
+		random = random * 1664525 + 1013904223;
+		const bool skip = i > 0 && i + 1 < n_items && random / 4294967296.0 > share;
+		for (size_t j = 0; j < rows && !skip; j++) {
+			decode(k->w, data[W], count, (i * rows + j) * n, w, n);
+			reference_row(w, scaled, n, &sum[j], &error[j]);
+			sum[j] *= scale;
+			error[j] =
+			        scale * error[j] +
+			        (k->norm ? F32_ROUNDING * (8 + sqrt((double)n)) * fabs(sum[j]) : 0);
+		}
+		reference_output(&r, i, sum, error);
+	}
+	if (k->epilogue == EPILOGUE_ARGMAX) {
+		double *best = expected[r.p.at[BEST]], *allowed = tolerance[r.p.at[BEST]];
+		best[1] = key_of(r.best);
+		allowed[0] = INFINITY; /* of near ties any may win */
+		allowed[1] = 1 + fmax(key_of(r.best + r.best_error) - best[1],
+		                      best[1] - key_of(r.best - r.best_error));
+	}
+done:
 	free(x);
 	free(w);
+	free(scaled);
 	free(addend);
 }
 

@@ -1,139 +1,544 @@
-// math:   y = epilogue(W x), f32 accumulation; q8_0 blocks are scaled in registers.
-// layout: `lanes` neighbours share `rows` consecutive rows, 16 bytes each per step.
-// bound:  memory: W is read once. Its first loads are issued before the wait for x.
+// math:   y = epilogue(s W (norm . x)), f32 accumulation; s = 1 / rms(x) where the norm is folded
+// in, else 1. layout: a block has a run of rows; `slices` warps share the columns of a tile of
+// rows, x is in shared memory. bound:  memory: W is read once. Its first loads are issued before
+// the wait for x.
 #include "core/variants.h"
+#include "kernels/argmax_key.h"
 #include "kernels/gemv.h"
+#include "kernels/rotate.h"
 #include "kernels/vec.h"
 
-template <gemv_config C>
-constexpr int gemv_lanes = C.lanes < simt::kWarp ? C.lanes : simt::kWarp;
-
-/* Elements of a row that a group of lanes covers with one load each. */
 template <gemv_case K, gemv_config C>
-constexpr int gemv_stride = gemv_lanes<C> *vec::kChunk<K.w>;
-
-/* The weights that one lane has in flight. */
-template <gemv_case K, gemv_config C>
-struct gemv_weights {
-	uint4 raw[C.unroll][C.rows];
-	unsigned short scale[K.w == DTYPE_Q8_0 ? C.unroll : 1][C.rows];
+struct gemv_plan {
+	static constexpr bool mma = C.math == GEMV_MMA;
+	static constexpr int lanes = gemv_lanes(C, simt::kWarp);
+	static constexpr int tile_rows = gemv_tile_rows(C, simt::kWarp);
+	static constexpr int segments = mma ? 16 / C.rows : 1;
+	static constexpr int step = gemv_step(K, C, simt::kWarp); /* columns */
+	static constexpr int chunk = mma ? 8 : dtype_chunk(K.w);  /* elements of a load */
+	static constexpr int loads = mma ? 2 : C.rows;            /* of a lane and step */
+	static constexpr int warps = C.slices * C.tiles;
+	static constexpr int threads = warps * simt::kWarp;
+	static constexpr bool scaled = K.w == DTYPE_Q8_0;
+	static constexpr bool pairs = K.epilogue == EPILOGUE_SWIGLU || K.epilogue == EPILOGUE_QKV;
+	static constexpr int sums = mma ? 4 : C.rows;
 };
 
-/* Columns k .., zero from a.k on. Rows beyond the last repeat it; they are never stored. */
-template <gemv_case K, gemv_config C>
-SIMT_FN void load_weights(const gemv_args &a, int row0, int k, gemv_weights<K, C> &w)
+/* What one warp of a block does. */
+struct gemv_task {
+	int row0, rows;           /* of the block */
+	int slice;                /* of the warp */
+	int first_tile, end_tile; /* of the warp, among the block's */
+	int first, n_steps;       /* of the slice: steps of a row */
+};
+
+/* A warp's way through its work: tile by tile, in each step by step. */
+struct gemv_cursor {
+	int tile, step;
+};
+
+SIMT_FN void advance(const gemv_task &t, gemv_cursor &at)
 {
-#pragma unroll
-	for (int u = 0; u < C.unroll; u++) {
-		const int column = k + u * gemv_stride<K, C>;
-#pragma unroll
-		for (int r = 0; r < C.rows; r++) {
-			const int row = row0 + r < a.m ? row0 + r : a.m - 1;
-			const size_t i = (size_t)row * a.k + column;
-			w.raw[u][r] = make_uint4(0, 0, 0, 0);
-			if (column < a.k)
-				w.raw[u][r] = C.stream ? simt::load128_stream(vec::at<K.w>(a.w, i))
-				                       : simt::load128(vec::at<K.w>(a.w, i));
-			if constexpr (K.w == DTYPE_Q8_0)
-				w.scale[u][r] = column < a.k ? static_cast<const unsigned short *>(
-				                                       a.scale)[i / 32]
-				                             : 0;
-		}
+	if (++at.step == t.n_steps) {
+		at.step = 0;
+		at.tile++;
 	}
 }
 
 template <gemv_case K, gemv_config C>
-SIMT_FN void multiply(const gemv_args &a, int k, const gemv_weights<K, C> &w,
-                      simt::partial (&sums)[C.rows])
+SIMT_FN gemv_task block_task(const gemv_args &a)
 {
-	constexpr int chunk = vec::kChunk<K.w>;
-#pragma unroll
-	for (int u = 0; u < C.unroll; u++) {
-		const int column = k + u * gemv_stride<K, C>;
-		if (column >= a.k)
-			break;
-		float x[chunk];
-		vec::load<K.x>(a.x, column, x);
-#pragma unroll
-		for (int r = 0; r < C.rows; r++) {
-			float weights[chunk];
-			vec::unpack<K.w>(w.raw[u][r], weights);
-			if constexpr (K.w == DTYPE_Q8_0)
-				vec::dot_scaled(sums[r], weights, x,
-				                simt::half_to_float(w.scale[u][r]));
-			else
-				simt::dot(sums[r], weights, x);
-		}
+	using P = gemv_plan<K, C>;
+	const int pairs = (a.m + 1) / 2, share = pairs / (int)gridDim.x;
+	const int more = pairs - share * (int)gridDim.x, block = blockIdx.x;
+	const int first = block * share + (block < more ? block : more);
+	const int n = share + (block < more);
+	const int steps = (a.k + P::step - 1) / P::step, slice = simt::warp_id() % C.slices;
+	const int begin = steps * slice / C.slices, end = steps * (slice + 1) / C.slices;
+	gemv_task t = {};
+	t.row0 = 2 * first;
+	t.rows = 2 * (first + n) < a.m ? 2 * n : a.m - 2 * first;
+	t.slice = slice;
+	const int tiles = (t.rows + P::tile_rows - 1) / P::tile_rows,
+	          team = simt::warp_id() / C.slices;
+	t.first_tile = tiles * team / C.tiles;
+	t.end_tile = tiles * (team + 1) / C.tiles;
+	t.first = begin;
+	t.n_steps = end - begin;
+	return t;
+}
+
+/* The weights that a lane holds of one step. */
+template <gemv_case K, gemv_config C>
+struct gemv_weights {
+	uint4 raw[gemv_plan<K, C>::loads];
+	unsigned short scale[gemv_plan<K, C>::scaled ? C.rows : 1];
+};
+
+/* Row of the tile and first column of a lane's load l. On tensor cores the lane's first load is row
+ * lane / 4 of the matrix of 16, the second row 8 + lane / 4; four lanes share 32 columns. */
+template <gemv_case K, gemv_config C>
+SIMT_FN int2 lane_place(int l, int step)
+{
+	using P = gemv_plan<K, C>;
+	const int lane = simt::lane_id();
+	if constexpr (P::mma) {
+		const int row = lane / 4 + 8 * l;
+		return {row % C.rows, (step * P::segments + row / C.rows) * 32 + lane % 4 * 8};
+	} else {
+		return {lane / P::lanes * C.rows + l, step * P::step + lane % P::lanes * P::chunk};
 	}
 }
 
-/* Whether this lane finishes row r of its group: the rows are dealt out to the lanes. */
+/* Rows and columns beyond the last repeat it: their sums are not used, x is zero there. */
 template <gemv_case K, gemv_config C>
-SIMT_FN bool owns_row(const gemv_args &a, int row0, int lane, int r)
+SIMT_FN void load_step(const gemv_args &a, const gemv_task &t, gemv_cursor at,
+                       gemv_weights<K, C> &w)
 {
-	return lane == r % gemv_lanes<C> && row0 + r < a.m;
+	using P = gemv_plan<K, C>;
+	if (at.tile >= t.end_tile)
+		return;
+#pragma unroll
+	for (int l = 0; l < P::loads; l++) {
+		const int2 place = lane_place<K, C>(l, t.first + at.step);
+		const int wanted = at.tile * P::tile_rows + place.x;
+		const int row = t.row0 + (wanted < t.rows ? wanted : t.rows - 1);
+		const int column = 32 % P::step == 0 || place.y < a.k ? place.y : a.k - P::chunk;
+		const size_t i = (size_t)row * a.k + column;
+		w.raw[l] = simt::load128_stream(vec::at<K.w>(a.w, i));
+		if constexpr (P::scaled)
+			w.scale[l] = static_cast<const unsigned short *>(a.scale)[i / 32];
+	}
+}
+
+/* The first loads of a warp. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void fill_pipeline(const gemv_args &a, const gemv_task &t,
+                           gemv_weights<K, C> (&w)[C.unroll], gemv_cursor &load)
+{
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++) {
+		load_step<K, C>(a, t, load, w[u]);
+		advance(t, load);
+	}
+}
+
+/* Where x is in shared memory. With tensor cores: for each 32 elements their high halves, then the
+ * low ones, both bf16. Else floats, in an order in which the lanes of a warp read without bank
+ * conflicts: quarter q of all chunks, then q + 1; one lane reads whole chunks. */
+template <gemv_case K, gemv_config C>
+SIMT_FN int quad_place(int element, int padded_k)
+{
+	using P = gemv_plan<K, C>;
+	constexpr unsigned planes = P::chunk / 4;
+	const unsigned quad = element / 4u;
+	if constexpr (simt::kWarp == 1)
+		return element;
+	return (quad % planes * (padded_k / 4u / planes) + quad / planes) * 4;
 }
 
 template <gemv_case K, gemv_config C>
-SIMT_FN void load_addends(const gemv_args &a, int row0, int lane, float (&addend)[C.rows])
+SIMT_FN void put_x(float *x, int i, int padded_k, const float (&v)[8])
 {
+	using P = gemv_plan<K, C>;
+	if constexpr (P::mma) {
+		uint4 high, low;
+		simt::split_bf16(v, high, low);
+		uint4 *place = reinterpret_cast<uint4 *>(x) + i / 32 * 8 + i % 32 / 8;
+		place[0] = high;
+		place[4] = low;
+	} else {
+		vec::put4(x + quad_place<K, C>(i, padded_k), {v[0], v[1], v[2], v[3]});
+		vec::put4(x + quad_place<K, C>(i + 4, padded_k), {v[4], v[5], v[6], v[7]});
+	}
+}
+
+/* Puts x, times the norm's weights, into shared memory; returns this thread's sum of squares. The
+ * loads of a turn are issued together; `norm` has those of the thread's first elements. */
+template <gemv_case K, gemv_config C>
+SIMT_FN float stage_x(const gemv_args &a, const float (&norm)[8], float *xs, int padded_k)
+{
+	constexpr int turn = simt::kWarp == 1 ? 1
+	                     : K.norm         ? 2
+	                                      : 4,
+	              threads = gemv_plan<K, C>::threads;
+	simt::partial squares;
+	for (int first = threadIdx.x * 8; first < a.k; first += turn * threads * 8) {
+		float x[turn][8], weight[turn][8];
+#pragma unroll
+		for (int u = 0; u < turn; u++) {
+			const int i = first + u * threads * 8;
+			if (i >= a.k)
+				break;
+			vec::load<K.x>(a.x, i, x[u]);
+			if (K.norm && i >= threads * 8)
+				vec::load<DTYPE_F32>(a.norm, i, weight[u]);
+		}
+#pragma unroll
+		for (int u = 0; u < turn; u++) {
+			const int i = first + u * threads * 8;
+			if (i >= a.k)
+				break;
+			if constexpr (K.norm) {
+				simt::dot(squares, x[u], x[u]);
+				if (i < threads * 8)
+					vec::multiply(x[u], norm);
+				else
+					vec::multiply(x[u], weight[u]);
+			}
+			put_x<K, C>(xs, i, padded_k, x[u]);
+		}
+	}
+	return simt::total(squares);
+}
+
+/* Zeros behind x, up to whole steps. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void pad_x(const gemv_args &a, float *xs, int padded_k)
+{
+	const float zero[8] = {};
+	for (int i = a.k + (int)threadIdx.x * 8; i < padded_k; i += gemv_plan<K, C>::threads * 8)
+		put_x<K, C>(xs, i, padded_k, zero);
+}
+
+/* The parts of a sum of products: of tensor cores two accumulators by turns. */
+template <gemv_case K, gemv_config C>
+struct gemv_sums {
+	simt::partial row[gemv_plan<K, C>::mma ? 1 : C.rows];
+	float matrix[gemv_plan<K, C>::mma ? 2 : 1][4] = {};
+};
+
+/* Column n of the matrix of activations is half n % 2 of segment n / 2. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void multiply_matrix(const gemv_weights<K, C> &w, const float *xs, int step,
+                             gemv_sums<K, C> &sums)
+{
+	using P = gemv_plan<K, C>;
+	const int column = simt::lane_id() / 4, quarter = simt::lane_id() % 4;
+	uint4 x = make_uint4(0, 0, 0, 0);
+	if (column / 2 < P::segments)
+		x = reinterpret_cast<const uint4 *>(
+		        xs)[(step * P::segments + column / 2) * 8 + column % 2 * 4 + quarter];
+	const uint4 &u = w.raw[0], &v = w.raw[1];
+	simt::mma_bf16_16816(sums.matrix[0], {u.x, v.x, u.y, v.y}, {x.x, x.y}, sums.matrix[0]);
+	simt::mma_bf16_16816(sums.matrix[1], {u.z, v.z, u.w, v.w}, {x.z, x.w}, sums.matrix[1]);
+}
+
+template <gemv_case K, gemv_config C>
+SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const float *xs, int padded_k, int step,
+                           gemv_sums<K, C> &sums)
+{
+	using P = gemv_plan<K, C>;
+	const int column = lane_place<K, C>(0, step).y;
+	float x[P::chunk];
+#pragma unroll
+	for (int q = 0; q < P::chunk; q += 4)
+		vec::unpack<DTYPE_F32>(*reinterpret_cast<const uint4 *>(
+		                               xs + quad_place<K, C>(column + q, padded_k)),
+		                       reinterpret_cast<float(&)[4]>(x[q]));
 #pragma unroll
 	for (int r = 0; r < C.rows; r++) {
-		addend[r] = 0;
-		if (!owns_row<K, C>(a, row0, lane, r))
-			continue;
-		if constexpr (K.epilogue == EPILOGUE_BIAS)
-			addend[r] = a.bias[row0 + r];
-		if constexpr (K.epilogue == EPILOGUE_RESIDUAL)
-			addend[r] = vec::get<K.x>(a.residual, row0 + r);
-	}
-}
-
-template <gemv_case K, gemv_config C>
-SIMT_FN void store_rows(const gemv_args &a, int row0, int lane, const float (&sum)[C.rows],
-                        const float (&addend)[C.rows])
-{
-	constexpr bool swiglu = K.epilogue == EPILOGUE_SWIGLU;
-#pragma unroll
-	for (int r = 0; r < C.rows; r += swiglu ? 2 : 1) {
-		if (!owns_row<K, C>(a, row0, lane, r))
-			continue;
-		if constexpr (swiglu)
-			vec::put<K.x>(a.y, (row0 + r) / 2, vec::silu(sum[r]) * sum[r + 1]);
+		float weights[P::chunk];
+		vec::unpack<K.w>(w.raw[r], weights);
+		if constexpr (P::scaled)
+			vec::dot_scaled(sums.row[r], weights, x, simt::half_to_float(w.scale[r]));
 		else
-			vec::put<K.x>(a.y, row0 + r, sum[r] + addend[r]);
+			simt::dot(sums.row[r], weights, x);
 	}
 }
 
+/* The tile's sums over this warp's columns, to `part` by row of the block. On tensor cores the
+ * halves of segment s are in the lanes with lane % 4 == s. */
 template <gemv_case K, gemv_config C>
-__global__ void __launch_bounds__(C.warps *simt::kWarp, C.min_blocks) gemv(const gemv_args a)
+SIMT_FN void finish_tile(const gemv_task &t, int tile, const gemv_sums<K, C> &sums, float *part)
 {
-	constexpr int lanes = gemv_lanes<C>;
-	const int lane = threadIdx.x % lanes;
-	const int row0 = (int)(blockIdx.x * (C.warps * simt::kWarp) + threadIdx.x) / lanes * C.rows;
-	int k = lane * vec::kChunk<K.w>;
-
-	gemv_weights<K, C> w = {};
-	load_weights<K, C>(a, row0, k, w);
-	simt::grid_launch_dependents();
-	simt::grid_wait();
-
-	float addend[C.rows];
-	load_addends<K, C>(a, row0, lane, addend);
-
-	simt::partial sums[C.rows];
-	while (k < a.k) {
-		multiply<K, C>(a, k, w, sums);
-		k += C.unroll * gemv_stride<K, C>;
-		load_weights<K, C>(a, row0, k, w);
-	}
-
-	float sum[C.rows];
+	using P = gemv_plan<K, C>;
+	const int lane = simt::lane_id(), row0 = tile * P::tile_rows;
+	if constexpr (P::mma) {
+		float both[2]; /* rows lane / 4 and 8 + lane / 4 of the matrix */
 #pragma unroll
-	for (int r = 0; r < C.rows; r++)
-		sum[r] = simt::total(sums[r]);
-	simt::group_sum_n<lanes>(sum);
-	store_rows<K, C>(a, row0, lane, sum, addend);
+		for (int h = 0; h < 2; h++) {
+			const int segment = (lane / 4 + 8 * h) / C.rows;
+			both[h] = sums.matrix[0][2 * h] + sums.matrix[1][2 * h] +
+			          (sums.matrix[0][2 * h + 1] + sums.matrix[1][2 * h + 1]);
+			both[h] = lane % 4 == segment ? both[h] : 0.0f;
+		}
+		if constexpr (C.rows < 16) {
+			both[0] = simt::group_sum<4>(both[0] + both[1]);
+			if constexpr (C.rows == 4)
+				both[0] += simt::shuffle_xor(both[0], 16);
+		}
+#pragma unroll
+		for (int h = 0; h < (C.rows == 16 ? 2 : 1); h++) {
+			const int row = row0 + lane / 4 + 8 * h;
+			if (lane % 4 == 0 && lane / 4 < C.rows && row < t.rows)
+				part[row] = both[h];
+		}
+	} else {
+		float sum[C.rows];
+#pragma unroll
+		for (int r = 0; r < C.rows; r++)
+			sum[r] = simt::total(sums.row[r]);
+		simt::group_sum_n<P::lanes>(sum);
+#pragma unroll
+		for (int r = 0; r < C.rows; r++) {
+			const int row = row0 + lane / P::lanes * C.rows + r;
+			if (lane % P::lanes == r % P::lanes && row < t.rows)
+				part[row] = sum[r];
+		}
+	}
+}
+
+/* The same for a CPU, which looks ahead by itself. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void stream_plainly(const gemv_args &a, const gemv_task &t, const float *xs, int padded_k,
+                            float *part)
+{
+	for (int tile = t.first_tile; tile < t.end_tile; tile++) {
+		gemv_sums<K, C> sums;
+		for (int step = 0; step < t.n_steps; step++) {
+			gemv_weights<K, C> w;
+			load_step<K, C>(a, t, {tile, step}, w);
+			multiply_rows<K, C>(w, xs, padded_k, t.first + step, sums);
+		}
+		finish_tile<K, C>(t, tile, sums, part);
+	}
+}
+
+/* All tiles of the warp. A step's registers are loaded anew as soon as they are used. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void stream_weights(const gemv_args &a, const gemv_task &t,
+                            gemv_weights<K, C> (&w)[C.unroll], gemv_cursor load, const float *xs,
+                            int padded_k, float *part)
+{
+	gemv_sums<K, C> sums;
+	gemv_cursor use = {t.first_tile, 0};
+	while (use.tile < t.end_tile) {
+#pragma unroll
+		for (int u = 0; u < C.unroll; u++) {
+			if (use.tile >= t.end_tile)
+				break;
+			if constexpr (gemv_plan<K, C>::mma)
+				multiply_matrix<K, C>(w[u], xs, t.first + use.step, sums);
+			else
+				multiply_rows<K, C>(w[u], xs, padded_k, t.first + use.step, sums);
+			load_step<K, C>(a, t, load, w[u]);
+			advance(t, load);
+			const int tile = use.tile;
+			advance(t, use);
+			if (use.tile != tile) {
+				finish_tile<K, C>(t, tile, sums, part);
+				sums = {};
+			}
+		}
+	}
+}
+
+/* A slice without columns has sums too. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void finish_empty(const gemv_task &t, float *part)
+{
+	const int first = t.first_tile * gemv_plan<K, C>::tile_rows;
+	const int end = t.end_tile * gemv_plan<K, C>::tile_rows;
+	for (int row = first + simt::lane_id(); row < end && row < t.rows; row += simt::kWarp)
+		part[row] = 0;
+}
+
+/* What the epilogue adds to a row, or to a pair, and the pair's rotation. */
+struct gemv_addend {
+	float v[2];
+	float sine, cosine;
+	int position;
+};
+
+/* Of row `item`, or pair `item`, of the block. Those that no launch of this step writes may be read
+ * before the wait; the position is written at the end of a step, and a step begins with a launch
+ * that is not dependent. */
+template <gemv_case K, gemv_config C>
+SIMT_FN gemv_addend load_addend(const gemv_args &a, const gemv_task &t, int item)
+{
+	gemv_addend d = {};
+	if constexpr (K.epilogue == EPILOGUE_BIAS)
+		d.v[0] = a.bias[t.row0 + item];
+	if constexpr (K.epilogue == EPILOGUE_RESIDUAL)
+		d.v[0] = vec::get<K.x>(a.residual, t.row0 + item);
+	if constexpr (K.epilogue == EPILOGUE_QKV) {
+		const int row = t.row0 + 2 * item, head = row / a.head_dim;
+		if (a.bias) {
+			d.v[0] = a.bias[row];
+			d.v[1] = a.bias[row + 1];
+		}
+		d.position = *a.position;
+		if (head < a.n_heads + a.n_kv_heads)
+			rotation_angle(a.turns[row % a.head_dim / 2], d.position, &d.sine,
+			               &d.cosine);
+	}
+	return d;
+}
+
+SIMT_FN void put_cache(const gemv_args &a, void *cache, size_t i, float v)
+{
+	if (a.kv == DTYPE_F32)
+		vec::put<DTYPE_F32>(cache, i, v);
+	else if (a.kv == DTYPE_F16)
+		vec::put<DTYPE_F16>(cache, i, v);
+	else
+		vec::put<DTYPE_BF16>(cache, i, v);
+}
+
+/* A pair of neighbouring rows of a query, key or value head. */
+template <gemv_case K>
+SIMT_FN void store_qkv(const gemv_args &a, int row, float first, float second, const gemv_addend &d)
+{
+	const int dim = a.head_dim, head = row / dim, within = row % dim, i = within / 2;
+	first += d.v[0];
+	second += d.v[1];
+	const float2 turned = rotate_pair(first, second, d.sine, d.cosine);
+	if (head < a.n_heads) {
+		vec::put<K.x>(a.y, head * dim + i, turned.x);
+		vec::put<K.x>(a.y, head * dim + i + dim / 2, turned.y);
+	} else if (d.position >= 0 && d.position < a.capacity) {
+		const int kv_head = (head - a.n_heads) % a.n_kv_heads;
+		const size_t at = ((size_t)kv_head * a.capacity + d.position) * dim;
+		if (head < a.n_heads + a.n_kv_heads) {
+			put_cache(a, a.k_cache, at + i, turned.x);
+			put_cache(a, a.k_cache, at + i + dim / 2, turned.y);
+		} else {
+			put_cache(a, a.v_cache, at + within, first);
+			put_cache(a, a.v_cache, at + within + 1, second);
+		}
+	}
+}
+
+/* Sum of a row over the slices. */
+template <gemv_config C>
+SIMT_FN float row_sum(const float *part, int stride, int row)
+{
+	float sum = 0;
+#pragma unroll
+	for (int s = 0; s < C.slices; s++)
+		sum += part[s * stride + row];
+	return sum;
+}
+
+/* Rows, or pairs of rows, dealt out to the threads; `mine` is the addend of a thread's first. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void finish_rows(const gemv_args &a, const gemv_task &t, const float *part, int stride,
+                         float scale, const gemv_addend &mine)
+{
+	using P = gemv_plan<K, C>;
+	SIMT_SHARED(unsigned long long[P::warps], keys);
+	unsigned long long best = 0;
+	for (int i = threadIdx.x; i < (P::pairs ? t.rows / 2 : t.rows); i += P::threads) {
+		const gemv_addend d = i < P::threads ? mine : load_addend<K, C>(a, t, i);
+		const float first = scale * row_sum<C>(part, stride, P::pairs ? 2 * i : i);
+		if constexpr (P::pairs) {
+			const float second = scale * row_sum<C>(part, stride, 2 * i + 1);
+			if constexpr (K.epilogue == EPILOGUE_QKV)
+				store_qkv<K>(a, t.row0 + 2 * i, first, second, d);
+			else
+				vec::put<K.x>(a.y, t.row0 / 2 + i, vec::silu(first) * second);
+		} else {
+			vec::put<K.x>(a.y, t.row0 + i, first + d.v[0]);
+		}
+		if constexpr (K.epilogue == EPILOGUE_ARGMAX)
+			best = larger_key(best, argmax_key(first, t.row0 + i));
+	}
+	if constexpr (K.epilogue == EPILOGUE_ARGMAX) {
+		best = block_largest_key<P::warps>(best, keys);
+		if (threadIdx.x == 0)
+			simt::atomic_max(a.best, best);
+	}
+}
+
+/* This block's share of what a later launch reads, and the weights of its own that do not fit into
+ * registers. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void prefetch(const gemv_args &a, const gemv_task &t)
+{
+	constexpr int threads = gemv_plan<K, C>::threads;
+	if constexpr (C.early > 1 && K.w != DTYPE_Q8_0) {
+		const size_t row_bytes = (size_t)a.k / dtype_chunk(K.w) * 16;
+		const size_t all = t.rows * row_bytes, most = (size_t)C.early * 1024;
+		simt::prefetch_l2_range<threads>(static_cast<const char *>(a.w) +
+		                                         t.row0 * row_bytes,
+		                                 all < most ? all : most);
+	}
+	if (a.ahead_bytes) {
+		const size_t share = (a.ahead_bytes / gridDim.x + 127) / 128 * 128;
+		const size_t first = share * blockIdx.x;
+		if (first < a.ahead_bytes)
+			simt::prefetch_l2_range<threads>(
+			        static_cast<const char *>(a.ahead) + first,
+			        first + share < a.ahead_bytes ? share : a.ahead_bytes - first);
+	}
+}
+
+/* 1 / rms(x) from the squares of each warp. */
+template <gemv_case K, gemv_config C>
+SIMT_FN float norm_scale(const gemv_args &a, const float *squares)
+{
+	float sum = 0;
+#pragma unroll
+	for (int i = 0; i < gemv_plan<K, C>::warps; i++)
+		sum += squares[i];
+	return simt::rsqrt(sum / a.n_norm + a.eps);
+}
+
+template <gemv_case K, gemv_config C>
+__global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(const gemv_args a)
+{
+	using P = gemv_plan<K, C>;
+	SIMT_DYN_SMEM(float, xs); /* gemv_smem_floats() */
+	const int padded_k = (a.k + P::step - 1) / P::step * P::step;
+	const int stride = gemv_block_rows(a.m, gridDim.x);
+	float *part = xs + padded_k, *squares = part + C.slices * stride;
+	const gemv_task t = block_task<K, C>(a);
+	if constexpr (C.trigger == 0)
+		simt::grid_launch_dependents();
+
+	gemv_weights<K, C> w[C.unroll] = {};
+	gemv_cursor load = {t.first_tile, 0};
+	const bool has_steps = t.n_steps > 0;
+	if constexpr (C.early > 0 && simt::kWarp > 1)
+		if (has_steps)
+			fill_pipeline<K, C>(a, t, w, load);
+	prefetch<K, C>(a, t);
+	if constexpr (C.trigger == 1)
+		simt::grid_launch_dependents();
+	float norm[8] = {};
+	if (K.norm && (int)threadIdx.x * 8 < a.k)
+		vec::load<DTYPE_F32>(a.norm, threadIdx.x * 8, norm);
+	pad_x<K, C>(a, xs, padded_k);
+	const bool has_item = (int)threadIdx.x < (P::pairs ? t.rows / 2 : t.rows);
+	gemv_addend mine = {};
+	if (K.epilogue != EPILOGUE_RESIDUAL && has_item)
+		mine = load_addend<K, C>(a, t, threadIdx.x);
+
+	simt::grid_wait();
+	if constexpr (C.early == 0)
+		if (has_steps)
+			fill_pipeline<K, C>(a, t, w, load);
+	if (K.epilogue == EPILOGUE_RESIDUAL && has_item)
+		mine = load_addend<K, C>(a, t, threadIdx.x);
+	const float sum = stage_x<K, C>(a, norm, xs, padded_k);
+	if constexpr (K.norm) {
+		const float of_warp = simt::warp_sum(sum);
+		if (simt::lane_id() == 0)
+			squares[simt::warp_id()] = of_warp;
+	}
+	simt::sync_block();
+
+	if (!has_steps)
+		finish_empty<K, C>(t, part + t.slice * stride);
+	else if constexpr (simt::kWarp == 1)
+		stream_plainly<K, C>(a, t, xs, padded_k, part + t.slice * stride);
+	else
+		stream_weights<K, C>(a, t, w, load, xs, padded_k, part + t.slice * stride);
+	simt::sync_block();
+	if constexpr (C.trigger == 2)
+		simt::grid_launch_dependents();
+	finish_rows<K, C>(a, t, part, stride, K.norm ? norm_scale<K, C>(a, squares) : 1.0f, mine);
 }
 
 DEFINE_VARIANTS(gemv, GEMV)

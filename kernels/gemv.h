@@ -10,43 +10,70 @@ enum epilogue {
 	EPILOGUE_RESIDUAL, /* y = Wx + residual */
 	EPILOGUE_SWIGLU,   /* rows alternate gate, up: y[i] = silu(Wx[2i]) * Wx[2i+1], m / 2 outputs
 	                    */
+	EPILOGUE_QKV, /* rows are those of query, key and value heads; in query and key heads they
+	               * alternate i, i + head_dim / 2: y = RoPE(Wx + bias) of query heads, key and
+	               * value heads go to row *position of their caches */
+	EPILOGUE_ARGMAX, /* y = Wx; *best becomes the largest key of y, see kernels/argmax_key.h */
+};
+
+enum gemv_math {
+	GEMV_FMA, /* f32 products in the lanes */
+	GEMV_MMA, /* tensor cores: bf16 weights as they are, x as the sum of two bf16 (2^-17) */
 };
 
 #define GEMV_FIELDS(X)                                                                        \
 	X(w, NAMES_DTYPE, "weight dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0)       \
 	X(x, NAMES_DTYPE, "activation dtype, in and out", DTYPE_F32, DTYPE_BF16)              \
+	X(norm, NAMES_NUMBER, "1: x is rms-normalised first", 0, 1)                           \
 	X(epilogue, NAMES_EPILOGUE, "what follows the product", EPILOGUE_NONE, EPILOGUE_BIAS, \
-	  EPILOGUE_RESIDUAL, EPILOGUE_SWIGLU)
+	  EPILOGUE_RESIDUAL, EPILOGUE_SWIGLU, EPILOGUE_QKV, EPILOGUE_ARGMAX)
 
-#define GEMV_PARAMS(X)                                                                          \
-	X(lanes, 32, "lanes that share a row", 4, 8, 16, 32)                                    \
-	X(rows, 2, "rows per group of lanes", 1, 2, 4, 8)                                       \
-	X(warps, 4, "warps per block", 1, 2, 4, 8, 16)                                          \
-	X(unroll, 2, "16-byte weight loads in flight per row and lane", 1, 2, 4, 8)             \
-	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2, 4) \
-	X(stream, 1, "1: weights are loaded past L1, first to be evicted", 0, 1)
+#define GEMV_PARAMS(X)                                                                             \
+	X(math, GEMV_FMA, "0: f32 products in the lanes, 1: tensor cores", GEMV_FMA, GEMV_MMA)     \
+	X(rows, 2, "rows per group of lanes; of a tile with tensor cores", 1, 2, 4, 8, 16)         \
+	X(lanes, 32, "lanes that share a row; 32 with tensor cores", 8, 16, 32)                    \
+	X(slices, 1, "warps that share the columns of a tile", 1, 2, 4, 7, 8, 14, 16)              \
+	X(tiles, 4, "tiles that a block works on at a time", 1, 2, 3, 4, 5, 8)                     \
+	X(unroll, 4, "steps whose weights are in flight", 1, 2, 4, 7, 8)                           \
+	X(blocks, 4, "blocks per multiprocessor, which share all rows; 0: one per `tiles`", 0, 1,  \
+	  2, 3, 4, 8)                                                                              \
+	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2, 4)    \
+	X(trigger, 1,                                                                              \
+	  "the next launch may start: 0 at once, 1 when loads are issued, 2 before the epilogue",  \
+	  1, 0, 2)                                                                                 \
+	X(early, 1,                                                                                \
+	  "KB of a block's weights requested before the wait: 0 none, 1 what is in flight, more: " \
+	  "also into L2",                                                                          \
+	  1, 0, 32, 64, 128)
 
 /* Points of the space that the host device's tuner and tests compile ahead of time. */
 #if SIMT_WARP == 1
-#define GEMV_SUBSET(X) \
-	X(lanes, 32) X(rows, 1, 2, 4) X(warps, 1, 4) X(unroll, 1, 2) X(min_blocks, 1) X(stream, 1)
+#define GEMV_SUBSET(X)                                                                      \
+	X(math, 0)                                                                          \
+	X(rows, 1, 2, 4) X(lanes, 32) X(slices, 1) X(tiles, 1, 4) X(unroll, 4) X(blocks, 4) \
+	        X(min_blocks, 1) X(trigger, 1) X(early, 1)
 #else
-#define GEMV_SUBSET(X) \
-	X(lanes, 8, 32) X(rows, 1, 2) X(warps, 1, 4) X(unroll, 2, 4) X(min_blocks, 1) X(stream, 1)
+#define GEMV_SUBSET(X)                                                                          \
+	X(math, 0, 1)                                                                           \
+	X(rows, 4, 16) X(lanes, 8, 32) X(slices, 1, 7) X(tiles, 2) X(unroll, 4) X(blocks, 0, 4) \
+	        X(min_blocks, 1) X(trigger, 1) X(early, 1)
 #endif
 
-/* Cases with a default instance in every program: X(w, x, epilogue). */
-#define GEMV_CASES_OF(X, w)                \
-	X(w, DTYPE_F32, EPILOGUE_NONE)     \
-	X(w, DTYPE_F32, EPILOGUE_BIAS)     \
-	X(w, DTYPE_F32, EPILOGUE_RESIDUAL) \
-	X(w, DTYPE_F32, EPILOGUE_SWIGLU)
+/* Cases with a default instance in every program: X(w, x, norm, epilogue). */
+#define GEMV_CASES_OF(X, w)                   \
+	X(w, DTYPE_F32, 0, EPILOGUE_NONE)     \
+	X(w, DTYPE_F32, 0, EPILOGUE_BIAS)     \
+	X(w, DTYPE_F32, 0, EPILOGUE_RESIDUAL) \
+	X(w, DTYPE_F32, 0, EPILOGUE_SWIGLU)   \
+	X(w, DTYPE_F32, 1, EPILOGUE_SWIGLU)   \
+	X(w, DTYPE_F32, 1, EPILOGUE_QKV)      \
+	X(w, DTYPE_F32, 1, EPILOGUE_ARGMAX)
 #define GEMV_CASES(X)                \
 	GEMV_CASES_OF(X, DTYPE_BF16) \
 	GEMV_CASES_OF(X, DTYPE_F16)  \
 	GEMV_CASES_OF(X, DTYPE_F32)  \
 	GEMV_CASES_OF(X, DTYPE_Q8_0) \
-	X(DTYPE_BF16, DTYPE_BF16, EPILOGUE_NONE)
+	X(DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE)
 
 struct gemv_case {
 	GEMV_FIELDS(PARAM_MEMBER)
@@ -56,25 +83,87 @@ struct gemv_config {
 	GEMV_PARAMS(PARAM_MEMBER)
 };
 
-/* w (m, k) row-major in device layout, `scale` its q8_0 scales (m, k / 32); x (k); bias (m) f32 and
- * residual (m) in the activation dtype, may alias y; k is a multiple of 32. */
+/* w (m, k) row-major in device layout, `scale` its q8_0 scales (m, k / 32); x (k); k is a multiple
+ * of 32. norm (k) f32 and eps of the rms_norm over the first n_norm of x, 0 beyond. bias (m) f32,
+ * in the order of the rows, NULL for none in EPILOGUE_QKV; residual (m) in the activation dtype,
+ * may alias y. EPILOGUE_QKV: caches (n_kv_heads, capacity, head_dim) of dtype `kv`; turns (head_dim
+ * / 2) and position as of rope; a position outside the cache writes nothing. `ahead`: ahead_bytes
+ * of weights for a later launch, requested into L2. */
 struct gemv_args {
 	void *y;
 	const void *w, *scale, *x;
-	const float *bias;
+	const float *norm, *bias;
 	const void *residual;
-	int m, k;
+	float eps;
+	int m, k, n_norm;
+	const unsigned long long *turns;
+	const int *position;
+	void *k_cache, *v_cache;
+	int n_heads, n_kv_heads, head_dim, capacity, kv;
+	unsigned long long *best;
+	const void *ahead;
+	unsigned long long ahead_bytes;
 };
 
+/* Lanes that share a row, rows of a warp's tile, and columns that a warp takes per step: with
+ * tensor cores a tile has 16 rows, or fewer and a segment of the columns for each 16 / rows of the
+ * lanes. */
+CONST_FN int gemv_lanes(struct gemv_config c, int warp)
+{
+	return c.lanes < warp ? c.lanes : warp;
+}
+CONST_FN int gemv_tile_rows(struct gemv_config c, int warp)
+{
+	return c.math == GEMV_MMA ? c.rows : warp / gemv_lanes(c, warp) * c.rows;
+}
+CONST_FN int gemv_step(struct gemv_case kase, struct gemv_config c, int warp)
+{
+	return c.math == GEMV_MMA ? 32 * (16 / c.rows) : gemv_lanes(c, warp) * dtype_chunk(kase.w);
+}
+
+/* Blocks of the grid. Rows are dealt out in pairs, as evenly as possible. */
+CONST_FN int gemv_blocks(struct gemv_config c, int m, int sm_count, int warp)
+{
+	const int pairs = (m + 1) / 2, rows = gemv_tile_rows(c, warp) * c.tiles;
+	const int wanted = c.blocks ? c.blocks * sm_count : (m + rows - 1) / rows;
+	return wanted < pairs ? wanted : pairs;
+}
+
+/* Floats of dynamic shared memory: x, padded to whole steps; a sum per slice and row; a sum of
+ * squares per warp. */
+CONST_FN int gemv_x_floats(struct gemv_case kase, struct gemv_config c, int k, int warp)
+{
+	const int step = gemv_step(kase, c, warp);
+	return (k + step - 1) / step * step;
+}
+CONST_FN int gemv_block_rows(int m, int blocks)
+{
+	return 2 * (((m + 1) / 2 + blocks - 1) / blocks);
+}
+CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m, int k, int blocks,
+                              int warp)
+{
+	return gemv_x_floats(kase, c, k, warp) + c.slices * gemv_block_rows(m, blocks) +
+	       c.slices * c.tiles;
+}
+
 /* A vector of f32 weights is too short for one of bf16 activations. One lane per warp makes every
- * value of `lanes` the same instance: the default stands for all. */
+ * value of `lanes` and `unroll` the same instance, and a device without dependent launches every
+ * one of `trigger` and `early`: the default stands for all. At most 16 loads of 16 bytes are in
+ * flight per lane. */
 CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct target target)
 {
-	return (target.lanes > 1 ? c.lanes <= target.lanes : c.lanes == 32) &&
-	       (kase.epilogue != EPILOGUE_SWIGLU || c.rows % 2 == 0) &&
-	       (kase.w != DTYPE_F32 || kase.x == DTYPE_F32) && c.rows * c.unroll <= 32 &&
-	       c.warps * 32 * c.min_blocks <= 1024 &&
-	       (target.lanes > 1 || (c.min_blocks == 1 && c.stream == 1));
+	const bool mma = c.math == GEMV_MMA;
+	const bool dependent = target.sm >= 90;
+	return (target.lanes > 1 ? c.lanes <= target.lanes
+	                         : c.lanes == 32 && c.unroll == 4 && c.min_blocks == 1) &&
+	       (kase.w != DTYPE_F32 || kase.x == DTYPE_F32) && c.slices * c.tiles <= 16 &&
+	       c.slices * c.tiles * c.min_blocks <= 32 &&
+	       (c.blocks == 0 || c.blocks >= c.min_blocks) &&
+	       (mma ? kase.w == DTYPE_BF16 && target.lanes == 32 && c.lanes == 32 && c.rows >= 4 &&
+	                        c.unroll * 2 <= 16
+	            : c.rows <= 8 && c.unroll * c.rows <= 16) &&
+	       (dependent || (c.trigger == 1 && c.early == 1));
 }
 
 #endif

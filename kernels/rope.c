@@ -12,7 +12,7 @@ static bool legal(const int *kase, const int *config, struct target target)
 /* State of a problem: the position of the new token, the cache it goes into. */
 enum { POSITION_NOW = 1000, CAPACITY = 1024 };
 #define THETA 1e6
-enum { Q, K, V, K_CACHE, V_CACHE, TURNS, POSITION, N_BUFFERS };
+enum { Q, K, V, K_CACHE, V_CACHE, TURNS, POSITION, Q_OUT, N_BUFFERS };
 
 /* Head shapes by their width, for shapes given as one number. */
 static const struct shape known_shapes[] = {
@@ -104,7 +104,8 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 	(void)config, (void)info;
 	const struct rope_case *k = AS(rope_case, kase);
 	const size_t cache = k->append ? kv_width(shape) * CAPACITY : 32;
-	b[Q] = (struct buffer){"q", BUFFER_INOUT, DTYPE_F32, q_width(shape), 1};
+	b[Q] = (struct buffer){"q", k->append ? BUFFER_INPUT : BUFFER_INOUT, DTYPE_F32,
+	                       q_width(shape), 1};
 	b[K] = (struct buffer){"k", k->append ? BUFFER_INPUT : BUFFER_INOUT, DTYPE_F32,
 	                       kv_width(shape), 1};
 	b[V] = (struct buffer){"v", BUFFER_INPUT, DTYPE_F32, kv_width(shape), 1};
@@ -113,7 +114,8 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 	b[TURNS] =
 	        (struct buffer){"turns", BUFFER_INPUT, DTYPE_U64, (size_t)shape->head_dim / 2, 0};
 	b[POSITION] = (struct buffer){"position", BUFFER_INPUT, DTYPE_I32, 1, 0};
-	return N_BUFFERS;
+	b[Q_OUT] = (struct buffer){"q_out", BUFFER_OUTPUT, DTYPE_F32, q_width(shape), 0};
+	return k->append ? N_BUFFERS : Q_OUT;
 }
 
 static void fill(const struct shape *shape, const int *kase, void *const *data)
@@ -126,10 +128,11 @@ static void fill(const struct shape *shape, const int *kase, void *const *data)
 static void bind(const struct shape *shape, const int *kase, const int *config,
                  const struct device_info *info, void *const *memory, void *args)
 {
-	(void)kase, (void)config, (void)info;
+	(void)config, (void)info;
 	*(struct rope_args *)args = (struct rope_args){
 	        .q = memory[Q],
 	        .k = memory[K],
+	        .q_out = AS(rope_case, kase)->append ? memory[Q_OUT] : NULL,
 	        .v = memory[V],
 	        .k_cache = memory[K_CACHE],
 	        .v_cache = memory[V_CACHE],
@@ -144,21 +147,23 @@ static void bind(const struct shape *shape, const int *kase, const int *config,
 
 /* Element i of a head after rotation, and its allowed error: sine and cosine are within 4
  * roundings, the phase within 2^-25 turns, products and sum round thrice. */
-static double rotated(const float *x, int head_dim, int i, double *tolerance)
+static double rotated(const float *x, bool paired, int head_dim, int i, double *tolerance)
 {
 	const int half = head_dim / 2, p = i % half;
 	const double angle = POSITION_NOW * pow(THETA, -2.0 * p / head_dim);
-	const double c = cos(angle), s = sin(angle), a = x[p], b = x[p + half];
+	const double c = cos(angle), s = sin(angle);
+	const double a = x[paired ? 2 * p : p], b = x[paired ? 2 * p + 1 : p + half];
 	*tolerance = (fabs(a) + fabs(b)) * (0x1p-25 * 6.2831853 + 7 * F32_ROUNDING);
 	return i < half ? a * c - b * s : b * c + a * s;
 }
 
-static void rotate_heads(const float *x, size_t width, int head_dim, double *expected,
+static void rotate_heads(const float *x, bool paired, size_t width, int head_dim, double *expected,
                          double *tolerance)
 {
 	for (size_t i = 0; i < width; i++) {
 		const size_t in_head = i % (size_t)head_dim;
-		expected[i] = rotated(x + i - in_head, head_dim, (int)in_head, &tolerance[i]);
+		expected[i] =
+		        rotated(x + i - in_head, paired, head_dim, (int)in_head, &tolerance[i]);
 	}
 }
 
@@ -178,7 +183,7 @@ static void reference_caches(const struct shape *shape, int dtype, const void *c
 		const float *k = (const float *)data[K] + i / d * d;
 		const double v = ((const float *)data[V])[i];
 		double *allowed = &tolerance[K_CACHE][at];
-		expected[K_CACHE][at] = rotated(k, shape->head_dim, (int)(i % d), allowed);
+		expected[K_CACHE][at] = rotated(k, true, shape->head_dim, (int)(i % d), allowed);
 		*allowed += store_rounding(dtype, fabs(expected[K_CACHE][at]) + *allowed);
 		expected[V_CACHE][at] = v;
 		tolerance[V_CACHE][at] = store_rounding(dtype, v);
@@ -189,12 +194,14 @@ static void reference(const struct shape *shape, const int *kase, const void *co
                       double *const *expected, double *const *tolerance)
 {
 	const struct rope_case *k = AS(rope_case, kase);
-	rotate_heads(data[Q], q_width(shape), shape->head_dim, expected[Q], tolerance[Q]);
+	const int q = k->append ? Q_OUT : Q;
+	rotate_heads(data[Q], k->append, q_width(shape), shape->head_dim, expected[q],
+	             tolerance[q]);
 	if (k->append) {
 		reference_caches(shape, k->kv, data, expected, tolerance);
 		return;
 	}
-	rotate_heads(data[K], kv_width(shape), shape->head_dim, expected[K], tolerance[K]);
+	rotate_heads(data[K], false, kv_width(shape), shape->head_dim, expected[K], tolerance[K]);
 	for (int b = K_CACHE; b <= V_CACHE; b++) {
 		float *cache = decode_all(k->kv, data[b], 32);
 		for (size_t i = 0; i < 32 && cache; i++)

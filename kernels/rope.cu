@@ -3,32 +3,27 @@
 // bound:  latency: a few kilobytes; sine and cosine are computed by each head anew.
 #include "core/variants.h"
 #include "kernels/rope.h"
+#include "kernels/rotate.h"
 #include "kernels/vec.h"
 
-/* Signed turns, -0.5 .. 0.5, within 2^-26. */
-SIMT_FN float phase_turns(unsigned long long phase)
-{
-	return (float)(long long)phase * 5.42101086e-20f; /* 2^-64 */
-}
-
-/* Rotates pairs i .. of a head (head_dim floats at x) and stores them by put(element, value). */
+/* Rotates pairs i .. of a head at x, whose halves are `stride` apart and whose pairs are `step`
+ * apart, and stores them by put(element, value). */
 template <int Pairs, typename Put>
-SIMT_FN void rotate(const float *x, const rope_args &a, int position, int i, Put put)
+SIMT_FN void rotate(const float *x, int step, int stride, const rope_args &a, int position, int i,
+                    Put put)
 {
-	const int half = a.head_dim / 2;
 	float low[Pairs], high[Pairs], sine[Pairs], cosine[Pairs];
 #pragma unroll
 	for (int p = 0; p < Pairs; p++) {
-		low[p] = x[i + p];
-		high[p] = x[i + p + half];
-		simt::sincos_turns(
-		        phase_turns(a.turns[i + p] * (unsigned long long)(long long)position),
-		        &sine[p], &cosine[p]);
+		low[p] = x[step * (i + p)];
+		high[p] = x[step * (i + p) + stride];
+		rotation_angle(a.turns[i + p], position, &sine[p], &cosine[p]);
 	}
 #pragma unroll
 	for (int p = 0; p < Pairs; p++) {
-		put(i + p, low[p] * cosine[p] - high[p] * sine[p]);
-		put(i + p + half, high[p] * cosine[p] + low[p] * sine[p]);
+		const float2 turned = rotate_pair(low[p], high[p], sine[p], cosine[p]);
+		put(i + p, turned.x);
+		put(i + p + a.head_dim / 2, turned.y);
 	}
 }
 
@@ -42,9 +37,14 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) rope(const rope_args a)
 	const int item = blockIdx.x * (C.warps * simt::kWarp) + threadIdx.x;
 	const int head = item / per_head, i = item % per_head * C.pairs;
 
+	/* appended, they come from a product whose rows alternate; the others are rotated in place
+	 */
+	const int step = K.append ? 2 : 1, stride = K.append ? 1 : half;
 	if (head < a.n_heads) {
-		float *q = a.q + (size_t)head * a.head_dim;
-		rotate<C.pairs>(q, a, position, i, [=](int e, float v) { q[e] = v; });
+		const size_t at = (size_t)head * a.head_dim;
+		float *out = (K.append ? a.q_out : a.q) + at;
+		rotate<C.pairs>(a.q + at, step, stride, a, position, i,
+		                [=](int e, float v) { out[e] = v; });
 		return;
 	}
 	const int kv_head = head - a.n_heads;
@@ -52,11 +52,11 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) rope(const rope_args a)
 		return;
 	float *k = a.k + (size_t)kv_head * a.head_dim;
 	if constexpr (!K.append) {
-		rotate<C.pairs>(k, a, position, i, [=](int e, float v) { k[e] = v; });
+		rotate<C.pairs>(k, step, stride, a, position, i, [=](int e, float v) { k[e] = v; });
 	} else if (position >= 0 && position < a.capacity) {
 		const size_t row = ((size_t)kv_head * a.capacity + position) * a.head_dim;
 		const float *v = a.v + (size_t)kv_head * a.head_dim;
-		rotate<C.pairs>(k, a, position, i, [=](int e, float value) {
+		rotate<C.pairs>(k, step, stride, a, position, i, [=](int e, float value) {
 			vec::put<K.kv>(a.k_cache, row + e, value);
 		});
 #pragma unroll

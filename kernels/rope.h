@@ -6,7 +6,8 @@
 
 #define ROPE_FIELDS(X)                                                      \
 	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32) \
-	X(append, NAMES_NUMBER, "1: writes k and v to the cache; 0: rotates q and k in place", 0, 1)
+	X(append, NAMES_NUMBER,                                             \
+	  "1: q and k with rows in pairs, k and v to the cache; 0: in place", 0, 1)
 
 #define ROPE_PARAMS(X)                             \
 	X(warps, 4, "warps per block", 1, 2, 4, 8) \
@@ -30,11 +31,12 @@ struct rope_config {
 
 /* NeoX rotation: element i of a head pairs with i + head_dim / 2, angle = position * turns[i] *
  * 2^-64 turns. The product of integers wraps exactly, so the angle is right at any position. q
- * (n_heads, head_dim), k and v (n_kv_heads, head_dim) f32; q is rotated in place. Appending writes
- * k (rotated) and v to row *position of the caches (n_kv_heads, capacity, head_dim); a position
- * outside the cache writes nothing. */
+ * (n_heads, head_dim), k and v (n_kv_heads, head_dim) f32; without appending q and k are rotated in
+ * place. Appending takes q and k in an order in which i and i + head_dim / 2 are neighbours, writes
+ * q to q_out, and k and v to row *position of the caches (n_kv_heads, capacity, head_dim); a
+ * position outside the cache writes nothing. */
 struct rope_args {
-	float *q, *k;
+	float *q, *k, *q_out;
 	const float *v;
 	void *k_cache, *v_cache;
 	const unsigned long long *turns; /* (head_dim / 2) */

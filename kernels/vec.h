@@ -12,9 +12,7 @@ namespace vec
 
 /* Elements in 16 bytes (of quants, for q8_0). */
 template <int Dtype>
-constexpr int kChunk = Dtype == DTYPE_F32    ? 4
-                       : Dtype == DTYPE_Q8_0 ? 16
-                                             : 8;
+constexpr int kChunk = dtype_chunk(Dtype);
 
 /* Bytes from one chunk to the next are always 16, so element i (a multiple of kChunk) is at: */
 template <int Dtype>

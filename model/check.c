@@ -51,10 +51,19 @@ static enum status read_floats(const struct decoder *d, const float *from, size_
 	return device_read(d->device, to, from, n * sizeof *to);
 }
 
-/* value = W x and how far f32 arithmetic may be from it. */
+/* A normalised x: what is multiplied, without the common factor `scale`, which errs relatively by
+ * `scale_error`; 1 and 0 without a norm. */
+struct normed {
+	double scale, scale_error;
+};
+
+/* value = scale W x and how far f32 arithmetic, on x taken as the sum of two bf16 (X_SPLIT), may be
+ * from it. */
+#define X_SPLIT 0x1p-16
 struct product {
 	const struct tensor *w;
-	const float *x;
+	const double *x;
+	struct normed normed;
 	double *value, *tolerance;
 	bool failed;
 };
@@ -72,22 +81,52 @@ static void multiply_rows(void *context, size_t first, size_t last)
 		double sum = 0, magnitude = 0;
 		tensor_rows_f32(p->w, r, 1, row);
 		for (size_t i = 0; i < k; i++) {
-			double term = (double)row[i] * (double)p->x[i];
+			double term = (double)row[i] * p->x[i];
 			sum += term;
 			magnitude += fabs(term);
 		}
-		p->value[r] = sum;
-		p->tolerance[r] = ((double)k + SLACK) * U * magnitude + TINY;
+		p->value[r] = p->normed.scale * sum;
+		p->tolerance[r] =
+		        p->normed.scale * (((double)k + SLACK) * U + X_SPLIT) * magnitude +
+		        p->normed.scale_error * fabs(p->value[r]) + TINY;
 	}
 	free(row);
 }
 
-static enum status multiply(const struct tensor *w, const float *x, double *value,
-                            double *tolerance)
+static enum status multiply(const struct check *c, const struct tensor *w, struct normed normed,
+                            double *value, double *tolerance)
 {
-	struct product p = {w, x, value, tolerance, false};
+	struct product p = {w, c->x, normed, value, tolerance, false};
 	parallel_for(w->rows, multiply_rows, &p);
 	return p.failed ? fail(STATUS_NO_MEMORY, "out of host memory for a reference") : STATUS_OK;
+}
+
+/* The n activations that a launch multiplies, to c->x: those at `plain`, or x times the norm's
+ * weights where the norm is folded in. */
+static enum status read_operand(struct check *c, const struct decoder *d, const struct launch *l,
+                                const struct tensor *norm, const float *plain, size_t n,
+                                struct normed *normed)
+{
+	enum status status;
+	struct gemv_case kase;
+	double squares = 0;
+	memcpy(&kase, l->kase.value, sizeof kase);
+	*normed = (struct normed){1, 0};
+	TRY(read_floats(d, kase.norm ? d->state.x : plain, n, c->input));
+	for (size_t i = 0; i < n; i++) {
+		c->x[i] = (double)c->input[i];
+		squares += c->x[i] * c->x[i];
+	}
+	if (!kase.norm)
+		return STATUS_OK;
+	tensor_rows_f32(norm, 0, 1, c->residual);
+	for (size_t i = 0; i < n; i++)
+		c->x[i] *= (double)c->residual[i];
+	normed->scale = 1 / sqrt(squares / (double)n + d->model->hparams.eps);
+	/* the root halves the relative error of the sum of squares */
+	normed->scale_error = ((double)n / 2 + SLACK) * U;
+done:
+	return status;
 }
 
 static void add_terms(const float *terms, size_t n, double *value, double *tolerance)
@@ -134,31 +173,58 @@ done:
 	return status;
 }
 
-static enum status expect_qkv(struct check *c, const struct decoder *d, const struct launch *l)
+/* Row r of the fused query, key and value matrix is row paired_row() of theirs: see weights.h. */
+static size_t paired_row(const struct hparams *h, size_t r)
+{
+	size_t dim = (size_t)h->head_dim, within = r % dim;
+	if (r >= (size_t)(h->heads + h->kv_heads) * dim)
+		return r;
+	return r - within + within / 2 + within % 2 * (dim / 2);
+}
+
+/* Query, key and value without rotation, one after the other, to c->product. */
+static enum status multiply_qkv(struct check *c, const struct decoder *d, const struct launch *l)
 {
 	static const enum layer_tensor weights[] = {ATTN_Q, ATTN_K, ATTN_V};
 	static const enum layer_tensor biases[] = {ATTN_Q_BIAS, ATTN_K_BIAS, ATTN_V_BIAS};
-	static const char *const names[] = {"query", "key", "value"};
 	enum status status;
-	const float *memory = d->state.qkv;
-	TRY(read_floats(d, d->state.normed, layer_tensor(d, l, ATTN_Q)->cols, c->input));
+	struct normed normed;
+	double *value = c->product, *tolerance = c->product_tolerance;
+	TRY(read_operand(c, d, l, layer_tensor(d, l, ATTN_NORM), d->state.normed,
+	                 layer_tensor(d, l, ATTN_Q)->cols, &normed));
 	for (int i = 0; i < 3; i++) {
 		const struct tensor *w = layer_tensor(d, l, weights[i]);
-		struct expectation *e = expect_vector(c, names[i], memory, w->rows);
-		memory += w->rows;
-		TRY(multiply(w, c->input, e->value, e->tolerance));
-		if (!c->use_bias)
-			continue;
-		tensor_rows_f32(layer_tensor(d, l, biases[i]), 0, 1, c->residual);
-		add_terms(c->residual, w->rows, e->value, e->tolerance);
+		TRY(multiply(c, w, normed, value, tolerance));
+		if (c->use_bias) {
+			tensor_rows_f32(layer_tensor(d, l, biases[i]), 0, 1, c->residual);
+			add_terms(c->residual, w->rows, value, tolerance);
+		}
+		value += w->rows;
+		tolerance += w->rows;
 	}
 done:
 	return status;
 }
 
-/* NeoX rotation of n heads by the position's angles. */
-static void rotate(const struct check *c, const struct hparams *h, const float *x, int n,
-                   struct expectation *e)
+/* This step's row of a cache, of one layer. */
+static struct expectation *expect_cache_row(struct check *c, const struct decoder *d,
+                                            const struct launch *l, bool is_value)
+{
+	const struct hparams *h = &d->model->hparams;
+	const uint8_t *cache = is_value ? d->state.v_cache : d->state.k_cache;
+	size_t dim = (size_t)h->head_dim, stride = (size_t)d->state.capacity * dim;
+	struct expectation *e = expect(c, is_value ? "cached value" : "cached key",
+	                               cache + (size_t)l->layer * d->state.cache_layer_bytes +
+	                                       dtype_bytes(d->state.kv, (size_t)c->position * dim),
+	                               d->state.kv, (size_t)h->kv_heads, dim, stride);
+	e->cache = is_value ? c->v : c->k;
+	e->slack = is_value ? c->v_slack : c->k_slack;
+	return e;
+}
+
+/* NeoX rotation of n heads at x, which errs by dx, by the position's angles. */
+static void rotate(const struct check *c, const struct hparams *h, const double *x,
+                   const double *dx, int n, struct expectation *e)
 {
 	int half = h->head_dim / 2;
 	for (int i = 0; i < half; i++) {
@@ -167,42 +233,62 @@ static void rotate(const struct check *c, const struct hparams *h, const float *
 		double cosine = (double)cosl(angle), sine = (double)sinl(angle);
 		for (int head = 0; head < n; head++) {
 			size_t lo = (size_t)(head * h->head_dim + i), hi = lo + (size_t)half;
-			double a = (double)x[lo], b = (double)x[hi];
+			double a = x[lo], b = x[hi];
+			/* 2^-25 turns of angle, 2 ulp of sine and cosine, three roundings */
+			double turning = 12 * U * (fabs(a) + fabs(b)) + TINY;
 			e->value[lo] = a * cosine - b * sine;
 			e->value[hi] = a * sine + b * cosine;
-			/* 2^-25 turns of angle, 2 ulp of sine and cosine, three roundings */
-			e->tolerance[lo] = e->tolerance[hi] = 12 * U * (fabs(a) + fabs(b)) + TINY;
+			e->tolerance[lo] = fabs(cosine) * dx[lo] + fabs(sine) * dx[hi] + turning;
+			e->tolerance[hi] = fabs(sine) * dx[lo] + fabs(cosine) * dx[hi] + turning;
 		}
 	}
 }
 
-/* This step's row of a cache, of one layer. */
-static struct expectation *expect_cache_row(struct check *c, const struct decoder *d,
-                                            const struct launch *l, const char *what,
-                                            const uint8_t *cache)
+/* What becomes of c->product: the query, and a row of each cache. */
+static void expect_rotated(struct check *c, const struct decoder *d, const struct launch *l)
 {
 	const struct hparams *h = &d->model->hparams;
-	size_t dim = (size_t)h->head_dim, stride = (size_t)d->state.capacity * dim;
-	return expect(c, what,
-	              cache + (size_t)l->layer * d->state.cache_layer_bytes +
-	                      dtype_bytes(d->state.kv, (size_t)c->position * dim),
-	              d->state.kv, (size_t)h->kv_heads, dim, stride);
+	size_t q = (size_t)(h->heads * h->head_dim), kv = (size_t)(h->kv_heads * h->head_dim);
+	const double *x = c->product, *dx = c->product_tolerance;
+	rotate(c, h, x, dx, h->heads, expect_vector(c, "query", d->state.q, q));
+	rotate(c, h, x + q, dx + q, h->kv_heads, expect_cache_row(c, d, l, false));
+	struct expectation *v = expect_cache_row(c, d, l, true);
+	memcpy(v->value, x + q + kv, kv * sizeof *x);
+	memcpy(v->tolerance, dx + q + kv, kv * sizeof *dx);
+}
+
+static enum status expect_qkv(struct check *c, const struct decoder *d, const struct launch *l)
+{
+	enum status status;
+	const struct hparams *h = &d->model->hparams;
+	struct gemv_case kase;
+	memcpy(&kase, l->kase.value, sizeof kase);
+	TRY(multiply_qkv(c, d, l));
+	if (kase.epilogue == EPILOGUE_QKV) {
+		expect_rotated(c, d, l);
+		return STATUS_OK;
+	}
+	size_t n = (size_t)((h->heads + 2 * h->kv_heads) * h->head_dim);
+	struct expectation *e = expect_vector(c, "query, key and value", d->state.qkv, n);
+	for (size_t r = 0; r < n; r++) {
+		e->value[r] = c->product[paired_row(h, r)];
+		e->tolerance[r] = c->product_tolerance[paired_row(h, r)];
+	}
+done:
+	return status;
 }
 
 static enum status expect_rope(struct check *c, const struct decoder *d, const struct launch *l)
 {
 	enum status status;
 	const struct hparams *h = &d->model->hparams;
-	size_t q = (size_t)(h->heads * h->head_dim), kv = (size_t)(h->kv_heads * h->head_dim);
-	TRY(read_floats(d, d->state.qkv, q + 2 * kv, c->input));
-	rotate(c, h, c->input, h->heads, expect_vector(c, "query", d->state.qkv, q));
-	rotate(c, h, c->input + q, h->kv_heads,
-	       expect_cache_row(c, d, l, "cached key", d->state.k_cache));
-	struct expectation *v = expect_cache_row(c, d, l, "cached value", d->state.v_cache);
-	for (size_t i = 0; i < kv; i++) {
-		v->value[i] = (double)c->input[q + kv + i];
-		v->tolerance[i] = 0;
+	size_t n = (size_t)((h->heads + 2 * h->kv_heads) * h->head_dim);
+	TRY(read_floats(d, d->state.qkv, n, c->input));
+	for (size_t r = 0; r < n; r++) {
+		c->product[paired_row(h, r)] = (double)c->input[r];
+		c->product_tolerance[r] = 0;
 	}
+	expect_rotated(c, d, l);
 done:
 	return status;
 }
@@ -218,15 +304,15 @@ static float round_to(int dtype, double value)
 
 /* Appends to the reference's cache what has just been found admissible on the device. */
 static void keep_cache_row(struct check *c, const struct launch *l, const struct expectation *e,
-                           const float *seen, float *cache, float *slack)
+                           const float *seen)
 {
 	for (size_t head = 0; head < e->rows; head++)
 		for (size_t i = 0; i < e->cols; i++) {
 			size_t from = head * e->cols + i;
 			size_t to = (size_t)l->layer * c->layer_stride + head * c->head_stride +
 			            (size_t)c->position * e->cols + i;
-			cache[to] = round_to(e->dtype, e->value[from]);
-			slack[to] = fabsf(seen[from] - cache[to]);
+			e->cache[to] = round_to(e->dtype, e->value[from]);
+			e->slack[to] = fabsf(seen[from] - e->cache[to]);
 		}
 }
 
@@ -307,7 +393,7 @@ static enum status expect_attention(struct check *c, const struct decoder *d,
 	const struct hparams *h = &d->model->hparams;
 	size_t n = (size_t)(h->heads * h->head_dim);
 	struct attention_job job = {.c = c, .h = h, .layer = l->layer};
-	TRY(read_floats(d, d->state.qkv, n, c->input));
+	TRY(read_floats(d, d->state.q, n, c->input));
 	job.e = expect_vector(c, "output", d->state.attention, n);
 	parallel_for((size_t)h->heads, attend_heads, &job);
 	if (job.failed)
@@ -322,9 +408,11 @@ static enum status expect_residual(struct check *c, const struct decoder *d, con
 	bool down = l->op == OP_DOWN;
 	const struct tensor *w = layer_tensor(d, l, down ? FFN_DOWN : ATTN_O);
 	struct expectation *e = expect_vector(c, "x", d->state.x, w->rows);
-	TRY(read_floats(d, down ? d->state.hidden : d->state.attention, w->cols, c->input));
+	struct normed normed;
+	TRY(read_operand(c, d, l, NULL, down ? d->state.hidden : d->state.attention, w->cols,
+	                 &normed));
 	TRY(read_floats(d, d->state.x, w->rows, c->residual));
-	TRY(multiply(w, c->input, e->value, e->tolerance));
+	TRY(multiply(c, w, normed, e->value, e->tolerance));
 	add_terms(c->residual, w->rows, e->value, e->tolerance);
 done:
 	return status;
@@ -337,10 +425,12 @@ static enum status expect_gate_up(struct check *c, const struct decoder *d, cons
 	const struct tensor *gate = layer_tensor(d, l, FFN_GATE), *up = layer_tensor(d, l, FFN_UP);
 	size_t n = gate->rows;
 	struct expectation *e = expect_vector(c, "hidden", d->state.hidden, n);
-	double *u = e->value + n, *du = e->tolerance + n; /* behind the only expectation */
-	TRY(read_floats(d, d->state.normed, gate->cols, c->input));
-	TRY(multiply(gate, c->input, e->value, e->tolerance));
-	TRY(multiply(up, c->input, u, du));
+	struct normed normed;
+	double *u = c->product, *du = c->product_tolerance;
+	TRY(read_operand(c, d, l, layer_tensor(d, l, FFN_NORM), d->state.normed, gate->cols,
+	                 &normed));
+	TRY(multiply(c, gate, normed, e->value, e->tolerance));
+	TRY(multiply(c, up, normed, u, du));
 	for (size_t i = 0; i < n; i++) {
 		double g = e->value[i], dg = e->tolerance[i], silu = g / (1 + exp(-g));
 		e->value[i] = silu * u[i];
@@ -356,9 +446,9 @@ static enum status expect_head(struct check *c, const struct decoder *d, const s
 	enum status status;
 	const struct tensor *w = &d->model->head;
 	struct expectation *e = expect_vector(c, "logits", d->state.logits, w->rows);
-	(void)l;
-	TRY(read_floats(d, d->state.normed, w->cols, c->input));
-	TRY(multiply(w, c->input, e->value, e->tolerance));
+	struct normed normed;
+	TRY(read_operand(c, d, l, &d->model->norm, d->state.normed, w->cols, &normed));
+	TRY(multiply(c, w, normed, e->value, e->tolerance));
 done:
 	return status;
 }
@@ -370,29 +460,42 @@ static void expect_int(struct check *c, const char *what, const int *memory, int
 	e->tolerance[0] = 0;
 }
 
-static enum status expect_argmax(struct check *c, const struct decoder *d, const struct launch *l)
+/* The argmax of the logits as they are on the device. */
+static enum status choose(struct check *c, const struct decoder *d)
 {
 	enum status status;
 	int best = -1;
-	(void)l;
 	TRY(decoder_logits(d, c->input));
 	for (int i = 0; i < d->model->hparams.vocab; i++)
 		if (!isnan(c->input[i]) && (best < 0 || c->input[i] > c->input[best]))
 			best = i;
 	c->chosen = best < 0 ? 0 : best;
-	expect_int(c, "token", d->state.next, c->chosen);
+done:
+	return status;
+}
+
+/* The lower half of the key is the complement of the index. */
+static enum status expect_argmax(struct check *c, const struct decoder *d, const struct launch *l)
+{
+	enum status status;
+	(void)l;
+	TRY(choose(c, d));
+	expect_int(c, "argmax key", (const int *)d->state.best, ~c->chosen);
 done:
 	return status;
 }
 
 static enum status expect_advance(struct check *c, const struct decoder *d, const struct launch *l)
 {
+	enum status status;
 	(void)l;
+	TRY(choose(c, d));
 	expect_int(c, "position", d->state.position, c->position + 1);
 	expect_int(c, "token", d->state.token, c->chosen);
 	if (c->position + 1 < d->state.capacity)
 		expect_int(c, "history", d->state.history + c->position + 1, c->chosen);
-	return STATUS_OK;
+done:
+	return status;
 }
 
 static enum status (*const references[N_OPS])(struct check *c, const struct decoder *d,
@@ -506,9 +609,8 @@ static enum status check_after(void *context, const struct decoder *d, const str
 		const struct expectation *e = &c->expected[i];
 		const float *seen = (const float *)c->seen + e->rows * e->cols;
 		TRY(compare(c, d, l, e));
-		if (l->op == OP_ROPE && i > 0) /* the query comes first */
-			keep_cache_row(c, l, e, seen, i == 1 ? c->k : c->v,
-			               i == 1 ? c->k_slack : c->v_slack);
+		if (e->cache)
+			keep_cache_row(c, l, e, seen);
 	}
 	c->operations++;
 	if (l->op == OP_ADVANCE) {
@@ -532,34 +634,44 @@ enum status check_open(const struct decoder *d, struct check *c)
 	const struct hparams *h = &d->model->hparams;
 	size_t q = (size_t)(h->heads * h->head_dim), kv = (size_t)(h->kv_heads * h->head_dim);
 	size_t longest = (size_t)h->vocab;
-	const size_t sizes[] = {q + 2 * kv, (size_t)h->hidden, 2 * (size_t)h->ffn};
+	const size_t sizes[] = {q + 2 * kv, (size_t)h->hidden, (size_t)h->ffn};
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
 		longest = longest > sizes[i] ? longest : sizes[i];
 	*c = (struct check){.use_bias = d->options.use_bias, .head_dim = h->head_dim};
 	c->head_stride = (size_t)d->state.capacity * (size_t)h->head_dim;
 	c->layer_stride = (size_t)h->kv_heads * c->head_stride;
 	size_t cache = (size_t)h->layers * c->layer_stride;
-	c->input = malloc(longest * sizeof *c->input);
-	c->residual = malloc(longest * sizeof *c->residual);
-	c->seen = malloc(2 * longest * sizeof(float));
-	c->values = malloc(longest * sizeof *c->values);
-	c->tolerances = malloc(longest * sizeof *c->tolerances);
+	const struct {
+		void *memory;
+		size_t bytes;
+	} buffers[] = {
+	        {&c->input, longest * sizeof *c->input},
+	        {&c->residual, longest * sizeof *c->residual},
+	        {&c->x, longest * sizeof *c->x},
+	        {&c->product, longest * sizeof *c->product},
+	        {&c->product_tolerance, longest * sizeof *c->product_tolerance},
+	        {&c->seen, 2 * longest * sizeof(float)},
+	        {&c->values, longest * sizeof *c->values},
+	        {&c->tolerances, longest * sizeof *c->tolerances},
+	        {&c->k, cache * sizeof *c->k},
+	        {&c->v, cache * sizeof *c->v},
+	        {&c->k_slack, cache * sizeof *c->k_slack},
+	        {&c->v_slack, cache * sizeof *c->v_slack},
+	};
 	/* zeroed pages take no memory until they are used */
-	c->k = calloc(cache, sizeof *c->k);
-	c->v = calloc(cache, sizeof *c->v);
-	c->k_slack = calloc(cache, sizeof *c->k_slack);
-	c->v_slack = calloc(cache, sizeof *c->v_slack);
-	if (c->input && c->residual && c->seen && c->values && c->tolerances && c->k && c->v &&
-	    c->k_slack && c->v_slack)
-		return STATUS_OK;
-	check_close(c);
-	return fail(STATUS_NO_MEMORY, "out of host memory for the references");
+	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+		if (!(*(void **)buffers[i].memory = calloc(1, buffers[i].bytes))) {
+			check_close(c);
+			return fail(STATUS_NO_MEMORY, "out of host memory for the references");
+		}
+	return STATUS_OK;
 }
 
 void check_close(struct check *c)
 {
-	void *memory[] = {c->input, c->residual, c->seen,    c->values, c->tolerances,
-	                  c->k,     c->v,        c->k_slack, c->v_slack};
+	void *memory[] = {c->input,   c->residual, c->x,          c->product, c->product_tolerance,
+	                  c->seen,    c->values,   c->tolerances, c->k,       c->v,
+	                  c->k_slack, c->v_slack};
 	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
 		free(memory[i]);
 	*c = (struct check){0};

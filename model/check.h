@@ -18,6 +18,7 @@ struct expectation {
 	int dtype;
 	size_t rows, cols, stride;
 	double *value, *tolerance; /* (rows, cols), allowed absolute error */
+	float *cache, *slack; /* the reference's, where the values are a row of it; else NULL */
 };
 
 #define CHECK_MAX_EXPECTATIONS 3
@@ -27,6 +28,8 @@ struct check {
 	int chosen;          /* the largest of the logits of this step */
 	bool use_bias;
 	float *input, *residual; /* activations as a launch found them */
+	double *x;               /* what a product multiplies */
+	double *product, *product_tolerance;
 	void *seen;
 	struct expectation expected[CHECK_MAX_EXPECTATIONS];
 	int n_expected;

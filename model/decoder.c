@@ -42,9 +42,9 @@ static enum status open_state(struct decoder *d)
 	} buffers[] = {
 	        {&s->token, sizeof *s->token},
 	        {&s->position, sizeof *s->position},
-	        {&s->next, sizeof *s->next},
 	        {&s->history, (size_t)s->capacity * sizeof *s->history},
 	        {&s->x, (size_t)padded(h->hidden) * sizeof *s->x},
+	        {&s->q, q * sizeof *s->q},
 	        {&s->normed, (size_t)padded(h->hidden) * sizeof *s->normed},
 	        {&s->qkv, (q + 2 * kv) * sizeof *s->qkv},
 	        {&s->attention, (size_t)padded((int)q) * sizeof *s->attention},
@@ -53,8 +53,7 @@ static enum status open_state(struct decoder *d)
 	        {&s->partial,
 	         partials * (size_t)(h->head_dim + ATTENTION_RECORD_TAIL) * sizeof *s->partial},
 	        {&s->attention_arrived, (size_t)h->heads * sizeof *s->attention_arrived},
-	        {&s->argmax_arrived, sizeof *s->argmax_arrived},
-	        {&s->best, (size_t)kernel_param_max("argmax", "blocks") * sizeof *s->best},
+	        {&s->best, sizeof *s->best},
 	        {&s->turns, (size_t)h->head_dim / 2 * sizeof *s->turns},
 	        {&s->k_cache, cache},
 	        {&s->v_cache, cache},
@@ -71,25 +70,11 @@ done:
 static void close_state(struct decoder *d)
 {
 	struct state *s = &d->state;
-	void *memory[] = {s->token,
-	                  s->position,
-	                  s->next,
-	                  s->history,
-	                  s->x,
-	                  s->normed,
-	                  s->qkv,
-	                  s->attention,
-	                  s->hidden,
-	                  s->logits,
-	                  s->partial,
-	                  s->attention_arrived,
-	                  s->best,
-	                  s->turns,
-	                  s->k_cache,
-	                  s->v_cache,
-	                  s->argmax_arrived,
-	                  s->split_trace,
-	                  s->head_trace};
+	void *memory[] = {s->token,       s->position,  s->history, s->x,
+	                  s->q,           s->normed,    s->qkv,     s->attention,
+	                  s->hidden,      s->logits,    s->partial, s->attention_arrived,
+	                  s->best,        s->turns,     s->k_cache, s->v_cache,
+	                  s->split_trace, s->head_trace};
 	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
 		device_free(d->device, memory[i]);
 	*s = (struct state){0};
@@ -99,7 +84,7 @@ static enum status launch(const struct decoder *d, const struct launch *l, bool 
 {
 	const void *entry = traced && l->variant->traced ? l->variant->traced : l->variant->entry;
 	return device_launch(d->device, entry, l->grid, &l->args, l->kernel->args_bytes,
-	                     (struct launch_options){.dependent = true});
+	                     (struct launch_options){.dependent = l->dependent});
 }
 
 static enum status capture(struct decoder *d, const struct plan *plan, struct graph **graph)
@@ -124,7 +109,8 @@ static enum status open_plans(struct decoder *d)
 	                    .state = &d->state,
 	                    .info = device_info(d->device),
 	                    .use_bias = d->options.use_bias,
-	                    .use_tuned = d->options.use_tuned};
+	                    .use_tuned = d->options.use_tuned,
+	                    .fused = !d->options.unfused};
 	int n = plan_ranges(&b, upper);
 	for (int i = 0; i < n; i++) {
 		TRY(plan_open(d->model->arch, &b, upper[i], &d->plans[i]));

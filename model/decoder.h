@@ -9,7 +9,8 @@ struct decoder_options {
 	int capacity; /* rows of the cache */
 	int kv;       /* dtype of the cache */
 	bool use_bias, use_tuned;
-	bool graphs; /* capture once and replay, instead of launching one by one */
+	bool unfused; /* norms, rotation and argmax as launches of their own, for comparison */
+	bool graphs;  /* capture once and replay, instead of launching one by one */
 	bool quiet;
 };
 

@@ -55,6 +55,7 @@ static void add(struct builder *b, enum op op, const char *kernel, struct shape 
 	                     .kernel = kernel_find(kernel),
 	                     .kase = kase,
 	                     .shape = shape,
+	                     .dependent = b->plan->n > 1,
 	                     .args = args};
 	l->variant = table_lookup(l->kernel, b->info, l->kase.value, &l->shape, b->use_tuned);
 	if (!l->variant) {
@@ -68,7 +69,7 @@ static void add(struct builder *b, enum op op, const char *kernel, struct shape 
 	                          b->info);
 }
 
-void plan_embed(struct builder *b, enum op op, const struct matrix *table, float *y)
+void plan_embed(struct builder *b, const struct matrix *table, float *y)
 {
 	union launch_args args = {.embed = {.y = y,
 	                                    .w = table->w,
@@ -76,34 +77,62 @@ void plan_embed(struct builder *b, enum op op, const struct matrix *table, float
 	                                    .token = b->state->token,
 	                                    .n_rows = table->m,
 	                                    .n = table->k}};
-	add(b, op, "embed", (struct shape){.m = table->k}, (struct kase){{table->dtype}}, args);
+	add(b, OP_EMBED, "embed", (struct shape){.m = table->k}, (struct kase){{table->dtype}},
+	    args);
 }
 
-void plan_norm(struct builder *b, enum op op, const float *weight, const float *x, float *y)
+static void add_norm(struct builder *b, enum op op, const float *weight)
 {
 	int n = b->hparams->hidden;
-	union launch_args args = {
-	        .norm = {.y = y, .x = x, .w = weight, .eps = (float)b->hparams->eps, .n = n}};
+	union launch_args args = {.norm = {.y = b->state->normed,
+	                                   .x = b->state->x,
+	                                   .w = weight,
+	                                   .eps = (float)b->hparams->eps,
+	                                   .n = n}};
 	add(b, op, "rms_norm", (struct shape){.m = n}, (struct kase){{DTYPE_F32, 0}}, args);
 }
 
-void plan_gemv(struct builder *b, enum op op, const struct matrix *w, const float *x, float *y,
-               enum epilogue epilogue, const float *addend)
+static void add_gemv(struct builder *b, enum op op, const struct matrix *w, enum epilogue epilogue,
+                     struct gemv_args args)
 {
-	union launch_args args = {
-	        .gemv = {.y = y,
-	                 .w = w->w,
-	                 .scale = w->scale,
-	                 .x = x,
-	                 .bias = epilogue == EPILOGUE_BIAS ? addend : NULL,
-	                 .residual = epilogue == EPILOGUE_RESIDUAL ? addend : NULL,
-	                 .m = w->m,
-	                 .k = w->k}};
+	const int norm = args.norm != NULL;
+	args.w = w->w;
+	args.scale = w->scale;
+	args.m = w->m;
+	args.k = w->k;
 	add(b, op, "gemv", (struct shape){.m = w->m, .k = w->k},
-	    (struct kase){{w->dtype, DTYPE_F32, (int)epilogue}}, args);
+	    (struct kase){{w->dtype, DTYPE_F32, norm, (int)epilogue}},
+	    (union launch_args){.gemv = args});
 }
 
-void plan_rope(struct builder *b, enum op op)
+void plan_gemv(struct builder *b, enum op op, const struct matrix *w, const float *x, float *y,
+               const float *residual)
+{
+	add_gemv(b, op, w, residual ? EPILOGUE_RESIDUAL : EPILOGUE_NONE,
+	         (struct gemv_args){.y = y, .x = x, .residual = residual});
+}
+
+/* Arguments of a product with the normalised x: the norm is folded in, or a launch before. */
+static struct gemv_args normed_args(struct builder *b, enum op norm_op, const float *norm)
+{
+	struct gemv_args args = {.x = b->state->x,
+	                         .norm = norm,
+	                         .eps = (float)b->hparams->eps,
+	                         .n_norm = b->hparams->hidden};
+	if (b->fused)
+		return args;
+	add_norm(b, norm_op, norm);
+	return (struct gemv_args){.x = b->state->normed};
+}
+
+void plan_gate_up(struct builder *b, const float *norm, const struct matrix *w)
+{
+	struct gemv_args args = normed_args(b, OP_FFN_NORM, norm);
+	args.y = b->state->hidden;
+	add_gemv(b, OP_GATE_UP, w, EPILOGUE_SWIGLU, args);
+}
+
+static void add_rope(struct builder *b)
 {
 	const struct hparams *h = b->hparams;
 	const struct state *s = b->state;
@@ -112,6 +141,7 @@ void plan_rope(struct builder *b, enum op op)
 	union launch_args args = {.rope = {.q = s->qkv,
 	                                   .k = k,
 	                                   .v = k + h->kv_heads * h->head_dim,
+	                                   .q_out = s->q,
 	                                   .k_cache = s->k_cache + cache,
 	                                   .v_cache = s->v_cache + cache,
 	                                   .turns = s->turns,
@@ -121,7 +151,33 @@ void plan_rope(struct builder *b, enum op op)
 	                                   .head_dim = h->head_dim,
 	                                   .capacity = s->capacity}};
 	struct shape shape = {.m = h->heads, .k = h->kv_heads, .head_dim = h->head_dim};
-	add(b, op, "rope", shape, (struct kase){{s->kv, 1}}, args);
+	add(b, OP_ROPE, "rope", shape, (struct kase){{s->kv, 1}}, args);
+}
+
+void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, const float *bias)
+{
+	const struct hparams *h = b->hparams;
+	const struct state *s = b->state;
+	size_t cache = (size_t)b->layer * s->cache_layer_bytes;
+	struct gemv_args args = normed_args(b, OP_ATTN_NORM, norm);
+	args.bias = bias;
+	if (!b->fused) {
+		args.y = s->qkv;
+		add_gemv(b, OP_QKV, w, bias ? EPILOGUE_BIAS : EPILOGUE_NONE, args);
+		add_rope(b);
+		return;
+	}
+	args.y = s->q;
+	args.turns = s->turns;
+	args.position = s->position;
+	args.k_cache = s->k_cache + cache;
+	args.v_cache = s->v_cache + cache;
+	args.n_heads = h->heads;
+	args.n_kv_heads = h->kv_heads;
+	args.head_dim = h->head_dim;
+	args.capacity = s->capacity;
+	args.kv = s->kv;
+	add_gemv(b, OP_QKV, w, EPILOGUE_QKV, args);
 }
 
 static struct shape attention_shape(const struct hparams *h, int len)
@@ -136,13 +192,13 @@ static struct kase attention_kase(const struct shape *shape, int kv)
 	return kase;
 }
 
-void plan_attention(struct builder *b, enum op op)
+void plan_attention(struct builder *b)
 {
 	const struct hparams *h = b->hparams;
 	const struct state *s = b->state;
 	size_t cache = (size_t)b->layer * s->cache_layer_bytes;
 	union launch_args args = {.attention = {.out = s->attention,
-	                                        .q = s->qkv,
+	                                        .q = s->q,
 	                                        .k = s->k_cache + cache,
 	                                        .v = s->v_cache + cache,
 	                                        .partial = s->partial,
@@ -156,30 +212,34 @@ void plan_attention(struct builder *b, enum op op)
 	                                        .split_trace = s->split_trace,
 	                                        .head_trace = s->head_trace}};
 	struct shape shape = attention_shape(h, b->plan->len_max);
-	add(b, op, "gqa_attention", shape, attention_kase(&shape, s->kv), args);
+	add(b, OP_ATTENTION, "gqa_attention", shape, attention_kase(&shape, s->kv), args);
 }
 
-void plan_argmax(struct builder *b, enum op op)
+void plan_head(struct builder *b, const float *norm, const struct matrix *w)
 {
 	const struct state *s = b->state;
-	union launch_args args = {.argmax = {.index = s->next,
-	                                     .x = s->logits,
-	                                     .best = s->best,
-	                                     .arrived = s->argmax_arrived,
-	                                     .n = b->hparams->vocab}};
-	add(b, op, "argmax", (struct shape){.m = b->hparams->vocab}, (struct kase){{DTYPE_F32}},
-	    args);
+	const int vocab = b->hparams->vocab;
+	struct gemv_args args = normed_args(b, OP_FINAL_NORM, norm);
+	args.y = s->logits;
+	if (b->fused) {
+		args.best = s->best;
+		add_gemv(b, OP_HEAD, w, EPILOGUE_ARGMAX, args);
+		return;
+	}
+	add_gemv(b, OP_HEAD, w, EPILOGUE_NONE, args);
+	add(b, OP_ARGMAX, "argmax", (struct shape){.m = vocab}, (struct kase){{DTYPE_F32}},
+	    (union launch_args){.argmax = {.best = s->best, .x = s->logits, .n = vocab}});
 }
 
-void plan_advance(struct builder *b, enum op op)
+void plan_advance(struct builder *b)
 {
 	const struct state *s = b->state;
 	union launch_args args = {.advance = {.token = s->token,
 	                                      .position = s->position,
 	                                      .history = s->history,
-	                                      .next = s->next,
+	                                      .best = s->best,
 	                                      .capacity = s->capacity}};
-	add(b, op, "advance", (struct shape){.m = 1}, (struct kase){{1}}, args);
+	add(b, OP_ADVANCE, "advance", (struct shape){.m = 1}, (struct kase){{1}}, args);
 }
 
 int plan_ranges(const struct builder *b, int upper[PLAN_MAX_RANGES])

@@ -38,12 +38,12 @@ const char *op_name(enum op op);
  * are. */
 struct state {
 	int *token, *position; /* of the next step */
-	int *next;             /* what argmax chose */
 	int *history;          /* (capacity) tokens by position */
-	float *x, *normed, *qkv, *attention, *hidden, *logits;
-	float *partial; /* of the attention's splits */
-	unsigned *attention_arrived, *argmax_arrived;
-	unsigned long long *best;
+	float *x, *q, *attention, *hidden, *logits;
+	float *normed, *qkv; /* where norm and rotation have launches of their own */
+	float *partial;      /* of the attention's splits */
+	unsigned *attention_arrived;
+	unsigned long long *best;                  /* argmax key, 0 between steps */
 	unsigned long long *turns;                 /* (head_dim / 2), see kernels/rope.h */
 	uint8_t *k_cache, *v_cache;                /* (layers, kv_heads, capacity, head_dim) */
 	struct attention_split_trace *split_trace; /* (heads, splits) of the latest attention */
@@ -71,6 +71,7 @@ struct launch {
 	struct shape shape;
 	const struct variant *variant;
 	struct grid grid;
+	bool dependent; /* see struct launch_options; the first of a step is not */
 	union launch_args args;
 };
 
@@ -89,20 +90,24 @@ struct builder {
 	const struct state *state;
 	const struct device_info *info;
 	bool use_bias, use_tuned;
+	bool fused; /* norms, rotation and argmax in the products before and after them */
 	int layer;
 	struct plan *plan;
 	enum status status;
 };
 
-void plan_embed(struct builder *b, enum op op, const struct matrix *table, float *y);
-void plan_norm(struct builder *b, enum op op, const float *weight, const float *x, float *y);
-/* `addend`: the bias or the residual of the epilogue. */
+void plan_embed(struct builder *b, const struct matrix *table, float *y);
+/* `residual`: NULL for none. */
 void plan_gemv(struct builder *b, enum op op, const struct matrix *w, const float *x, float *y,
-               enum epilogue epilogue, const float *addend);
-void plan_rope(struct builder *b, enum op op);
-void plan_attention(struct builder *b, enum op op);
-void plan_argmax(struct builder *b, enum op op);
-void plan_advance(struct builder *b, enum op op);
+               const float *residual);
+/* hidden = silu(gate) up of the normalised x. */
+void plan_gate_up(struct builder *b, const float *norm, const struct matrix *w);
+/* q, and a row of the caches, of the normalised x; bias may be NULL. */
+void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, const float *bias);
+void plan_attention(struct builder *b);
+/* Logits of the normalised x, and their argmax. */
+void plan_head(struct builder *b, const float *norm, const struct matrix *w);
+void plan_advance(struct builder *b);
 
 /* The step for cache lengths up to len_max, an upper bound from plan_ranges(). builder->plan is the
  * result. */

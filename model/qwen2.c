@@ -115,26 +115,19 @@ static void build_qwen2(struct builder *b)
 {
 	const struct weights *w = b->weights;
 	const struct state *s = b->state;
-	plan_embed(b, OP_EMBED, &w->embed, s->x);
+	plan_embed(b, &w->embed, s->x);
 	for (int l = 0; l < b->hparams->layers; l++) {
 		const struct layer_weights *lw = &w->layers[l];
-		const float *bias = b->use_bias ? lw->qkv_bias : NULL;
 		b->layer = l;
-		plan_norm(b, OP_ATTN_NORM, lw->attn_norm, s->x, s->normed);
-		plan_gemv(b, OP_QKV, &lw->qkv, s->normed, s->qkv,
-		          bias ? EPILOGUE_BIAS : EPILOGUE_NONE, bias);
-		plan_rope(b, OP_ROPE);
-		plan_attention(b, OP_ATTENTION);
-		plan_gemv(b, OP_ATTN_OUT, &lw->o, s->attention, s->x, EPILOGUE_RESIDUAL, s->x);
-		plan_norm(b, OP_FFN_NORM, lw->ffn_norm, s->x, s->normed);
-		plan_gemv(b, OP_GATE_UP, &lw->gate_up, s->normed, s->hidden, EPILOGUE_SWIGLU, NULL);
-		plan_gemv(b, OP_DOWN, &lw->down, s->hidden, s->x, EPILOGUE_RESIDUAL, s->x);
+		plan_qkv(b, lw->attn_norm, &lw->qkv, b->use_bias ? lw->qkv_bias : NULL);
+		plan_attention(b);
+		plan_gemv(b, OP_ATTN_OUT, &lw->o, s->attention, s->x, s->x);
+		plan_gate_up(b, lw->ffn_norm, &lw->gate_up);
+		plan_gemv(b, OP_DOWN, &lw->down, s->hidden, s->x, s->x);
 	}
 	b->layer = -1;
-	plan_norm(b, OP_FINAL_NORM, w->norm, s->x, s->normed);
-	plan_gemv(b, OP_HEAD, &w->head, s->normed, s->logits, EPILOGUE_NONE, NULL);
-	plan_argmax(b, OP_ARGMAX);
-	plan_advance(b, OP_ADVANCE);
+	plan_head(b, w->norm, &w->head);
+	plan_advance(b);
 }
 
 const struct arch qwen2 = {

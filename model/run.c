@@ -23,7 +23,7 @@ struct arguments {
 	unsigned long long seed;
 	bool ignore_eos, bench, plan, profile, no_graph, check, inspect, no_bias, print_ids,
 	        tokenize;
-	bool detokenize, default_rows, quiet;
+	bool detokenize, default_rows, unfused, quiet;
 };
 
 /* What a command has opened. */
@@ -72,6 +72,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	        {"plan", 0, OPTION_FLAG, &a->plan, NULL, "print the launches of one step"},
 	        {"default-rows", 0, OPTION_FLAG, &a->default_rows, NULL,
 	         "default configurations instead of the tuned ones"},
+	        {"unfused", 0, OPTION_FLAG, &a->unfused, NULL,
+	         "norms, rotation and argmax as launches of their own"},
 	        {"no-graph", 0, OPTION_FLAG, &a->no_graph, NULL,
 	         "launch one by one, under NVTX ranges"},
 	        {"profile", 0, OPTION_FLAG, &a->profile, NULL, "the same, for a profiler"},
@@ -262,6 +264,7 @@ static enum status open_decoder(struct session *s)
 	                                  .kv = dtype_parse(a->kv),
 	                                  .use_bias = !a->no_bias,
 	                                  .use_tuned = !a->default_rows,
+	                                  .unfused = a->unfused,
 	                                  .graphs = !a->no_graph && !a->profile,
 	                                  .quiet = a->quiet};
 	TRY(device_open(a->device, a->quiet, &s->device));

@@ -10,11 +10,14 @@
 #define PROGRESS_BYTES ((size_t)256 << 20) /* models above this show progress */
 #define MAX_PARTS      3
 
-/* Row r of a fused matrix is row r of its parts one after the other, or row r / n of part r % n. */
+/* Row r of a fused matrix is row r of its parts one after the other, or row r / n of part r % n. Of
+ * the first `paired` rows, in heads of head_dim, rows 2 i and 2 i + 1 of a head are its i and i +
+ * head_dim / 2. */
 struct fusion {
 	const struct tensor *parts[MAX_PARTS];
 	int n;
 	bool interleave;
+	size_t paired, head_dim;
 };
 
 struct upload {
@@ -25,10 +28,19 @@ struct upload {
 	size_t chunk_bytes;
 };
 
+/* Where row r of the matrix is among the rows of the parts, one after the other. */
+static size_t fused_index(const struct fusion *f, size_t r)
+{
+	if (r >= f->paired)
+		return r;
+	size_t within = r % f->head_dim;
+	return r - within + within / 2 + within % 2 * (f->head_dim / 2);
+}
+
 static const struct tensor *fused_row(const struct fusion *f, size_t r, size_t *row)
 {
 	int part = 0;
-	*row = r;
+	*row = fused_index(f, r);
 	if (f->interleave) {
 		*row = r / (size_t)f->n;
 		return f->parts[r % (size_t)f->n];
@@ -129,20 +141,25 @@ done:
 	return status;
 }
 
-/* f32, parts one after the other. */
+/* f32, in the order of the rows of a matrix with that fusion. */
 static enum status upload_vector(struct upload *u, struct fusion f, float **vector)
 {
 	enum status status;
 	size_t n = 0, at = 0;
 	for (int p = 0; p < f.n; p++)
 		n += f.parts[p]->cols;
-	TRY(device_alloc(u->weights->device, n * sizeof **vector, (void **)vector));
-	TRY(reserve_chunk(u, n * sizeof **vector));
+	size_t bytes = (size_t)padded((int)n) * sizeof **vector;
+	TRY(device_alloc(u->weights->device, bytes, (void **)vector));
+	TRY(reserve_chunk(u, bytes));
+	float *natural = (float *)u->packed, *ordered = (float *)u->chunk;
+	memset(ordered, 0, bytes);
 	for (int p = 0; p < f.n; p++) {
-		tensor_rows_f32(f.parts[p], 0, 1, (float *)u->chunk + at);
+		tensor_rows_f32(f.parts[p], 0, 1, natural + at);
 		at += f.parts[p]->cols;
 	}
-	TRY(device_write(u->weights->device, *vector, u->chunk, n * sizeof **vector));
+	for (size_t i = 0; i < n; i++)
+		ordered[i] = natural[fused_index(&f, i)];
+	TRY(device_write(u->weights->device, *vector, ordered, bytes));
 	u->weights->bytes += n * sizeof **vector;
 done:
 	return status;
@@ -151,16 +168,27 @@ done:
 static enum status upload_layer(struct upload *u, const struct tensor *t, struct layer_weights *to)
 {
 	enum status status;
-	TRY(upload_matrix(u, (struct fusion){{&t[ATTN_Q], &t[ATTN_K], &t[ATTN_V]}, 3, false},
+	const struct hparams *h = &u->model->hparams;
+	const size_t head_dim = (size_t)h->head_dim;
+	const size_t paired = (size_t)(h->heads + h->kv_heads) * head_dim;
+	TRY(upload_matrix(u,
+	                  (struct fusion){{&t[ATTN_Q], &t[ATTN_K], &t[ATTN_V]},
+	                                  3,
+	                                  .paired = paired,
+	                                  .head_dim = head_dim},
 	                  &to->qkv));
-	TRY(upload_matrix(u, (struct fusion){{&t[ATTN_O]}, 1, false}, &to->o));
-	TRY(upload_matrix(u, (struct fusion){{&t[FFN_GATE], &t[FFN_UP]}, 2, true}, &to->gate_up));
-	TRY(upload_matrix(u, (struct fusion){{&t[FFN_DOWN]}, 1, false}, &to->down));
-	TRY(upload_vector(u, (struct fusion){{&t[ATTN_NORM]}, 1, false}, &to->attn_norm));
-	TRY(upload_vector(
-	        u, (struct fusion){{&t[ATTN_Q_BIAS], &t[ATTN_K_BIAS], &t[ATTN_V_BIAS]}, 3, false},
-	        &to->qkv_bias));
-	TRY(upload_vector(u, (struct fusion){{&t[FFN_NORM]}, 1, false}, &to->ffn_norm));
+	TRY(upload_matrix(u, (struct fusion){{&t[ATTN_O]}, 1}, &to->o));
+	TRY(upload_matrix(u, (struct fusion){{&t[FFN_GATE], &t[FFN_UP]}, 2, .interleave = true},
+	                  &to->gate_up));
+	TRY(upload_matrix(u, (struct fusion){{&t[FFN_DOWN]}, 1}, &to->down));
+	TRY(upload_vector(u, (struct fusion){{&t[ATTN_NORM]}, 1}, &to->attn_norm));
+	TRY(upload_vector(u,
+	                  (struct fusion){{&t[ATTN_Q_BIAS], &t[ATTN_K_BIAS], &t[ATTN_V_BIAS]},
+	                                  3,
+	                                  .paired = paired,
+	                                  .head_dim = head_dim},
+	                  &to->qkv_bias));
+	TRY(upload_vector(u, (struct fusion){{&t[FFN_NORM]}, 1}, &to->ffn_norm));
 done:
 	return status;
 }
@@ -193,14 +221,14 @@ enum status weights_open(const struct model *model, struct device *device, bool 
 		status = fail(STATUS_NO_MEMORY, "out of host memory");
 		goto done;
 	}
-	TRY(upload_matrix(&u, (struct fusion){{&model->embed}, 1, false}, &w->embed));
+	TRY(upload_matrix(&u, (struct fusion){{&model->embed}, 1}, &w->embed));
 	for (int l = 0; l < w->n_layers; l++)
 		TRY(upload_layer(&u, model->layers[l], &w->layers[l]));
-	TRY(upload_vector(&u, (struct fusion){{&model->norm}, 1, false}, &w->norm));
+	TRY(upload_vector(&u, (struct fusion){{&model->norm}, 1}, &w->norm));
 	if (model->hparams.tied)
 		w->head = w->embed;
 	else
-		TRY(upload_matrix(&u, (struct fusion){{&model->head}, 1, false}, &w->head));
+		TRY(upload_matrix(&u, (struct fusion){{&model->head}, 1}, &w->head));
 	progress_finish(&u.progress, NULL);
 done:
 	free(u.chunk);

@@ -1,6 +1,7 @@
 /* A model's weights on the device, in the layout that the kernels read: query, key and value fused
- * into one matrix, gate and up interleaved row by row, q8_0 as planes, rows padded with zeros to a
- * multiple of 32 elements. */
+ * into one matrix in which the rows that RoPE turns together are neighbours, gate and up
+ * interleaved row by row, q8_0 as planes, rows and vectors padded with zeros to a multiple of 32
+ * elements. */
 #ifndef MODEL_WEIGHTS_H
 #define MODEL_WEIGHTS_H
 

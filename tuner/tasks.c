@@ -93,12 +93,13 @@ static struct kase decode_case(const struct kernel *kernel, int dtype)
 	return kase;
 }
 
-static enum status add_gemv(struct builder *b, int epilogue, int m, int k)
+static enum status add_gemv(struct builder *b, bool norm, int epilogue, int m, int k)
 {
 	const struct kernel *kernel = kernel_find("gemv");
 	if (!kernel || !listed(b->request->kernels, kernel->name))
 		return STATUS_OK;
 	struct kase kase = decode_case(kernel, b->dtype);
+	set_field(kernel, &kase, "norm", norm);
 	set_field(kernel, &kase, "epilogue", epilogue);
 	return add(b, kernel, &kase, &(struct shape){.m = m, .k = k});
 }
@@ -136,11 +137,11 @@ static enum status add_size(struct builder *b, const struct model_size *size)
 	enum status status;
 	int head_dim = size->hidden / size->heads;
 	int q = size->heads * head_dim, kv = size->kv_heads * head_dim;
-	TRY(add_gemv(b, EPILOGUE_BIAS, q + 2 * kv, size->hidden));
-	TRY(add_gemv(b, EPILOGUE_RESIDUAL, size->hidden, q));
-	TRY(add_gemv(b, EPILOGUE_SWIGLU, 2 * size->ffn, size->hidden));
-	TRY(add_gemv(b, EPILOGUE_RESIDUAL, size->hidden, size->ffn));
-	TRY(add_gemv(b, EPILOGUE_NONE, size->vocab, size->hidden));
+	TRY(add_gemv(b, true, EPILOGUE_QKV, q + 2 * kv, size->hidden));
+	TRY(add_gemv(b, false, EPILOGUE_RESIDUAL, size->hidden, q));
+	TRY(add_gemv(b, true, EPILOGUE_SWIGLU, 2 * size->ffn, size->hidden));
+	TRY(add_gemv(b, false, EPILOGUE_RESIDUAL, size->hidden, size->ffn));
+	TRY(add_gemv(b, true, EPILOGUE_ARGMAX, size->vocab, size->hidden));
 	TRY(add_heads(b,
 	              (struct shape){.m = size->heads, .k = size->kv_heads, .head_dim = head_dim}));
 	TRY(add_lengths(b, "rms_norm", (struct shape){.m = size->hidden}, false));
@@ -170,7 +171,7 @@ static enum status add_text(struct builder *b, const char *text)
 	int end = 0, n = (int)strlen(text);
 	if (sscanf(text, "%9dx%9d%n", &s.m, &s.k, &end) == 2 && end == n && s.m > 0 && s.k > 0) {
 		for (int epilogue = EPILOGUE_NONE; epilogue <= EPILOGUE_SWIGLU; epilogue++)
-			TRY(add_gemv(b, epilogue, s.m, s.k));
+			TRY(add_gemv(b, false, epilogue, s.m, s.k));
 	} else if (parse_heads(text, &s)) {
 		TRY(add_heads(b, s));
 	} else if (sscanf(text, "%9d%n", &s.m, &end) == 1 && end == n && s.m > 0) {

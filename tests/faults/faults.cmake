@@ -10,6 +10,7 @@ set(fault_prompt 130,183,271,14,238,127,26,80,57,190,240,126)
 set(cases_gqa_attention "X(0, 0, DTYPE_BF16)")
 set(cases_rope "X(DTYPE_BF16, 1)")
 set(cases_advance "X(1)")
+set(cases_gemv "GEMV_CASES_OF(X, DTYPE_Q8_0)")
 
 add_executable(fault faults/fault.c command.c)
 target_link_libraries(fault PRIVATE settings)
@@ -55,12 +56,16 @@ function(fault name file)
 		-m ${fault_model} --tokens ${fault_prompt} -n 1 --device auto --quiet ${options})
 endfunction()
 
-fault(interleaved_rope kernels/rope.cu
-	"low[p] = x[i + p];" "low[p] = x[2 * (i + p)];"
-	"high[p] = x[i + p + half];" "high[p] = x[2 * (i + p) + 1];"
-	"put(i + p, " "put(2 * (i + p), "
-	"put(i + p + half, " "put(2 * (i + p) + 1, "
-	FINDS "position 1, layer 0, operation rope" --check)
+fault(interleaved_rope kernels/gemv.cu
+	"vec::put<K.x>(a.y, head * dim + i, turned.x);" "vec::put<K.x>(a.y, head * dim + 2 * i, turned.x);"
+	"vec::put<K.x>(a.y, head * dim + i + dim / 2, turned.y);" "vec::put<K.x>(a.y, head * dim + 2 * i + 1, turned.y);"
+	"put_cache(a, a.k_cache, at + i, turned.x);" "put_cache(a, a.k_cache, at + 2 * i, turned.x);"
+	"put_cache(a, a.k_cache, at + i + dim / 2, turned.y);" "put_cache(a, a.k_cache, at + 2 * i + 1, turned.y);"
+	FINDS "position 0, layer 0, operation qkv" --check)
+fault(interleaved_rope_unfused kernels/rope.cu
+	"put(i + p, turned.x);" "put(2 * (i + p), turned.x);"
+	"put(i + p + a.head_dim / 2, turned.y);" "put(2 * (i + p) + 1, turned.y);"
+	FINDS "position 0, layer 0, operation rope" --check --unfused)
 fault(position_never_advanced kernels/advance.cu
 	"*a.position = position;" "*a.position = position - 1;"
 	FINDS "position 0, operation advance (advance): 1 of 1 elements of position differ" --check)

@@ -1,7 +1,7 @@
 # A tuner whose gemv crashes, hangs, computes wrong results and writes beyond its output, each in one configuration of one case.
 include(${PROJECT_SOURCE_DIR}/cmake/plant.cmake)
 
-plant(kernels/gemv.cu "gemv_weights<K, C> w = {};" "gemv_weights<K, C> w = {};
+plant(kernels/gemv.cu "gemv_weights<K, C> w[C.unroll] = {};" "gemv_weights<K, C> w[C.unroll] = {};
 	if constexpr (K.epilogue == EPILOGUE_NONE && C.lanes == 32) {
 		if (C.rows == 1 && C.warps == 1 && C.unroll == 2)
 			abort();
