@@ -26,15 +26,6 @@ enum epilogue {
 	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2, 4) \
 	X(stream, 1, "1: weights are loaded past L1, first to be evicted", 0, 1)
 
-/* Points of the space that the host device's tuner and tests compile ahead of time. */
-#if SIMT_WARP == 1
-#define GEMV_SUBSET(X) \
-	X(lanes, 32) X(rows, 1, 2, 4) X(warps, 1, 4) X(unroll, 1, 2) X(min_blocks, 1) X(stream, 1)
-#else
-#define GEMV_SUBSET(X) \
-	X(lanes, 8, 32) X(rows, 1, 2) X(warps, 1, 4) X(unroll, 2, 4) X(min_blocks, 1) X(stream, 1)
-#endif
-
 /* Cases with a default instance in every program: X(w, x, epilogue). */
 #define GEMV_CASES_OF(X, w)                \
 	X(w, DTYPE_F32, EPILOGUE_NONE)     \
