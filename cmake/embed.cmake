@@ -18,9 +18,9 @@ if(CMAKE_SCRIPT_MODE_FILE)
 	return()
 endif()
 
-# What NVRTC needs to compile any kernel. kernels/list.h is for host code, and adding a kernel leaves the others as they are.
+# What NVRTC needs to compile any kernel; not the headers of kernels/ that are for host code alone.
 file(GLOB embedded_kernels CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} kernels/*.cu kernels/*.h)
-list(REMOVE_ITEM embedded_kernels kernels/list.h)
+list(REMOVE_ITEM embedded_kernels kernels/describe.h kernels/list.h kernels/subsets.h)
 set(embedded core/dtype.h core/param.h core/target.h core/variants.h device/simt.h ${embedded_kernels})
 list(SORT embedded)
 list(JOIN embedded "," embedded_list)

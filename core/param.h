@@ -1,9 +1,10 @@
 /* A kernel states its cases and tunables once, as lists
  *	X(name, default, doc, values...)     a tunable of the launch configuration ("how")
- *	X(name, names, doc, values...)       a field of the case ("what is computed"); `names` is
- *one of the NAMES_ tables of core/space.c that turn a value into text from which come the config
- *and case structs (template arguments of the kernel), the search space, CSV columns, help and the
- *checks of rows in results/tuned.h. Readable by C, C++, nvcc and NVRTC. */
+ *	X(name, names, doc, values...)       a field of the case ("what is computed")
+ *
+ * where `names` is one of the NAMES_ tables of core/space.c that turn a value into text. From them
+ * come the config and case structs (template arguments of the kernel), the search space, CSV
+ * columns, help and the checks of rows in results/tuned.h. Readable by C, C++, nvcc and NVRTC. */
 #ifndef CORE_PARAM_H
 #define CORE_PARAM_H
 

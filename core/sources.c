@@ -14,35 +14,56 @@ uint64_t fnv1a(uint64_t hash, const void *data, size_t bytes)
 	return hash;
 }
 
-/* Whether a path without its extension is `stem`. */
-static bool has_stem(const char *path, const char *stem, size_t n)
+#define MAX_SOURCES 64
+
+/* Included by kernels but without effect on their code. */
+static const char *const uncounted[] = {"core/variants.h", "kernels/subsets.h"};
+
+static int find(const struct source *table, const char *path, size_t n)
 {
-	return !strncmp(path, stem, n) && path[n] == '.';
+	for (int i = 0; table[i].path && i < MAX_SOURCES; i++)
+		if (!strncmp(table[i].path, path, n) && !table[i].path[n])
+			return i;
+	return -1;
 }
 
-/* The file of a kernel, kernels/NAME.cu or .h: the one that has a .cu beside it. Length of
- * "kernels/NAME", 0 for a header that kernels share. */
-static size_t kernel_stem(const char *path)
+/* Sets reached[i] for file i and, in turn, each file of the table that it includes as "path". */
+static void reach(const struct source *table, int i, bool *reached)
 {
-	const char *dot = strrchr(path, '.');
-	const size_t n = dot ? (size_t)(dot - path) : 0;
-	for (const struct source *s = sources; s->path; s++)
-		if (n && has_stem(s->path, path, n) && !strcmp(s->path + n, ".cu"))
-			return n;
-	return 0;
+	static const char include[] = "#include \"";
+	if (i < 0 || reached[i])
+		return;
+	reached[i] = true;
+	for (const char *at = table[i].text; (at = strstr(at, include));) {
+		at += sizeof include - 1;
+		reach(table, find(table, at, strcspn(at, "\"\n")), reached);
+	}
+}
+
+static bool counts(const char *path)
+{
+	for (size_t i = 0; i < sizeof uncounted / sizeof uncounted[0]; i++)
+		if (!strcmp(path, uncounted[i]))
+			return false;
+	return true;
+}
+
+void source_hash_in(const struct source *table, const char *kernel_name, char hash[17])
+{
+	char path[128];
+	bool reached[MAX_SOURCES] = {0};
+	uint64_t h = FNV1A_START;
+	const int n = snprintf(path, sizeof path, "kernels/%s.cu", kernel_name);
+	reach(table, find(table, path, (size_t)n), reached);
+	for (int i = 0; table[i].path && i < MAX_SOURCES; i++)
+		if (reached[i] && counts(table[i].path)) {
+			h = fnv1a(h, table[i].path, strlen(table[i].path) + 1);
+			h = fnv1a(h, table[i].text, table[i].bytes + 1);
+		}
+	snprintf(hash, 17, "%016" PRIx64, h);
 }
 
 void source_hash(const char *kernel_name, char hash[17])
 {
-	char stem[128];
-	uint64_t h = FNV1A_START;
-	const int n_stem = snprintf(stem, sizeof stem, "kernels/%s", kernel_name);
-	for (const struct source *s = sources; s->path; s++) {
-		const size_t n = kernel_stem(s->path);
-		if (n && (n != (size_t)n_stem || strncmp(s->path, stem, n)))
-			continue;
-		h = fnv1a(h, s->path, strlen(s->path) + 1);
-		h = fnv1a(h, s->text, s->bytes + 1);
-	}
-	snprintf(hash, 17, "%016" PRIx64, h);
+	source_hash_in(sources, kernel_name, hash);
 }

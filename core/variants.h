@@ -3,7 +3,8 @@
 //	const struct variant *name_cuda_variants(int *n)	compiled by nvcc
 // from NAME_CASES with the default configuration and the rows of results/tuned.h for devices of
 // that kind, or, with WARPSMITH_SPACE defined, from every legal point of NAME_CASES x NAME_SUBSET.
-// NVRTC needs no tables.
+// NVRTC needs no tables: nothing here decides what a kernel's code is, so this file does not count
+// in source_hash().
 #pragma once
 
 #include "device/simt.h"
@@ -247,6 +248,8 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 	};
 
 #ifdef WARPSMITH_SPACE
+
+#include "kernels/subsets.h"
 
 /* Twins that report are not timed. */
 #define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                           \

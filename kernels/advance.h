@@ -6,7 +6,6 @@
 
 #define ADVANCE_FIELDS(X) X(history, NAMES_NUMBER, "1: also records the token", 1)
 #define ADVANCE_PARAMS(X) X(warps, 1, "warps in the only block", 1)
-#define ADVANCE_SUBSET(X) X(warps, 1)
 #define ADVANCE_CASES(X)  X(1)
 
 struct advance_case {

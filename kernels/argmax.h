@@ -8,8 +8,7 @@
 #define ARGMAX_PARAMS(X)                            \
 	X(warps, 8, "warps per block", 1, 4, 8, 16) \
 	X(blocks, 32, "blocks", 1, 8, 32, 128)
-#define ARGMAX_SUBSET(X) X(warps, 1, 4, 8) X(blocks, 1, 8, 32)
-#define ARGMAX_CASES(X)  X(DTYPE_F32)
+#define ARGMAX_CASES(X) X(DTYPE_F32)
 
 struct argmax_case {
 	ARGMAX_FIELDS(PARAM_MEMBER)

@@ -7,7 +7,6 @@
 #define EMBED_FIELDS(X) \
 	X(w, NAMES_DTYPE, "weight dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0)
 #define EMBED_PARAMS(X) X(warps, 4, "warps in the only block", 1, 4, 16)
-#define EMBED_SUBSET(X) X(warps, 1, 4)
 #define EMBED_CASES(X)  X(DTYPE_BF16) X(DTYPE_F16) X(DTYPE_F32) X(DTYPE_Q8_0)
 
 struct embed_case {

@@ -46,19 +46,6 @@ enum gemv_math {
 	  "also into L2",                                                                          \
 	  1, 0, 32, 64, 128)
 
-/* Points of the space that the host device's tuner and tests compile ahead of time. */
-#if SIMT_WARP == 1
-#define GEMV_SUBSET(X)                                                                      \
-	X(math, 0)                                                                          \
-	X(rows, 1, 2, 4) X(lanes, 32) X(slices, 1) X(tiles, 1, 4) X(unroll, 4) X(blocks, 4) \
-	        X(min_blocks, 1) X(trigger, 1) X(early, 1)
-#else
-#define GEMV_SUBSET(X)                                                                          \
-	X(math, 0, 1)                                                                           \
-	X(rows, 4, 16) X(lanes, 8, 32) X(slices, 1, 7) X(tiles, 2) X(unroll, 4) X(blocks, 0, 4) \
-	        X(min_blocks, 1) X(trigger, 1) X(early, 1)
-#endif
-
 /* Cases with a default instance in every program: X(w, x, norm, epilogue). */
 #define GEMV_CASES_OF(X, w)                   \
 	X(w, DTYPE_F32, 0, EPILOGUE_NONE)     \

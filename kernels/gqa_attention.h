@@ -14,21 +14,12 @@
 	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32)
 
 #define GQA_ATTENTION_PARAMS(X)                                                                    \
-	X(splits, 32, "blocks that share the keys of a head group", 1, 2, 4, 8, 16, 32, 64, 128)    \
+	X(splits, 32, "blocks that share the keys of a head group", 1, 2, 4, 8, 16, 32, 64, 128)   \
 	X(warps, 4, "warps per block", 1, 2, 4, 8)                                                 \
 	X(lanes, 16, "lanes that share a key; more than head_dim / 8 mean head_dim / 8", 4, 8, 16, \
 	  32)                                                                                      \
 	X(unroll, 1, "keys in flight per group of lanes", 1, 2, 4)                                 \
 	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2)
-
-/* Points of the space that the host device's tuner and tests compile ahead of time. */
-#if SIMT_WARP == 1
-#define GQA_ATTENTION_SUBSET(X) \
-	X(splits, 1, 2, 8, 32) X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1)
-#else
-#define GQA_ATTENTION_SUBSET(X) \
-	X(splits, 1, 32) X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)
-#endif
 
 /* Every Qwen2.5 head shape has its own instance with the default cache dtype. */
 // clang-format off

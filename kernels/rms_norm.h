@@ -12,12 +12,6 @@
 	X(warps, 8, "warps in the only block", 1, 2, 4, 8, 16, 32) \
 	X(unroll, 1, "16-byte loads in flight per lane", 1, 2, 4)
 
-#if SIMT_WARP == 1
-#define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8) X(unroll, 1, 2, 4)
-#else
-#define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8, 16, 32) X(unroll, 1, 2, 4)
-#endif
-
 #define RMS_NORM_CASES(X) \
 	X(DTYPE_F32, 0)   \
 	X(DTYPE_F32, 1)   \

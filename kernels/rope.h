@@ -13,8 +13,6 @@
 	X(warps, 4, "warps per block", 1, 2, 4, 8) \
 	X(pairs, 1, "rotated pairs per lane", 1, 2, 4)
 
-#define ROPE_SUBSET(X) X(warps, 1, 2, 4, 8) X(pairs, 1, 2, 4)
-
 #define ROPE_CASES(X)    \
 	X(DTYPE_BF16, 1) \
 	X(DTYPE_F16, 1)  \

@@ -2,7 +2,7 @@
 // layout: tiles of one 16-byte word per thread, `unroll` times; `blocks` per multiprocessor.
 // bound:  memory.
 #ifndef WARPSMITH_SPACE
-#define WARPSMITH_SPACE // see STREAM_SUBSET
+#define WARPSMITH_SPACE // see STREAM_SUBSET in kernels/subsets.h
 #endif
 #include "core/variants.h"
 #include "kernels/stream.h"

@@ -12,14 +12,6 @@
 	X(blocks, 4, "blocks per multiprocessor", 1, 2, 4, 8, 16)        \
 	X(ranges, 0, "1: each block reads one range; 0: blocks take tiles by turns", 0, 1)
 
-/* Every program has these: a ceiling is the best of several. The host's prefetchers follow one
- * range per worker. */
-#ifdef __CUDACC__
-#define STREAM_SUBSET(X) X(warps, 8, 16) X(unroll, 4, 8) X(blocks, 4, 8) X(ranges, 0)
-#else
-#define STREAM_SUBSET(X) X(warps, 1, 8) X(unroll, 8) X(blocks, 1, 4) X(ranges, 0, 1)
-#endif
-
 #define STREAM_CASES(X) X(0) X(1)
 
 struct stream_case {

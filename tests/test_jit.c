@@ -3,6 +3,7 @@
 #include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -48,6 +49,78 @@ static void sources_are_embedded_whole(void **state)
 	assert_int_equal(strlen(hash), 16);
 	assert_string_equal(hash, again);
 	assert_string_not_equal(hash, other);
+}
+
+#define N_COPIES 64
+
+/* The embedded sources, of which file i can be changed, and two files that are not embedded. */
+static int copy_sources(struct source copy[N_COPIES])
+{
+	static const struct source more[] = {
+	        {"kernels/describe.h", "describe", 8}, {"kernels/subsets.h", "subset", 6}, {0}};
+	int n = 0;
+	for (const struct source *s = sources; s->path; s++)
+		copy[n++] = *s;
+	assert_true(n + 3 <= N_COPIES);
+	memcpy(copy + n, more, sizeof more);
+	return n + 2;
+}
+
+/* Whether changing any byte of file i, tried at its start, middle and end, changes a kernel's hash;
+ * it must be so for all three or none. */
+static bool counts(struct source *copy, int i, const char *kernel)
+{
+	const struct source whole = copy[i];
+	char *text = strdup(whole.text), before[17], after[17];
+	const size_t at[] = {0, whole.bytes / 2, whole.bytes - 1};
+	int n = 0;
+	source_hash_in(copy, kernel, before);
+	copy[i].text = text;
+	for (int b = 0; b < 3; b++) {
+		text[at[b]] ^= 1;
+		source_hash_in(copy, kernel, after);
+		n += strcmp(before, after) != 0;
+		text[at[b]] ^= 1;
+	}
+	copy[i] = whole;
+	free(text);
+	assert_true(n == 0 || n == 3);
+	return n;
+}
+
+static void hash_covers_device_code_alone(void **state)
+{
+	static const char *const all[] = {"core/dtype.h", "core/param.h", "core/target.h",
+	                                  "device/simt.h", NULL};
+	static const struct {
+		const char *kernel, *own[4];
+	} expected[] = {
+	        {"gemv", {"kernels/gemv.cu", "kernels/gemv.h", "kernels/vec.h"}},
+	        {"advance", {"kernels/advance.cu", "kernels/advance.h"}},
+	};
+	struct source copy[N_COPIES];
+	const int n = copy_sources(copy);
+	(void)state;
+	for (size_t e = 0; e < sizeof expected / sizeof expected[0]; e++)
+		for (int i = 0; i < n; i++) {
+			bool covered = false;
+			for (const char *const *path = all; *path; path++)
+				covered |= !strcmp(copy[i].path, *path);
+			for (const char *const *path = expected[e].own; *path; path++)
+				covered |= !strcmp(copy[i].path, *path);
+			if (counts(copy, i, expected[e].kernel) != covered)
+				fail_msg("%s %s in the hash of %s", copy[i].path,
+				         covered ? "does not count" : "counts", expected[e].kernel);
+		}
+}
+
+/* Lists of what to compile ahead of time would make rows stale: they are elsewhere. */
+static void sources_hold_no_subsets(void **state)
+{
+	(void)state;
+	for (const struct source *s = sources; s->path; s++)
+		if (strcmp(s->path, "core/variants.h") && strstr(s->text, "_SUBSET(X)"))
+			fail_msg("%s has a subset: it belongs to kernels/subsets.h", s->path);
 }
 
 static void bad_instance_costs_only_itself(void **state)
@@ -314,6 +387,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(sources_are_embedded_whole),
+	        cmocka_unit_test(hash_covers_device_code_alone),
+	        cmocka_unit_test(sources_hold_no_subsets),
 	        cmocka_unit_test(cache_uses_only_what_is_whole),
 	        cmocka_unit_test(bad_instance_costs_only_itself),
 	        cmocka_unit_test(broken_source_names_its_line),

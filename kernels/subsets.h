@@ -1,0 +1,40 @@
+/* Points of each space that are compiled ahead of time for the host device's tuner and for tests:
+ * NAME_SUBSET lists the values of every tunable. Not part of the kernels' sources: what is tried
+ * does not change what a kernel computes, and no measured row goes stale with it. */
+#ifndef KERNELS_SUBSETS_H
+#define KERNELS_SUBSETS_H
+
+#if SIMT_WARP == 1
+// clang-format off
+#define GEMV_SUBSET(X)                                                                      \
+	X(math, 0) X(rows, 1, 2, 4) X(lanes, 32) X(slices, 1) X(tiles, 1, 4) X(unroll, 4)   \
+	X(blocks, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1)
+// clang-format on
+#define GQA_ATTENTION_SUBSET(X) \
+	X(splits, 1, 2, 8, 32) X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1)
+#define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8) X(unroll, 1, 2, 4)
+#else
+// clang-format off
+#define GEMV_SUBSET(X)                                                                        \
+	X(math, 0, 1) X(rows, 4, 16) X(lanes, 8, 32) X(slices, 1, 7) X(tiles, 2) X(unroll, 4) \
+	X(blocks, 0, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1)
+// clang-format on
+#define GQA_ATTENTION_SUBSET(X) \
+	X(splits, 1, 32) X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)
+#define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8, 16, 32) X(unroll, 1, 2, 4)
+#endif
+
+#define ROPE_SUBSET(X)    X(warps, 1, 2, 4, 8) X(pairs, 1, 2, 4)
+#define EMBED_SUBSET(X)   X(warps, 1, 4)
+#define ARGMAX_SUBSET(X)  X(warps, 1, 4, 8) X(blocks, 1, 8, 32)
+#define ADVANCE_SUBSET(X) X(warps, 1)
+
+/* Every program has these: a ceiling is the best of several. The host's prefetchers follow one
+ * range per worker. */
+#ifdef __CUDACC__
+#define STREAM_SUBSET(X) X(warps, 8, 16) X(unroll, 4, 8) X(blocks, 4, 8) X(ranges, 0)
+#else
+#define STREAM_SUBSET(X) X(warps, 1, 8) X(unroll, 8) X(blocks, 1, 4) X(ranges, 0, 1)
+#endif
+
+#endif
