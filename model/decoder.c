@@ -87,12 +87,13 @@ static enum status launch(const struct decoder *d, const struct launch *l, bool 
 	                     (struct launch_options){.dependent = l->dependent});
 }
 
-static enum status capture(struct decoder *d, const struct plan *plan, struct graph **graph)
+enum status decoder_capture(struct decoder *d, const struct plan *plan, struct graph **graph)
 {
 	enum status status;
 	TRY(device_capture_begin(d->device));
 	for (int i = 0; i < plan->n && status == STATUS_OK; i++)
-		status = launch(d, &plan->launches[i], false);
+		if (!plan->launches[i].left_out)
+			status = launch(d, &plan->launches[i], false);
 	enum status ended = device_capture_end(d->device, graph);
 	if (status == STATUS_OK)
 		status = ended;
@@ -110,13 +111,15 @@ static enum status open_plans(struct decoder *d)
 	                    .info = device_info(d->device),
 	                    .use_bias = d->options.use_bias,
 	                    .use_tuned = d->options.use_tuned,
-	                    .fused = !d->options.unfused};
+	                    .fused = !d->options.unfused,
+	                    .find = d->options.find,
+	                    .find_user = d->options.find_user};
 	int n = plan_ranges(&b, upper);
 	for (int i = 0; i < n; i++) {
 		TRY(plan_open(d->model->arch, &b, upper[i], &d->plans[i]));
 		d->n_plans = i + 1;
 		if (d->options.graphs)
-			TRY(capture(d, &d->plans[i], &d->graphs[i]));
+			TRY(decoder_capture(d, &d->plans[i], &d->graphs[i]));
 	}
 done:
 	return status;

@@ -12,6 +12,10 @@ struct decoder_options {
 	bool unfused; /* norms, rotation and argmax as launches of their own, for comparison */
 	bool graphs;  /* capture once and replay, instead of launching one by one */
 	bool quiet;
+	/* see struct builder */
+	const struct variant *(*find)(void *user, const struct kernel *kernel,
+	                              const struct kase *kase, const struct shape *shape);
+	void *find_user;
 };
 
 struct decoder {
@@ -41,6 +45,10 @@ struct observer {
 MUST_CHECK enum status decoder_open(struct device *device, const struct model *model,
                                     const struct decoder_options *options, struct decoder *decoder);
 void decoder_close(struct decoder *decoder);
+
+/* The plan as one graph. */
+MUST_CHECK enum status decoder_capture(struct decoder *decoder, const struct plan *plan,
+                                       struct graph **graph);
 
 /* Plan that runs a step at a position. */
 const struct plan *decoder_plan(const struct decoder *decoder, int position);

@@ -57,7 +57,9 @@ static void add(struct builder *b, enum op op, const char *kernel, struct shape 
 	                     .shape = shape,
 	                     .dependent = b->plan->n > 1,
 	                     .args = args};
-	l->variant = table_lookup(l->kernel, b->info, l->kase.value, &l->shape, b->use_tuned);
+	l->variant = b->find ? b->find(b->find_user, l->kernel, &l->kase, &l->shape)
+	                     : table_lookup(l->kernel, b->info, l->kase.value, &l->shape,
+	                                    b->use_tuned);
 	if (!l->variant) {
 		char text[CONFIG_TEXT];
 		params_format(l->kernel->fields, l->kernel->n_fields, l->kase.value, text);
@@ -65,8 +67,12 @@ static void add(struct builder *b, enum op op, const char *kernel, struct shape 
 		                 text);
 		return;
 	}
-	l->grid = l->kernel->grid(&l->shape, l->variant->kase.value, l->variant->config.value,
-	                          b->info);
+	launch_regrid(l, b->info);
+}
+
+void launch_regrid(struct launch *l, const struct device_info *info)
+{
+	l->grid = l->kernel->grid(&l->shape, l->variant->kase.value, l->variant->config.value, info);
 }
 
 void plan_embed(struct builder *b, const struct matrix *table, float *y)

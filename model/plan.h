@@ -72,6 +72,7 @@ struct launch {
 	const struct variant *variant;
 	struct grid grid;
 	bool dependent; /* see struct launch_options; the first of a step is not */
+	bool left_out;  /* of captured graphs, to see what it costs */
 	union launch_args args;
 };
 
@@ -91,6 +92,10 @@ struct builder {
 	const struct device_info *info;
 	bool use_bias, use_tuned;
 	bool fused; /* norms, rotation and argmax in the products before and after them */
+	/* where instances come from, NULL: table_lookup() */
+	const struct variant *(*find)(void *user, const struct kernel *kernel,
+	                              const struct kase *kase, const struct shape *shape);
+	void *find_user;
 	int layer;
 	struct plan *plan;
 	enum status status;
@@ -120,6 +125,8 @@ void plan_close(struct plan *plan);
  * their number. */
 int plan_ranges(const struct builder *builder, int upper[PLAN_MAX_RANGES]);
 
+/* Sets the geometry that follows from the launch's instance. */
+void launch_regrid(struct launch *launch, const struct device_info *info);
 /* Whether the launch has a row of results/tuned.h. */
 bool launch_is_tuned(const struct launch *launch);
 /* Compulsory traffic of one launch, and of a step, at a cache length. */

@@ -9,7 +9,7 @@
 
 #include "device/jit.h"
 
-enum { PROGRAM_SIZE = 32, MAX_COMPILERS = 8 };
+enum { PROGRAM_SIZE = 32, LEAST_SIZE = 4, MAX_COMPILERS = 8 };
 
 /* Candidates that are compiled together. */
 struct program {
@@ -117,11 +117,14 @@ enum status instances_prepare(struct instances *instances, const struct config *
 	if (!instances->programs)
 		TRY(start_compilers(instances));
 	struct programs *programs = instances->programs;
-	for (int i = 0; i < n; i += PROGRAM_SIZE) {
+	/* enough programs for all compilers, few enough that what each costs at least does not count */
+	int size = (n + programs->n_threads - 1) / programs->n_threads;
+	size = size < LEAST_SIZE ? LEAST_SIZE : size > PROGRAM_SIZE ? PROGRAM_SIZE : size;
+	for (int i = 0; i < n; i += size) {
 		struct program *program = calloc(1, sizeof *program);
 		if (!program)
 			return fail(STATUS_NO_MEMORY, "no memory for compiled candidates");
-		program->n = n - i < PROGRAM_SIZE ? n - i : PROGRAM_SIZE;
+		program->n = n - i < size ? n - i : size;
 		for (int j = 0; j < program->n; j++) {
 			program->config[j] = configs[i + j];
 			program->kase[j] = instances->task->kase;

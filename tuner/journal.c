@@ -252,3 +252,19 @@ enum status provenance_parse(const char *text, struct provenance *provenance)
 	set_key(provenance);
 	return STATUS_OK;
 }
+
+enum status journal_key(struct journal *journal, const struct kernel *kernel,
+                        const struct provenance *provenance)
+{
+	char text[PROVENANCE_TEXT];
+	const char *cell[N_JOURNAL_COLUMNS] = {0};
+	const char *identity[N_JOURNAL_IDENTITY] = {provenance->key, kernel->name, "", "", "", ""};
+	if (journal_find(journal, identity))
+		return STATUS_OK;
+	provenance_format(provenance, text);
+	cell[JOURNAL_key] = provenance->key;
+	cell[JOURNAL_kernel] = kernel->name;
+	cell[JOURNAL_status] = "key";
+	cell[JOURNAL_reason] = text;
+	return journal_append(journal, cell);
+}

@@ -54,6 +54,10 @@ const struct journal_row *journal_find(const struct journal *journal, const char
 /* Writes the row to disk, then makes it findable. NULL cells are empty. */
 MUST_CHECK enum status journal_append(struct journal *journal,
                                       const char *const cell[N_JOURNAL_COLUMNS]);
+/* Says, once, what a key of this kernel's rows stands for. */
+struct provenance;
+MUST_CHECK enum status journal_key(struct journal *journal, const struct kernel *kernel,
+                                   const struct provenance *provenance);
 /* NaN when the cell is empty or no number. */
 double journal_number(const struct journal_row *row, enum journal_column column);
 

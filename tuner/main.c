@@ -11,16 +11,18 @@
 #include "core/options.h"
 #include "core/progress.h"
 #include "tuner/cold.h"
+#include "tuner/decode_stage.h"
 #include "tuner/emit.h"
 #include "tuner/race.h"
 
 static const char program[] = "warpsmith-tune";
 
 static struct {
-	const char *device, *kernels, *shapes, *dtypes, *strategy, *budget, *journal, *emit;
+	const char *device, *kernels, *shapes, *dtypes, *strategy, *budget, *journal, *emit, *decode;
 	unsigned long long seed;
+	int length;
 	bool quick, dry_run, quiet;
-} options = {.device = "auto", .seed = 1};
+} options = {.device = "auto", .seed = 1, .length = 1024};
 
 static const struct option_row rows[] = {
         {"device", 0, OPTION_TEXT, &options.device, "DEVICE", "auto, host, host32 or cuda[:N]"},
@@ -39,6 +41,9 @@ static const struct option_row rows[] = {
         {"emit", 0, OPTION_MAYBE, &options.emit, "[FILE]",
          "header to write (default: tuned.h in the journals' folder); alone, or with --journal "
          "alone, writes it without tuning"},
+        {"decode", 0, OPTION_TEXT, &options.decode, "SIZE[:TYPE]",
+         "last stage: configurations that raise tokens/s of a whole model (qwen2.5-0.5b ...)"},
+        {"at", 0, OPTION_COUNT, &options.length, "LENGTH", "cache length of --decode (1024)"},
         {"quick", 0, OPTION_FLAG, &options.quick, NULL,
          "a first table in two minutes: fewer lengths, candidates and rounds"},
         {"dry-run", 0, OPTION_FLAG, &options.dry_run, NULL,
@@ -196,24 +201,6 @@ static void show_progress(void *user, int tried, int failed, double best_us)
 	                t->done_seconds + t->seconds[t->current] * 0.7 * tried / (n ? n : 1), note);
 }
 
-/* The journal says once what a key stands for. */
-static enum status record_key(struct tune *t, const struct task *task,
-                              const struct provenance *provenance)
-{
-	char text[PROVENANCE_TEXT];
-	const char *cell[N_JOURNAL_COLUMNS] = {0};
-	const char *identity[N_JOURNAL_IDENTITY] = {
-	        provenance->key, task->kernel->name, "", "", "", ""};
-	if (journal_find(&t->journal, identity))
-		return STATUS_OK;
-	provenance_format(provenance, text);
-	cell[JOURNAL_key] = provenance->key;
-	cell[JOURNAL_kernel] = task->kernel->name;
-	cell[JOURNAL_status] = "key";
-	cell[JOURNAL_reason] = text;
-	return journal_append(&t->journal, cell);
-}
-
 static void number(char text[32], double value)
 {
 	text[0] = 0;
@@ -330,7 +317,7 @@ static enum status tune_task(struct tune *t, int i)
 	t->current = i;
 	race.budget = share_of(t, &t->race.budget, i);
 	provenance_of(m.task->kernel, &t->worker.info, &provenance);
-	TRY(record_key(t, m.task, &provenance));
+	TRY(journal_key(&t->journal, m.task->kernel, &provenance));
 	TRY(race_run(&race, &m, &outcome));
 	TRY(record_verdict(t, &m, &outcome));
 	print_outcome(t, &outcome);
@@ -437,6 +424,32 @@ done:
 }
 
 /* --emit without a word on what to tune. */
+static enum status decode(const char *folder)
+{
+	enum status status;
+	char path[4096];
+	struct device *device = NULL;
+	struct journal journal = {.log.file = -1};
+	struct budget budget = {0};
+	struct decode_stage_options stage = {.model = options.decode,
+	                                     .length = options.length,
+	                                     .seed = options.seed,
+	                                     .quiet = options.quiet,
+	                                     .interrupted = &interrupted};
+	if (options.budget)
+		TRY(budget_parse(options.budget, &budget));
+	stage.seconds = budget.seconds;
+	TRY(device_open(options.device, options.quiet, &device));
+	snprintf(path, sizeof path, "%s/%s/journal.csv", folder, device_info(device)->slug);
+	TRY(journal_open(path, &journal));
+	TRY(decode_stage(device, &journal, &stage, stdout));
+	TRY(emit(folder));
+done:
+	journal_close(&journal);
+	device_close(&device);
+	return status;
+}
+
 static bool emits_alone(void)
 {
 	return options.emit && !options.kernels && !options.shapes && !options.dtypes &&
@@ -457,7 +470,9 @@ int main(int argc, char **argv)
 	signal(SIGINT, on_interrupt);
 	signal(SIGTERM, on_interrupt);
 	const char *folder = options.journal ? options.journal : "results";
-	TRY(emits_alone() ? emit(folder) : tune(folder));
+	TRY(emits_alone()      ? emit(folder)
+	    : options.decode ? decode(folder)
+	                     : tune(folder));
 done:
 	return status_exit(program, status);
 }
