@@ -95,11 +95,14 @@ static void close_state(struct decoder *d)
 	*s = (struct state){0};
 }
 
-static enum status launch(const struct decoder *d, const struct launch *l, bool traced)
+/* A step's first launch waits for all of the step before: what that wrote, the others may read
+ * before their own waits. */
+static enum status launch(const struct decoder *d, const struct plan *plan, int i, bool traced)
 {
+	const struct launch *l = &plan->launches[i];
 	const void *entry = traced && l->variant->traced ? l->variant->traced : l->variant->entry;
 	return device_launch(d->device, entry, l->grid, &l->args, l->kernel->args_bytes,
-	                     (struct launch_options){.dependent = true});
+	                     (struct launch_options){.dependent = i > 0});
 }
 
 static enum status capture(struct decoder *d, const struct plan *plan, struct graph **graph)
@@ -107,7 +110,7 @@ static enum status capture(struct decoder *d, const struct plan *plan, struct gr
 	enum status status;
 	TRY(device_capture_begin(d->device));
 	for (int i = 0; i < plan->n && status == STATUS_OK; i++)
-		status = launch(d, &plan->launches[i], false);
+		status = launch(d, plan, i, false);
 	enum status ended = device_capture_end(d->device, graph);
 	if (status == STATUS_OK)
 		status = ended;
@@ -231,7 +234,7 @@ static enum status step_eagerly(struct decoder *d, const struct plan *plan,
 		}
 		TRY(observe(d, l, observers, n, false));
 		push_op(d, l);
-		status = launch(d, l, traced);
+		status = launch(d, plan, i, traced);
 		range_pop();
 		TRY(status);
 		TRY(observe(d, l, observers, n, true));
