@@ -800,7 +800,7 @@ void *shared_new(const void *key, size_t bytes, size_t align)
 	return memory;
 }
 
-/* The destination holds NaN until the copy arrives. */
+/* The destination holds NaN until the copy, of zeros if from nowhere, arrives. */
 void cp_async_issue(void *shared, const void *global)
 {
 	copy_queue &q = self->copies[number_of(current)];
@@ -826,7 +826,10 @@ void cp_async_finish(unsigned groups_left)
 		}
 		if (watcher)
 			watcher->copy(c.to, c.from, __builtin_return_address(0));
-		memcpy(c.to, c.from, 16);
+		if (c.from)
+			memcpy(c.to, c.from, 16);
+		else
+			memset(c.to, 0, 16);
 	}
 	q.copies.resize(kept);
 }

@@ -18,7 +18,7 @@ struct observer {
 	void (*sync_block)();
 	void (*sync_warp)(const warp *w);
 	void (*grid_wait)(const lane *l);
-	/* 16 bytes, at issue and at arrival. */
+	/* 16 bytes, at issue and at arrival; from null, zeros. */
 	void (*copy)(const void *to, const void *from, const void *pc);
 	void (*release)(const unsigned *counter);
 	void (*acquire)(const unsigned *counter);

@@ -303,7 +303,8 @@ void on_grid_wait(const lane *l)
 
 void on_copy(const void *to, const void *from, const void *pc)
 {
-	note(reinterpret_cast<uintptr_t>(from), 16, false, false, pc);
+	if (from)
+		note(reinterpret_cast<uintptr_t>(from), 16, false, false, pc);
 	note(reinterpret_cast<uintptr_t>(to), 16, true, false, pc);
 }
 

@@ -26,8 +26,10 @@
  *	load_acquire(p)                   of an unsigned
  *	prefetch_l2(p)                    the line at p
  *	prefetch_l2_range<N>(p, bytes)    by N threads of a block together, p aligned to 16 bytes
- *	cp_async16(shared, global) cp_async_commit() cp_async_wait<N>()
+ *	cp_async16(shared, global) cp_async16_or_zero(shared, global, there) cp_async_commit()
+ *	cp_async_wait<N>()
  *	atomic_add, atomic_inc, atomic_max relaxed
+ *	atomic_inc_ordered(p, limit)      what the block wrote comes before, what it reads after
  *	fence_block() fence_device()
  *	spin_pause()                      in a loop that waits for another thread
  *	arrive_last(counter, n_blocks)    true in the last block to call it; see below
@@ -39,8 +41,10 @@
  *
  * Arithmetic: max, fma, rsqrt, exp2_fast(v) (a few ulp, 0 below the normal range),
  * sincos_turns(turns, &sine, &cosine) of 2 pi turns. Conversions: bf16_lo/hi, half_lo/hi of a
- * register's two halves, bf16_to_float, half_to_float, float_to_bf16, float_to_half, bits_to_float,
- * float_to_bits; 16 bytes to floats at once: unpack_bf16, unpack_half, unpack_int8, unpack_float.
+ * register's two halves, bf16_to_float, half_to_float, float_to_bf16, float_to_half, pack_bf16(low,
+ * high), bits_to_float, float_to_bits; 16 bytes to floats at once: unpack_bf16, unpack_half,
+ * unpack_int8, unpack_float. low_halves(a, b), high_halves(a, b): 16 bits of each, a's in the low
+ * half.
  *
  * Host compilers vectorise the inner loop of a dot product written as
  *	simt::partial sum;                  kVector partial sums
@@ -239,6 +243,15 @@ SIMT_FN void cp_async16(void *shared, const void *global)
 	             : "memory");
 }
 
+/* Zeros unless `there`: then nothing is read. */
+SIMT_FN void cp_async16_or_zero(void *shared, const void *global, bool there)
+{
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+	                     static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+	             "l"(__cvta_generic_to_global(global)), "r"(there ? 16 : 0)
+	             : "memory");
+}
+
 SIMT_FN void cp_async_commit()
 {
 	asm volatile("cp.async.commit_group;" ::: "memory");
@@ -265,6 +278,16 @@ template <typename T>
 SIMT_FN T atomic_max(T *p, T v)
 {
 	return atomicMax(p, v);
+}
+/* One instruction is cheaper than two fences around a relaxed one. */
+SIMT_FN unsigned atomic_inc_ordered(unsigned *p, unsigned limit)
+{
+	unsigned old;
+	asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+	             : "=r"(old)
+	             : "l"(__cvta_generic_to_global(p)), "r"(limit)
+	             : "memory");
+	return old;
 }
 SIMT_FN void fence_block()
 {
@@ -326,6 +349,22 @@ SIMT_FN unsigned short float_to_half(float v)
 	unsigned short bits;
 	asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
 	return bits;
+}
+
+SIMT_FN unsigned pack_bf16(float low, float high)
+{
+	unsigned pair;
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+	return pair;
+}
+
+SIMT_FN unsigned low_halves(unsigned a, unsigned b)
+{
+	return __byte_perm(a, b, 0x5410);
+}
+SIMT_FN unsigned high_halves(unsigned a, unsigned b)
+{
+	return __byte_perm(a, b, 0x7632);
 }
 
 SIMT_FN float max(float a, float b)
@@ -427,10 +466,8 @@ SIMT_FN bool arrive_last(unsigned *counter, unsigned n_blocks)
 	SIMT_SHARED(bool, last);
 	sync_block();
 	if (threadIdx.x == 0) {
-		fence_device();
 		note_release(counter);
-		last = atomic_inc(counter, n_blocks - 1) == n_blocks - 1;
-		fence_device();
+		last = atomic_inc_ordered(counter, n_blocks - 1) == n_blocks - 1;
 	}
 	sync_block();
 	if (last)
@@ -468,6 +505,12 @@ SIMT_FN unsigned short float_to_bf16(float v)
 		return 0x7fff;
 	return (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
 }
+#ifndef __CUDACC__
+SIMT_FN unsigned pack_bf16(float low, float high)
+{
+	return float_to_bf16(low) | (unsigned)float_to_bf16(high) << 16;
+}
+#endif
 
 /* Two floats rounded to bf16, the first in the low half. */
 SIMT_FN unsigned pack_bf16(float first, float second)

@@ -455,6 +455,15 @@ SIMT_FN void cp_async16(void *shared, const void *global)
 		*static_cast<uint4 *>(shared) = *static_cast<const uint4 *>(global);
 }
 
+SIMT_FN void cp_async16_or_zero(void *shared, const void *global, bool there)
+{
+	if (mode.checked)
+		cp_async_issue(shared, there ? global : nullptr);
+	else
+		*static_cast<uint4 *>(shared) =
+		        there ? *static_cast<const uint4 *>(global) : uint4{0, 0, 0, 0};
+}
+
 SIMT_FN void cp_async_commit()
 {
 	if (mode.checked)
@@ -496,6 +505,11 @@ SIMT_FN T atomic_max(T *p, T v)
 SIMT_FN unsigned atomic_inc(unsigned *p, unsigned limit)
 {
 	return atomic_update(p, [=](unsigned old) { return old >= limit ? 0 : old + 1; });
+}
+
+SIMT_FN unsigned atomic_inc_ordered(unsigned *p, unsigned limit)
+{
+	return atomic_inc(p, limit);
 }
 
 SIMT_FN void fence_block()
@@ -546,6 +560,15 @@ SIMT_FN float half_to_float(unsigned short bits)
 SIMT_FN unsigned short float_to_half(float v)
 {
 	return __builtin_bit_cast(unsigned short, static_cast<_Float16>(v));
+}
+
+SIMT_FN unsigned low_halves(unsigned a, unsigned b)
+{
+	return (a & 0xffffu) | b << 16;
+}
+SIMT_FN unsigned high_halves(unsigned a, unsigned b)
+{
+	return a >> 16 | (b & 0xffff0000u);
 }
 
 struct mma_operands {

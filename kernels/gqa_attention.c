@@ -24,11 +24,12 @@ static int block_group(const int *kase)
 	return group ? group : 1;
 }
 
-static size_t smem_bytes(const struct shape *shape, const int *kase, const int *config)
+static size_t smem_bytes(const struct shape *shape, const int *kase, const int *config,
+                         const struct device_info *info)
 {
-	const struct gqa_attention_config *c = AS(gqa_attention_config, config);
-	return sizeof(float) * (size_t)gqa_attention_smem_floats(block_group(kase), shape->head_dim,
-	                                                         c->warps, c->splits);
+	return sizeof(float) * (size_t)gqa_attention_smem_floats(*AS(gqa_attention_case, kase),
+	                                                         *AS(gqa_attention_config, config),
+	                                                         info->target, shape->head_dim);
 }
 
 static bool valid(const struct shape *shape, const int *kase, const int *config,
@@ -42,7 +43,7 @@ static bool valid(const struct shape *shape, const int *kase, const int *config,
 	return legal(kase, config, info->target) && shape->k > 0 && shape->m % shape->k == 0 &&
 	       fits &&
 	       (!info->smem_block_bytes ||
-	        smem_bytes(shape, kase, config) + 1024 <= info->smem_block_bytes);
+	        smem_bytes(shape, kase, config, info) + 1024 <= info->smem_block_bytes);
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
@@ -53,7 +54,7 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
 	        .x = (unsigned)(shape->m / block_group(kase)),
 	        .y = (unsigned)c->splits,
 	        .threads = (unsigned)(c->warps * info->target.lanes),
-	        .smem_bytes = smem_bytes(shape, kase, config),
+	        .smem_bytes = smem_bytes(shape, kase, config, info),
 	};
 }
 

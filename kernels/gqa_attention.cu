@@ -1,6 +1,10 @@
 // math:   out = softmax(q k^T scale) v over keys 0 .. *position, base 2, with a running maximum.
-// layout: grid (kv heads, splits); `lanes` share a key; records merge over lanes, warps, splits.
-// bound:  memory: keys and values are read once; for large groups, arithmetic on them.
+// layout: grid (kv heads, splits); warps take keys in turn, by fma `lanes` to a key, by mma 16 keys
+// at a
+//         time; records of what some keys contribute merge over warps, then splits.
+// bound:  memory: keys and values are read once; at short lengths, the latency of four dependent
+// trips
+//         to L2: position, keys, records, the last block's sum of records.
 #include "core/variants.h"
 #include "kernels/gqa_attention.h"
 #include "kernels/vec.h"
@@ -11,6 +15,7 @@ constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
 
 template <gqa_attention_case K, gqa_attention_config C>
 struct attention {
+	static constexpr bool mma = gqa_attention_uses_mma(K, C, simt::kTarget);
 	static constexpr int group = K.group ? K.group : 1;
 	static constexpr int max_lanes =
 	        K.head_dim && K.head_dim / 8 < simt::kWarp ? K.head_dim / 8 : simt::kWarp;
@@ -22,7 +27,55 @@ struct attention {
 	static constexpr int threads = C.warps * simt::kWarp;
 	static constexpr int slots = threads / lanes; /* keys of a block at a time, times unroll */
 	static constexpr bool query_in_registers = simt::kWarp > 1 && group *chunks *chunk <= 64;
+	static constexpr int gather_rows = gqa_attention_gather_rows(K, C, simt::kTarget);
+
+	/* Keys of a block in one step of all its warps; a split has a multiple of `grain`. */
+	static constexpr int step = (mma ? C.warps * ATTENTION_TILE : slots) * C.unroll;
+	static constexpr int grain = mma ? ATTENTION_TILE : step;
 };
+
+/* The work of one block. */
+struct attention_task {
+	int head0, kv_head;   /* first query head */
+	int head_dim, record; /* floats */
+	int split, live;      /* of the splits that have keys */
+	int begin, end;       /* keys */
+	int len;              /* keys of all splits */
+};
+
+/* A step for each split as long as they last, else equal shares of the grains. The division is by
+ * what is known before the position. */
+template <gqa_attention_case K, gqa_attention_config C>
+SIMT_FN attention_task attention_split(const gqa_attention_args &a, int position)
+{
+	using A = attention<K, C>;
+	const int n_splits = gridDim.y, split = blockIdx.y;
+	const int head0 = blockIdx.x * A::group;
+	const int head_dim = K.head_dim ? K.head_dim : a.head_dim;
+	const int len = position < a.capacity ? position + 1 : a.capacity;
+	const int steps = (len + A::step - 1) / A::step;
+	const int grains = (len + A::grain - 1) / A::grain;
+	const int each = (unsigned)grains / gridDim.y, rest = grains - each * n_splits;
+	const bool is_short = steps <= n_splits;
+	const int begin = is_short ? split * A::step
+	                           : (split * each + (split < rest ? split : rest)) * A::grain;
+	const int keys = is_short ? A::step : (each + (split < rest)) * A::grain;
+	const int end = begin + keys < len ? begin + keys : len;
+	return {head0,    K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
+	        head_dim, head_dim + ATTENTION_RECORD_TAIL,
+	        split,    is_short ? steps : n_splits,
+	        begin,    end,
+	        len};
+}
+
+template <gqa_attention_config C, int Point>
+SIMT_FN void launch_dependents()
+{
+	if (C.trigger == Point)
+		simt::grid_launch_dependents();
+}
+
+// ---------------------------------------------------------------- fma
 
 /* What one lane has gathered: its elements of the outputs of `group` query heads. */
 template <int Group, int Chunks, int Chunk>
@@ -35,32 +88,6 @@ struct attention_state {
 template <gqa_attention_case K, gqa_attention_config C>
 using attention_state_of =
         attention_state<attention<K, C>::group, attention<K, C>::chunks, attention<K, C>::chunk>;
-
-/* The work of one block. */
-struct attention_task {
-	int head0, kv_head;   /* first query head */
-	int head_dim, record; /* floats */
-	int split, live;      /* of the splits that have keys */
-	int begin, end;       /* keys */
-};
-
-template <gqa_attention_case K, gqa_attention_config C>
-SIMT_FN attention_task attention_split(const gqa_attention_args &a, int position)
-{
-	constexpr int step = attention<K, C>::slots * C.unroll, group = attention<K, C>::group;
-	const int n_splits = gridDim.y, split = blockIdx.y;
-	const int head0 = blockIdx.x * group;
-	const int head_dim = K.head_dim ? K.head_dim : a.head_dim;
-	const int len = position < a.capacity ? position + 1 : a.capacity;
-	const int share = (len + n_splits - 1) / n_splits;
-	const int keys = share > step ? (share + step - 1) / step * step : step;
-	const int live = len > keys ? (len + keys - 1) / keys : 1;
-	const int begin = split * keys, end = begin + keys < len ? begin + keys : len;
-	return {head0,    K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
-	        head_dim, head_dim + ATTENTION_RECORD_TAIL,
-	        split,    live,
-	        begin,    end};
-}
 
 /* Whether chunk c of a lane is part of the head; always, but for the generic instance. */
 template <gqa_attention_case K, gqa_attention_config C>
@@ -298,6 +325,399 @@ SIMT_FN void store_records(const attention_task &t, const attention_state_of<K, 
 	}
 }
 
+/* The fma path up to the records of warps; false where there is no key. */
+template <gqa_attention_case K, gqa_attention_config C, bool Traced>
+SIMT_FN bool gather_by_fma(const gqa_attention_args &a, attention_task &t, float *smem,
+                           float *records)
+{
+	using A = attention<K, C>;
+	simt::grid_wait();
+	t = attention_split<K, C>(a, *a.position);
+	if (t.split >= t.live)
+		return false;
+	for (int i = threadIdx.x; i < A::group * t.head_dim; i += A::threads)
+		smem[i] = a.q[t.head0 * t.head_dim + i] * (a.scale * kLog2e);
+	simt::sync_block();
+	launch_dependents<C, 1>();
+
+	attention_state_of<K, C> state = {};
+#pragma unroll
+	for (int g = 0; g < A::group; g++)
+		state.max[g] = kNoScore;
+	attend_keys<K, C, Traced>(a, t, smem, state);
+	merge_groups<K, C, Traced>(state);
+	store_records<K, C>(t, state, records);
+	return true;
+}
+
+// ---------------------------------------------------------------- mma
+
+/* Lane 4 row + column copies from global memory, and reads later, only what it feeds to tensor
+ * cores itself, so that shared memory is a longer set of registers: no barrier, no transposition,
+ * no bank conflict. What an instruction calls index k or column n may be any element as long as
+ * all its operands agree:
+ *	scores = queries (8 heads, high halves, then low) x 8 keys: the lane has of key `row`, in
+ *	chunks of 8 elements, every fourth from `column`; a chunk is operands of two instructions.
+ *	outputs = weights (8 heads, high halves, then low) x values of 16 keys: the lane has of keys
+ *	2 column, + 1, + 8, + 9, in chunks of 8 elements, every eighth from `row`; the same element
+ *	of two keys is a register.
+ * The score of (head row, key 2 column + i) comes out in the lane that needs it as a weight. */
+template <gqa_attention_case K, gqa_attention_config C>
+struct attention_tile {
+	static constexpr int key_chunks = K.head_dim / 32;   /* of each of 2 keys */
+	static constexpr int value_chunks = K.head_dim / 64; /* of each of 4 keys */
+	static constexpr int chunks = 2 * key_chunks + 4 * value_chunks;
+	static constexpr int keys = ATTENTION_TILE * C.unroll;       /* of a warp's step */
+	static constexpr int slot = C.unroll * chunks * simt::kWarp; /* chunks of a warp's step */
+
+	/* Where the lane finds a chunk of tile u in its part of a slot. */
+	SIMT_FN int key(int u, int half, int c)
+	{
+		return (u * chunks + half * key_chunks + c) * simt::kWarp;
+	}
+	SIMT_FN int value(int u, int i, int c)
+	{
+		return (u * chunks + 2 * key_chunks + i * value_chunks + c) * simt::kWarp;
+	}
+	/* And which key of the tile that is. */
+	SIMT_FN int key_row(int half) { return 8 * half + simt::lane_id() / 4; }
+	SIMT_FN int value_row(int i) { return i / 2 * 8 + simt::lane_id() % 4 * 2 + i % 2; }
+};
+
+/* The lane's first chunk of a row of k, or v. */
+template <gqa_attention_case K>
+SIMT_FN const uint4 *key_chunk(const gqa_attention_args &a, const attention_task &t, int key)
+{
+	return static_cast<const uint4 *>(a.k) +
+	       ((size_t)t.kv_head * a.capacity + key) * (K.head_dim / 8) + simt::lane_id() % 4;
+}
+template <gqa_attention_case K>
+SIMT_FN const uint4 *value_chunk(const gqa_attention_args &a, const attention_task &t, int key)
+{
+	return static_cast<const uint4 *>(a.v) +
+	       ((size_t)t.kv_head * a.capacity + key) * (K.head_dim / 8) + simt::lane_id() / 4;
+}
+
+template <gqa_attention_case K, gqa_attention_config C>
+SIMT_FN int step_start(const attention_task &t, int step)
+{
+	return t.begin + (step * C.warps + simt::warp_id()) * attention_tile<K, C>::keys;
+}
+
+/* Asks for the keys from `first` on, zeros from `end` on. One group of copies, be it empty. */
+template <gqa_attention_case K, gqa_attention_config C>
+SIMT_FN void copy_step(const gqa_attention_args &a, const attention_task &t, int first, int end,
+                       uint4 *slot)
+{
+	using T = attention_tile<K, C>;
+	constexpr int row = K.head_dim / 8; /* chunks */
+	const int key0 = first + T::key_row(0), value0 = first + T::value_row(0);
+	const uint4 *keys = key_chunk<K>(a, t, key0), *values = value_chunk<K>(a, t, value0);
+#pragma unroll
+	for (int u = 0; u < C.unroll && first < t.end; u++) {
+#pragma unroll
+		for (int i = 0; i < 2 * T::key_chunks; i++) {
+			const int half = i / T::key_chunks, c = i % T::key_chunks;
+			const int n = u * ATTENTION_TILE + half * 8;
+			simt::cp_async16_or_zero(slot + T::key(u, half, c), keys + n * row + 4 * c,
+			                         key0 + n < end);
+		}
+#pragma unroll
+		for (int i = 0; i < 4 * T::value_chunks; i++) {
+			const int k = i / T::value_chunks, c = i % T::value_chunks;
+			const int n = u * ATTENTION_TILE + k / 2 * 8 + k % 2;
+			simt::cp_async16_or_zero(slot + T::value(u, k, c), values + n * row + 8 * c,
+			                         value0 + n < end);
+		}
+	}
+	simt::cp_async_commit();
+}
+
+/* The newest key, where the first copies left zeros for it. */
+template <gqa_attention_case K, gqa_attention_config C>
+SIMT_FN void fetch_newest(const gqa_attention_args &a, const attention_task &t, uint4 *ring)
+{
+	using T = attention_tile<K, C>;
+	const int newest = t.len - 1, tile = (newest - t.begin) / ATTENTION_TILE;
+	const int step = tile / C.unroll / C.warps, u = tile % C.unroll;
+	const int row = (newest - t.begin) % ATTENTION_TILE;
+	if (t.end < t.len || tile / C.unroll % C.warps != simt::warp_id() || step >= C.stages)
+		return;
+	uint4 *slot = ring + step * T::slot, keys[T::key_chunks], values[T::value_chunks];
+	const bool has_key = simt::lane_id() / 4 == row % 8;
+	const bool has_value = simt::lane_id() % 4 == row % 8 / 2;
+#pragma unroll
+	for (int c = 0; c < T::key_chunks; c++)
+		if (has_key)
+			keys[c] = simt::load_fresh(key_chunk<K>(a, t, newest) + 4 * c);
+#pragma unroll
+	for (int c = 0; c < T::value_chunks; c++)
+		if (has_value)
+			values[c] = simt::load_fresh(value_chunk<K>(a, t, newest) + 8 * c);
+	simt::cp_async_wait<0>();
+#pragma unroll
+	for (int c = 0; c < T::key_chunks; c++)
+		if (has_key)
+			slot[T::key(u, row / 8, c)] = keys[c];
+#pragma unroll
+	for (int c = 0; c < T::value_chunks; c++)
+		if (has_value)
+			slot[T::value(u, row / 8 * 2 + row % 2, c)] = values[c];
+}
+
+/* high + low = (x, y) to 2^-17 of each. */
+SIMT_FN void split_bf16(float x, float y, unsigned &high, unsigned &low)
+{
+	high = simt::pack_bf16(x, y);
+	low = simt::pack_bf16(x - simt::bf16_lo(high), y - simt::bf16_hi(high));
+}
+
+/* The chunks of the query of head `row` that meet the lane's chunks of keys. Rows behind the group
+ * repeat its last head. */
+template <gqa_attention_case K, gqa_attention_config C>
+SIMT_FN void load_queries(const gqa_attention_args &a,
+                          float (&q)[attention_tile<K, C>::key_chunks][8])
+{
+	const int row = simt::lane_id() / 4 < K.group ? simt::lane_id() / 4 : K.group - 1;
+	const int first = (blockIdx.x * K.group + row) * K.head_dim + simt::lane_id() % 4 * 8;
+#pragma unroll
+	for (int c = 0; c < attention_tile<K, C>::key_chunks; c++)
+		vec::load<DTYPE_F32>(a.q, first + 32 * c, q[c]);
+}
+
+/* As operands of two instructions per chunk, in units of log 2. */
+template <int Chunks>
+SIMT_FN void split_queries(float scale, const float (&q)[Chunks][8], unsigned (&to)[2 * Chunks][4])
+{
+#pragma unroll
+	for (int c = 0; c < Chunks; c++)
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			unsigned *operand = to[2 * c + i / 2] + i % 2 * 2;
+			split_bf16(q[c][2 * i] * scale, q[c][2 * i + 1] * scale, operand[0],
+			           operand[1]);
+		}
+}
+
+/* What a lane has gathered for head `row`. */
+template <gqa_attention_case K>
+struct attention_sums {
+	float max, sum;               /* sum: over the lane's keys */
+	float out[K.head_dim / 8][4]; /* element, element + 8, then their low halves */
+	float ones[4];
+	int keys;
+};
+
+/* Scores of the lane's keys: 2 column, + 1, + 8, + 9 of each tile. Even and odd operands are summed
+ * apart, because each instruction waits for the one whose sum it adds to. */
+template <gqa_attention_case K, gqa_attention_config C>
+SIMT_FN void score_tiles(const uint4 *slot,
+                         const unsigned (&q)[2 * attention_tile<K, C>::key_chunks][4],
+                         float (&score)[C.unroll][4])
+{
+	using T = attention_tile<K, C>;
+	float sum[C.unroll][2][2][4] = {};
+#pragma unroll
+	for (int c = 0; c < T::key_chunks; c++)
+#pragma unroll
+		for (int u = 0; u < C.unroll; u++)
+#pragma unroll
+			for (int half = 0; half < 2; half++) {
+				const uint4 k = slot[T::key(u, half, c)];
+				const unsigned even[2] = {k.x, k.y}, odd[2] = {k.z, k.w};
+				float(&s)[2][4] = sum[u][half];
+				simt::mma_bf16_16816(s[0], q[2 * c], even, s[0]);
+				simt::mma_bf16_16816(s[1], q[2 * c + 1], odd, s[1]);
+			}
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++)
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			const float(&s)[2][4] = sum[u][i / 2];
+			score[u][i] =
+			        (s[0][i % 2] + s[1][i % 2]) + (s[0][i % 2 + 2] + s[1][i % 2 + 2]);
+		}
+}
+
+/* Score becomes weight; what has been gathered is brought to the new maximum. */
+template <gqa_attention_case K, gqa_attention_config C, bool Traced>
+SIMT_FN void weigh_tiles(int left, float (&score)[C.unroll][4], attention_sums<K> &s)
+{
+	using T = attention_tile<K, C>;
+	float top = s.max;
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++)
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			const bool is_key = u * ATTENTION_TILE + T::value_row(i) < left;
+			score[u][i] = is_key ? score[u][i] : kNoScore;
+			top = simt::max(top, score[u][i]);
+			s.keys += Traced && is_key;
+		}
+	top = simt::group_max<4>(top);
+	const float keep = simt::exp2_fast(s.max - top);
+	s.max = top;
+	s.sum *= keep;
+#pragma unroll
+	for (int i = 0; i < K.head_dim / 8; i++)
+		vec::scale(s.out[i], keep);
+	if (Traced)
+		vec::scale(s.ones, keep);
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++)
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			score[u][i] = simt::exp2_fast(score[u][i] - top);
+			s.sum += score[u][i];
+		}
+}
+
+/* Element j of two chunks in one register. */
+SIMT_FN unsigned pair_of(const uint4 &a, const uint4 &b, int j)
+{
+	const unsigned first[4] = {a.x, a.y, a.z, a.w}, second[4] = {b.x, b.y, b.z, b.w};
+	return j % 2 ? simt::high_halves(first[j / 2], second[j / 2])
+	             : simt::low_halves(first[j / 2], second[j / 2]);
+}
+
+template <gqa_attention_case K, gqa_attention_config C, bool Traced>
+SIMT_FN void add_tiles(const uint4 *slot, const float (&weight)[C.unroll][4], attention_sums<K> &s)
+{
+	using T = attention_tile<K, C>;
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++) {
+		unsigned w[4];
+		split_bf16(weight[u][0], weight[u][1], w[0], w[1]);
+		split_bf16(weight[u][2], weight[u][3], w[2], w[3]);
+#pragma unroll
+		for (int c = 0; c < T::value_chunks; c++) {
+			uint4 v[4];
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+				v[i] = slot[T::value(u, i, c)];
+#pragma unroll
+			for (int j = 0; j < 8; j++) {
+				const unsigned pairs[2] = {pair_of(v[0], v[1], j),
+				                           pair_of(v[2], v[3], j)};
+				float(&out)[4] = s.out[8 * c + j];
+				simt::mma_bf16_16816(out, w, pairs, out);
+			}
+		}
+		if (Traced) {
+			const unsigned ones[2] = {0x3f803f80, 0x3f803f80};
+			simt::mma_bf16_16816(s.ones, w, ones, s.ones);
+		}
+	}
+}
+
+/* The first scores of a split, in natural units. */
+template <gqa_attention_case K, gqa_attention_config C>
+SIMT_FN void trace_tile(const gqa_attention_args &a, const attention_task &t,
+                        const float (&score)[C.unroll][4])
+{
+	const int row = simt::lane_id() / 4, key = simt::lane_id() % 4 * 2;
+	if (row >= K.group)
+		return;
+#pragma unroll
+	for (int i = 0; i < 2; i++)
+		if (key + i < ATTENTION_TRACE_KEYS)
+			a.split_trace[(t.head0 + row) * gridDim.y + t.split].score[key + i] =
+			        t.begin + key + i < t.end ? score[0][i] * kLn2 : 0.0f;
+}
+
+/* Elements 16 column .. + 15 of each 64 of head `row`, and the tail. */
+template <gqa_attention_case K>
+SIMT_FN void store_sums(const attention_task &t, const attention_sums<K> &s, float *record)
+{
+	const int column = simt::lane_id() % 4;
+#pragma unroll
+	for (int i = 0; i < K.head_dim / 4; i += 4) {
+		const int c = i / 16, j = i % 8, part = i / 8 % 2;
+		const float(*out)[4] = s.out + 8 * c + j;
+		vec::put4(record + 64 * c + 16 * column + i % 16,
+		          {out[0][part] + out[0][part + 2], out[1][part] + out[1][part + 2],
+		           out[2][part] + out[2][part + 2], out[3][part] + out[3][part + 2]});
+	}
+	if (column == 0)
+		vec::put4(record + t.head_dim,
+		          {s.max, s.sum, s.ones[0] + s.ones[2], (float)s.keys});
+}
+
+/* The warp's steps, C.stages of them in flight. */
+template <gqa_attention_case K, gqa_attention_config C, bool Traced>
+SIMT_FN void attend_tiles(const gqa_attention_args &a, const attention_task &t,
+                          const unsigned (&q)[2 * attention_tile<K, C>::key_chunks][4], uint4 *ring,
+                          attention_sums<K> &s)
+{
+	using T = attention_tile<K, C>;
+	for (int step = 0;; step++) {
+		const int first = step_start<K, C>(t, step);
+		uint4 *slot = ring + step % C.stages * T::slot;
+		if (first >= t.end)
+			break;
+		simt::cp_async_wait<C.stages - 1>();
+		float score[C.unroll][4];
+		score_tiles<K, C>(slot, q, score);
+		if (Traced && first == t.begin)
+			trace_tile<K, C>(a, t, score);
+		weigh_tiles<K, C, Traced>(t.end - first, score, s);
+		add_tiles<K, C, Traced>(slot, score, s);
+		copy_step<K, C>(a, t, step_start<K, C>(t, step + C.stages), t.end, slot);
+	}
+	s.sum = simt::group_sum<4>(s.sum);
+	if (Traced) {
+		float keys[1] = {(float)s.keys};
+		simt::group_sum_n<4>(keys);
+		s.keys = (int)keys[0];
+	}
+}
+
+/* The mma path up to the records of warps; false where there is no key. Keys before the newest are
+ * as old as the last launch that was not dependent, or older: they are there before the wait. */
+template <gqa_attention_case K, gqa_attention_config C, bool Traced>
+SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float *smem,
+                           float *records)
+{
+	using T = attention_tile<K, C>;
+	float queries[T::key_chunks][8];
+	if (!C.prefetch) {
+		simt::grid_wait();
+		load_queries<K, C>(a, queries);
+	}
+	t = attention_split<K, C>(a, *a.position);
+	const bool has_keys = t.split < t.live;
+	uint4 *ring = reinterpret_cast<uint4 *>(smem) + simt::warp_id() * C.stages * T::slot +
+	              simt::lane_id();
+#pragma unroll
+	for (int i = 0; i < C.stages && has_keys; i++)
+		copy_step<K, C>(a, t, step_start<K, C>(t, i),
+		                C.prefetch && t.end == t.len ? t.end - 1 : t.end,
+		                ring + i * T::slot);
+	launch_dependents<C, 1>();
+	if (C.prefetch) {
+		simt::grid_wait();
+		if (has_keys) {
+			load_queries<K, C>(a, queries);
+			fetch_newest<K, C>(a, t, ring);
+		}
+	}
+	if (!has_keys)
+		return false;
+
+	unsigned q[2 * T::key_chunks][4];
+	split_queries(a.scale * kLog2e, queries, q);
+	attention_sums<K> s = {};
+	s.max = kNoScore;
+	attend_tiles<K, C, Traced>(a, t, q, ring, s);
+	if (simt::lane_id() / 4 < K.group)
+		store_sums<K>(t, s,
+		              records +
+		                      (simt::warp_id() * K.group + simt::lane_id() / 4) * t.record);
+	return true;
+}
+
+// ---------------------------------------------------------------- records
+
 /* n records of each query head: of a block's warps in shared memory, or of the splits in global
  * memory. */
 template <bool Shared>
@@ -305,9 +725,10 @@ struct attention_records {
 	const float *base;
 	int head_stride, stride, n; /* floats, floats, records */
 
-	SIMT_FN float4 load(const float *p)
+	template <typename T>
+	SIMT_FN T load(const float *p)
 	{
-		const float4 *from = reinterpret_cast<const float4 *>(p);
+		const T *from = reinterpret_cast<const T *>(p);
 		if constexpr (Shared)
 			return *from;
 		else
@@ -315,95 +736,155 @@ struct attention_records {
 	}
 };
 
-/* factor[head * n + i] brings record i to the maximum of its head; totals[head] is the tail of
- * their sum. `mass` is scratch like factor. */
-template <int Group, int Warps, bool Traced, bool Shared>
-SIMT_FN void weigh_records(attention_records<Shared> r, int head_dim, float *factor, float *mass,
-                           float4 *totals)
+/* How threads share the sums of a block's heads: each has `run` neighbouring elements of one head
+ * from every parts-th record, `batch` of them in flight. */
+template <gqa_attention_case K, gqa_attention_config C, bool Shared>
+struct attention_share {
+	using A = attention<K, C>;
+	static constexpr int run = simt::kWarp > 1 ? 4 : K.head_dim ? K.head_dim : 8;
+	static constexpr int items = A::group * A::max_dim / run; /* at most */
+	static constexpr int parts = A::threads >= 4 * items ? 4 : A::threads >= 2 * items ? 2 : 1;
+	static constexpr int most = Shared ? (C.warps + parts - 1) / parts : 16;
+	static constexpr int batch = simt::kWarp > 1 ? most : 1;
+};
+
+/* A sum of records: `Run` of its outputs and the tail. */
+template <int Run>
+struct attention_total {
+	float out[Run];
+	float max, sum, ones, keys;
+};
+
+template <int Run>
+SIMT_FN void bring_to(float top, attention_total<Run> &s)
 {
-	for (int g = simt::warp_id(); g < Group; g += Warps) {
-		const float *tails = r.base + g * r.head_stride + head_dim;
-		float4 total = {kNoScore, 0, 0, 0};
-		for (int i = simt::lane_id(); i < r.n; i += simt::kWarp) {
-			const float4 tail = r.load(tails + i * r.stride);
-			factor[g * r.n + i] = tail.x;
-			mass[g * r.n + i] = tail.y;
-			total.x = simt::max(total.x, tail.x);
-		}
-		total.x = simt::warp_max(total.x);
-		for (int i = simt::lane_id(); i < r.n; i += simt::kWarp) {
-			const float f = simt::exp2_fast(factor[g * r.n + i] - total.x);
-			factor[g * r.n + i] = f;
-			total.y += f * mass[g * r.n + i];
-			if (Traced) {
-				const float4 tail = r.load(tails + i * r.stride);
-				total.z += f * tail.z;
-				total.w += tail.w;
+	const float keep = simt::exp2_fast(s.max - top);
+	s.max = top;
+	s.sum *= keep;
+	s.ones *= keep;
+	vec::scale(s.out, keep);
+}
+
+/* Adds every parts-th record, from number `part` on; `at` and `tail` are where the thread's outputs
+ * and the tail lie in the first. */
+template <int Run, int Batch, bool Traced, bool Shared>
+SIMT_FN void add_records(attention_records<Shared> r, const float *at, const float *tail, int part,
+                         int parts, attention_total<Run> &s)
+{
+	for (int first = part; first < r.n; first += Batch * parts) {
+		float2 sums[Batch], more[Batch];
+		float4 out[Batch][Run / 4];
+		float top = s.max;
+#pragma unroll
+		for (int b = 0; b < Batch; b++) {
+			const unsigned i = first + b * parts;
+			const size_t offset = (size_t)i * (unsigned)r.stride;
+			const bool is_record = i < (unsigned)r.n;
+			sums[b] = {kNoScore, 0};
+			more[b] = {0, 0};
+			if (is_record)
+				sums[b] = r.template load<float2>(tail + offset);
+			if (Traced && is_record)
+				more[b] = r.template load<float2>(tail + offset + 2);
+#pragma unroll
+			for (int e = 0; e < Run / 4; e++) {
+				out[b][e] = {0, 0, 0, 0};
+				if (is_record)
+					out[b][e] = r.template load<float4>(at + offset + 4 * e);
 			}
 		}
-		total.y = simt::warp_sum(total.y);
-		if (Traced) {
-			total.z = simt::warp_sum(total.z);
-			total.w = simt::warp_sum(total.w);
+#pragma unroll
+		for (int b = 0; b < Batch; b++)
+			top = simt::max(top, sums[b].x);
+		bring_to(top, s);
+#pragma unroll
+		for (int b = 0; b < Batch; b++) {
+			const float f = simt::exp2_fast(sums[b].x - top);
+			s.sum = simt::fma(f, sums[b].y, s.sum);
+			if (Traced) {
+				s.ones += f * more[b].x;
+				s.keys += more[b].y;
+			}
+			vec::axpy(s.out, f, reinterpret_cast<const float(&)[Run]>(out[b]));
 		}
-		if (simt::lane_id() == 0)
-			totals[g] = total;
 	}
-	simt::sync_block();
 }
 
-/* The weighted sum of the records: to out, normalised, when these are all keys, else to this
- * split's record. */
-template <int Group, int Threads, bool Shared>
+/* The sum of what neighbouring threads have, in all of them. */
+template <int Parts, int Run>
+SIMT_FN void merge_parts(attention_total<Run> &s)
+{
+	if (Parts == 1)
+		return;
+	bring_to(simt::group_max<Parts>(s.max), s);
+	float tail[3] = {s.sum, s.ones, s.keys};
+	simt::group_sum_n<Parts>(s.out);
+	simt::group_sum_n<Parts>(tail);
+	s.sum = tail[0];
+	s.ones = tail[1];
+	s.keys = tail[2];
+}
+
+/* To out, normalised, when these are all keys, else to this split's record. */
+template <int Run>
+SIMT_FN void store_total(const gqa_attention_args &a, const attention_task &t, int head,
+                         int element, const attention_total<Run> &s, bool all)
+{
+	float *record = a.partial + ((size_t)head * gridDim.y + t.split) * t.record;
+	float *to = all ? a.out + (size_t)head * t.head_dim : record;
+	const float scale = all ? 1.0f / s.sum : 1.0f;
+#pragma unroll
+	for (int e = 0; e < Run; e += 4)
+		vec::put4(to + element + e, {s.out[e] * scale, s.out[e + 1] * scale,
+		                             s.out[e + 2] * scale, s.out[e + 3] * scale});
+	if (!all && element == 0)
+		vec::put4(record + t.head_dim, {s.max, s.sum, s.ones, s.keys});
+}
+
+template <int Run>
+SIMT_FN void trace_split(const gqa_attention_args &a, const attention_task &t, int head,
+                         const attention_total<Run> &s)
+{
+	attention_split_trace &trace = a.split_trace[head * gridDim.y + t.split];
+	trace.first_key = t.begin;
+	trace.keys = (int)s.keys;
+	trace.max = s.max * kLn2;
+	trace.sum = s.sum;
+}
+
+template <int Run>
+SIMT_FN void trace_head(const gqa_attention_args &a, const attention_task &t, int head,
+                        const attention_total<Run> &s)
+{
+	a.head_trace[head] = {*a.position,  (int)s.keys, t.live,
+	                      s.max * kLn2, s.sum,       s.ones / s.sum};
+}
+
+/* The block's heads, from records of its warps or of all splits. */
+template <gqa_attention_case K, gqa_attention_config C, bool Traced, bool Shared>
 SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
-                         attention_records<Shared> r, const float *factor, const float4 *totals,
-                         bool all)
+                         attention_records<Shared> r, bool all)
 {
-	const int quads = t.head_dim / 4;
-	for (int i = threadIdx.x; i < Group * quads; i += Threads) {
-		const int g = i / quads, d = i % quads * 4, head = t.head0 + g;
-		const float *from = r.base + g * r.head_stride + d;
-		float4 sum = {0, 0, 0, 0};
-#pragma unroll 4
-		for (int n = 0; n < r.n; n++) {
-			const float f = factor[g * r.n + n];
-			const float4 v = r.load(from + n * r.stride);
-			sum = {simt::fma(f, v.x, sum.x), simt::fma(f, v.y, sum.y),
-			       simt::fma(f, v.z, sum.z), simt::fma(f, v.w, sum.w)};
-		}
-		if (all) {
-			const float scale = 1.0f / totals[g].y;
-			vec::put4(a.out + (size_t)head * t.head_dim + d,
-			          {sum.x * scale, sum.y * scale, sum.z * scale, sum.w * scale});
-		} else {
-			float *record = a.partial + ((size_t)head * gridDim.y + t.split) * t.record;
-			vec::put4(record + d, sum);
-			if (d == 0)
-				vec::put4(record + t.head_dim, totals[g]);
-		}
+	using S = attention_share<K, C, Shared>;
+	const int per_head = t.head_dim / S::run, items = S::A::group * per_head;
+	for (int base = 0; base < items * S::parts; base += S::A::threads) {
+		const int i = (base + (int)threadIdx.x) / S::parts, part = threadIdx.x % S::parts;
+		const int item = i < items ? i : items - 1;
+		const int g = item / per_head, element = item % per_head * S::run;
+		const float *head = r.base + g * r.head_stride;
+		attention_total<S::run> s = {};
+		s.max = kNoScore;
+		add_records<S::run, S::batch, Traced>(r, head + element, head + t.head_dim, part,
+		                                      S::parts, s);
+		merge_parts<S::parts>(s);
+		if (i >= items || part)
+			continue;
+		store_total(a, t, t.head0 + g, element, s, all);
+		if (Traced && Shared && element == 0)
+			trace_split(a, t, t.head0 + g, s);
+		if (Traced && all && element == 0)
+			trace_head(a, t, t.head0 + g, s);
 	}
-}
-
-template <int Group>
-SIMT_FN void trace_split(const gqa_attention_args &a, const attention_task &t, const float4 *totals)
-{
-	for (int g = threadIdx.x; g < Group; g += blockDim.x) {
-		attention_split_trace &trace = a.split_trace[(t.head0 + g) * gridDim.y + t.split];
-		trace.first_key = t.begin;
-		trace.keys = (int)totals[g].w;
-		trace.max = totals[g].x * kLn2;
-		trace.sum = totals[g].y;
-	}
-}
-
-template <int Group>
-SIMT_FN void trace_head(const gqa_attention_args &a, const attention_task &t, int position,
-                        const float4 *totals)
-{
-	for (int g = threadIdx.x; g < Group; g += blockDim.x)
-		a.head_trace[t.head0 + g] = {position,    (int)totals[g].w,
-		                             t.live,      totals[g].x * kLn2,
-		                             totals[g].y, totals[g].z / totals[g].y};
 }
 
 template <gqa_attention_case K, gqa_attention_config C, bool Traced>
@@ -411,49 +892,27 @@ __device__ void attend(const gqa_attention_args &a)
 {
 	using A = attention<K, C>;
 	SIMT_DYN_SMEM(float, smem); /* gqa_attention_smem_floats() */
-	SIMT_SHARED(float4[A::group], totals);
+	const int head_dim = K.head_dim ? K.head_dim : a.head_dim;
+	float *records = smem + A::gather_rows * head_dim;
+	attention_task t;
+	bool has_keys;
 
-	simt::grid_launch_dependents();
-	simt::grid_wait();
-	const int position = *a.position;
-	const attention_task t = attention_split<K, C>(a, position);
-	if (t.split >= t.live)
+	launch_dependents<C, 0>();
+	if constexpr (A::mma)
+		has_keys = gather_by_mma<K, C, Traced>(a, t, smem, records);
+	else
+		has_keys = gather_by_fma<K, C, Traced>(a, t, smem, records);
+	if (!has_keys)
 		return;
-
-	float *queries = smem, *records = queries + A::group * t.head_dim;
-	float *factor = records + C.warps * A::group * t.record;
-	for (int i = threadIdx.x; i < A::group * t.head_dim; i += A::threads)
-		queries[i] = a.q[t.head0 * t.head_dim + i] * (a.scale * kLog2e);
+	launch_dependents<C, 2>();
 	simt::sync_block();
-
-	attention_state_of<K, C> state = {};
-#pragma unroll
-	for (int g = 0; g < A::group; g++)
-		state.max[g] = kNoScore;
-	attend_keys<K, C, Traced>(a, t, queries, state);
-	merge_groups<K, C, Traced>(state);
-	store_records<K, C>(t, state, records);
-	simt::sync_block();
-
 	const attention_records<true> warps = {records, t.record, A::group * t.record, C.warps};
-	weigh_records<A::group, C.warps, Traced>(warps, t.head_dim, factor,
-	                                         factor + A::group * C.warps, totals);
-	sum_records<A::group, A::threads>(a, t, warps, factor, totals, t.live == 1);
-	if (Traced)
-		trace_split<A::group>(a, t, totals);
-
-	if (t.live > 1) {
-		if (!simt::arrive_last(&a.arrived[blockIdx.x], t.live))
-			return;
-		const attention_records<false> splits = {
-		        a.partial + (size_t)t.head0 * gridDim.y * t.record,
-		        (int)gridDim.y * t.record, t.record, t.live};
-		weigh_records<A::group, C.warps, Traced>(splits, t.head_dim, factor,
-		                                         factor + A::group * t.live, totals);
-		sum_records<A::group, A::threads>(a, t, splits, factor, totals, true);
-	}
-	if (Traced)
-		trace_head<A::group>(a, t, position, totals);
+	sum_records<K, C, Traced>(a, t, warps, t.live == 1);
+	if (t.live == 1 || !simt::arrive_last(&a.arrived[blockIdx.x], t.live))
+		return;
+	const attention_records<false> splits = {a.partial + (size_t)t.head0 * gridDim.y * t.record,
+	                                         (int)gridDim.y * t.record, t.record, t.live};
+	sum_records<K, C, Traced>(a, t, splits, true);
 }
 
 /* The number of splits is the grid's; instances that differ in nothing else share a body. */

@@ -13,13 +13,21 @@
 	X(group, NAMES_NUMBER, "query heads per key/value head; 0: any", 0, 1, 4, 5, 6, 7, 8) \
 	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32)
 
-#define GQA_ATTENTION_PARAMS(X)                                                                    \
-	X(splits, 32, "blocks that share the keys of a head group", 1, 2, 4, 8, 16, 32, 64, 128)   \
-	X(warps, 4, "warps per block", 1, 2, 4, 8)                                                 \
-	X(lanes, 16, "lanes that share a key; more than head_dim / 8 mean head_dim / 8", 4, 8, 16, \
-	  32)                                                                                      \
-	X(unroll, 1, "keys in flight per group of lanes", 1, 2, 4)                                 \
-	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2)
+#define GQA_ATTENTION_PARAMS(X)                                                                   \
+	X(splits, 64, "blocks that share the keys of a head group, at most", 1, 2, 4, 8, 12, 16,  \
+	  24, 32, 33, 48, 64, 66, 96, 128, 132)                                                   \
+	X(warps, 4, "warps per block", 1, 2, 4, 8)                                                \
+	X(lanes, 16, "fma: lanes that share a key; more than head_dim / 8 mean head_dim / 8", 4,  \
+	  8, 16, 32)                                                                              \
+	X(unroll, 1, "fma: keys in flight per group of lanes; mma: tiles of 16 keys per step", 1, \
+	  2, 4)                                                                                   \
+	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2)      \
+	X(math, 1, "0: fma; 1: mma, where case and device have it", 0, 1)                         \
+	X(stages, 2, "mma: steps in flight per warp", 1, 2, 3, 4, 6, 8)                           \
+	X(prefetch, 1, "mma: 1: older keys are asked for before the dependency wait", 0, 1)       \
+	X(trigger, 0,                                                                             \
+	  "dependents may start 0: at once, 1: when the first loads are out, 2: when all are in", \
+	  0, 1, 2)
 
 /* Every Qwen2.5 head shape has its own instance with the default cache dtype. */
 // clang-format off
@@ -82,20 +90,54 @@ struct gqa_attention_args {
  * the last two only when traced. */
 #define ATTENTION_RECORD_TAIL 4
 
-/* Floats of dynamic shared memory: `group` scaled queries, a record per warp and query, two weights
- * per record. */
-CONST_FN int gqa_attention_smem_floats(int group, int head_dim, int warps, int splits)
+/* Keys of one tensor-core instruction. */
+#define ATTENTION_TILE 16
+
+/* What tensor cores can do: groups are rows of a tile of 8, keys and values its bf16 factors. */
+CONST_FN bool gqa_attention_has_mma(struct gqa_attention_case kase, struct target target)
 {
-	return group * (head_dim + warps * (head_dim + ATTENTION_RECORD_TAIL) +
-	                2 * (warps > splits ? warps : splits));
+	return target.lanes == 32 && kase.kv == DTYPE_BF16 &&
+	       (kase.head_dim == 64 || kase.head_dim == 128) && kase.group <= 8;
 }
 
+CONST_FN bool gqa_attention_uses_mma(struct gqa_attention_case kase, struct gqa_attention_config c,
+                                     struct target target)
+{
+	return c.math == 1 && gqa_attention_has_mma(kase, target);
+}
+
+/* Rows of head_dim floats of dynamic shared memory while keys are visited: copies in flight (mma),
+ * or the scaled queries (fma). */
+CONST_FN int gqa_attention_gather_rows(struct gqa_attention_case kase,
+                                       struct gqa_attention_config c, struct target target)
+{
+	return gqa_attention_uses_mma(kase, c, target)
+	               ? c.warps * c.stages * c.unroll * ATTENTION_TILE
+	               : (kase.group ? kase.group : 1);
+}
+
+/* Floats in all: behind those rows, a record per warp and query head. */
+CONST_FN int gqa_attention_smem_floats(struct gqa_attention_case kase,
+                                       struct gqa_attention_config c, struct target target,
+                                       int head_dim)
+{
+	return gqa_attention_gather_rows(kase, c, target) * head_dim +
+	       c.warps * (kase.group ? kase.group : 1) * (head_dim + ATTENTION_RECORD_TAIL);
+}
+
+/* A tunable that an instance does not read has its default, so that no two are the same; `prefetch`
+ * without mma is such a one, and `math` where there is no choice. */
 CONST_FN bool gqa_attention_legal(struct gqa_attention_case kase, struct gqa_attention_config c,
                                   struct target target)
 {
-	return (kase.head_dim == 0) == (kase.group == 0) &&
-	       (target.lanes > 1 ? c.lanes <= target.lanes && (kase.head_dim == 0 || c.lanes <= 16)
-	                         : c.lanes == 16 && c.min_blocks == 1);
+	if ((kase.head_dim == 0) != (kase.group == 0))
+		return false;
+	if (gqa_attention_uses_mma(kase, c, target))
+		return c.lanes == 16;
+	if (c.stages != 2 || c.prefetch != 1 || c.math != !gqa_attention_has_mma(kase, target))
+		return false;
+	return target.lanes > 1 ? c.lanes <= target.lanes && (kase.head_dim == 0 || c.lanes <= 16)
+	                        : c.lanes == 16 && c.min_blocks == 1 && c.trigger == 0;
 }
 
 #endif

@@ -71,7 +71,8 @@ struct launch {
 	struct shape shape;
 	const struct variant *variant;
 	struct grid grid;
-	bool dependent; /* see struct launch_options; the first of a step is not */
+	bool dependent; /* see struct launch_options; the first of a step is not, so that the others
+	                   may read before their waits what earlier steps wrote */
 	bool left_out;  /* of captured graphs, to see what it costs */
 	union launch_args args;
 };

@@ -365,6 +365,33 @@ void test_async_copies(void **)
 	});
 }
 
+/* Every third 16 bytes are zeros from nowhere; the others come when they are waited for. */
+__global__ void copy_or_zero(const copy_args a)
+{
+	SIMT_SHARED(float[4 * kWarp], tile);
+	const int lane = simt::lane_id();
+	const bool there = lane % 3 > 0;
+	for (int k = 0; k < 4; k++)
+		tile[4 * lane + k] = 7.0f;
+	simt::cp_async16_or_zero(tile + 4 * lane, there ? a.x + 4 * lane : nullptr, there);
+	simt::cp_async_commit();
+	simt::cp_async_wait<0>();
+	for (int k = 0; k < 4; k++)
+		a.y[4 * lane + k] = tile[4 * lane + k];
+}
+
+void test_copies_of_nothing(void **)
+{
+	each_schedule([] {
+		alignas(16) float x[4 * kWarp], y[4 * kWarp];
+		for (int i = 0; i < 4 * kWarp; i++)
+			x[i] = (float)(i + 1);
+		RUN(SIMT_ENTRY(copy_or_zero), 1, (unsigned)kWarp, copy_args{x, y, 0});
+		for (int i = 0; i < 4 * kWarp; i++)
+			assert_true(y[i] == (i / 4 % 3 ? x[i] : 0.0f));
+	});
+}
+
 struct mma_args {
 	const unsigned short *a, *b; /* bf16: a 16x16 row-major, b 8 columns of 16 */
 	float *d;                    /* 16x8 row-major */
@@ -451,6 +478,9 @@ void test_conversions(void **)
 	/* Ties go to even. */
 	assert_int_equal(simt::float_to_bf16(simt::bits_to_float(0x3f808000)), 0x3f80);
 	assert_int_equal(simt::float_to_bf16(simt::bits_to_float(0x3f818000)), 0x3f82);
+	assert_int_equal(simt::pack_bf16(1.0f, -2.0f), 0xc0003f80);
+	assert_int_equal(simt::low_halves(0x11112222, 0x33334444), 0x44442222);
+	assert_int_equal(simt::high_halves(0x11112222, 0x33334444), 0x33331111);
 	assert_int_equal(simt::float_to_half(1.0f + 0x1p-11f), 0x3c00);
 	assert_int_equal(simt::float_to_half(1.0f + 0x3p-11f), 0x3c02);
 }
@@ -792,22 +822,33 @@ void test_events(void **)
 int main()
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_shared_memory), cmocka_unit_test(test_barriers),
-	        cmocka_unit_test(test_last_block),    cmocka_unit_test(test_spinning),
-	        cmocka_unit_test(test_atomics),       cmocka_unit_test(test_collectives),
-	        cmocka_unit_test(test_shuffles),      cmocka_unit_test(test_async_copies),
-	        cmocka_unit_test(test_mma),           cmocka_unit_test(test_conversions),
-	        cmocka_unit_test(test_unpacking),     cmocka_unit_test(test_functions),
-	        cmocka_unit_test(test_planted_bugs),  cmocka_unit_test(test_poison),
+	        cmocka_unit_test(test_shared_memory),
+	        cmocka_unit_test(test_barriers),
+	        cmocka_unit_test(test_last_block),
+	        cmocka_unit_test(test_spinning),
+	        cmocka_unit_test(test_atomics),
+	        cmocka_unit_test(test_collectives),
+	        cmocka_unit_test(test_shuffles),
+	        cmocka_unit_test(test_async_copies),
+	        cmocka_unit_test(test_copies_of_nothing),
+	        cmocka_unit_test(test_mma),
+	        cmocka_unit_test(test_conversions),
+	        cmocka_unit_test(test_unpacking),
+	        cmocka_unit_test(test_functions),
+	        cmocka_unit_test(test_planted_bugs),
+	        cmocka_unit_test(test_poison),
 	        cmocka_unit_test(test_missing_wait),
 #ifdef __SANITIZE_ADDRESS__
 	        cmocka_unit_test(test_out_of_bounds),
 #else
 	        cmocka_unit_test(test_faults),
 #endif
-	        cmocka_unit_test(test_open),          cmocka_unit_test(test_workers),
-	        cmocka_unit_test(test_geometry),      cmocka_unit_test(test_memory),
-	        cmocka_unit_test(test_graph),         cmocka_unit_test(test_events),
+	        cmocka_unit_test(test_open),
+	        cmocka_unit_test(test_workers),
+	        cmocka_unit_test(test_geometry),
+	        cmocka_unit_test(test_memory),
+	        cmocka_unit_test(test_graph),
+	        cmocka_unit_test(test_events),
 	};
 	return cmocka_run_group_tests_name("engine", tests, open_host, close_host);
 }
