@@ -512,18 +512,6 @@ SIMT_FN unsigned pack_bf16(float low, float high)
 }
 #endif
 
-/* Two floats rounded to bf16, the first in the low half. */
-SIMT_FN unsigned pack_bf16(float first, float second)
-{
-#ifdef __CUDACC__
-	unsigned pair;
-	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
-	return pair;
-#else
-	return float_to_bf16(first) | (unsigned)float_to_bf16(second) << 16;
-#endif
-}
-
 /* v as the sum of two bf16 each: `high` is v rounded, `low` what that leaves, rounded. */
 SIMT_FN void split_bf16(const float (&v)[8], uint4 &high, uint4 &low)
 {

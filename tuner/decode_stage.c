@@ -357,7 +357,7 @@ static enum status report(struct stage *s, FILE *to)
 	for (int i = 0; i < s->n_choices; i++) {
 		const struct choice *c = &s->choice[i];
 		char config[CONFIG_TEXT];
-		double cost_us;
+		double cost_us = 0;
 		int n = count_launches(s, c);
 		params_format(c->task.kernel->params, c->task.kernel->n_params,
 		              c->variant.config.value, config);
