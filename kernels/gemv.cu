@@ -363,7 +363,7 @@ SIMT_FN gemv_addend load_addend(const gemv_args &a, const gemv_task &t, int item
 	if constexpr (K.epilogue == EPILOGUE_RESIDUAL)
 		d.v[0] = vec::get<K.x>(a.residual, t.row0 + item);
 	if constexpr (K.epilogue == EPILOGUE_QKV) {
-		const int row = t.row0 + 2 * item, head = row / a.head_dim;
+		const int row = a.first_row + t.row0 + 2 * item, head = row / a.head_dim;
 		if (a.bias) {
 			d.v[0] = a.bias[row];
 			d.v[1] = a.bias[row + 1];
@@ -435,7 +435,7 @@ SIMT_FN void finish_rows(const gemv_args &a, const gemv_task &t, const float *pa
 		if constexpr (P::pairs) {
 			const float second = scale * row_sum<C>(part, stride, 2 * i + 1);
 			if constexpr (K.epilogue == EPILOGUE_QKV)
-				store_qkv<K>(a, t.row0 + 2 * i, first, second, d);
+				store_qkv<K>(a, a.first_row + t.row0 + 2 * i, first, second, d);
 			else
 				vec::put<K.x>(a.y, t.row0 / 2 + i, vec::silu(first) * second);
 		} else {

@@ -72,10 +72,11 @@ struct gemv_config {
 
 /* w (m, k) row-major in device layout, `scale` its q8_0 scales (m, k / 32); x (k); k is a multiple
  * of 32. norm (k) f32 and eps of the rms_norm over the first n_norm of x, 0 beyond. bias (m) f32,
- * in the order of the rows, NULL for none in EPILOGUE_QKV; residual (m) in the activation dtype,
- * may alias y. EPILOGUE_QKV: caches (n_kv_heads, capacity, head_dim) of dtype `kv`; turns (head_dim
- * / 2) and position as of rope; a position outside the cache writes nothing. `ahead`: ahead_bytes
- * of weights for a later launch, requested into L2. */
+ * in the order of the rows, in EPILOGUE_QKV that of the whole or NULL; residual (m) in the
+ * activation dtype, may alias y. EPILOGUE_QKV: w has rows first_row .. of the whole; caches
+ * (n_kv_heads, capacity, head_dim) of dtype `kv`; turns (head_dim / 2) and position as of rope; a
+ * position outside the cache writes nothing. `ahead`: ahead_bytes of weights for a later launch,
+ * requested into L2. */
 struct gemv_args {
 	void *y;
 	const void *w, *scale, *x;
@@ -86,7 +87,7 @@ struct gemv_args {
 	const unsigned long long *turns;
 	const int *position;
 	void *k_cache, *v_cache;
-	int n_heads, n_kv_heads, head_dim, capacity, kv;
+	int first_row, n_heads, n_kv_heads, head_dim, capacity, kv;
 	unsigned long long *best;
 	const void *ahead;
 	unsigned long long ahead_bytes;
