@@ -175,46 +175,18 @@ SIMT_FN void decode(uint4 raw, const trim &t, size_t i, float (&out)[kChunk<Dtyp
 	}
 }
 
-/* Sums of the halves of a chunk of x, which offsets multiply. */
+/* sum += w x for one half of a chunk of quants; x_sum is the sum of x. */
 template <int Dtype>
-SIMT_FN void sum_halves(const float (&x)[kChunk<Dtype>], simt::partial (&sums)[2])
+SIMT_FN void dot_half(simt::partial &sum, uint4 raw, const trim &t, const affine &a, int half,
+                      const float (&x)[16], const simt::partial &x_sum)
 {
-	const float ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-	if constexpr (kChunk<Dtype> == 32) {
-#pragma unroll
-		for (int half = 0; half < 2; half++)
-			simt::dot(sums[half], reinterpret_cast<const float(&)[16]>(x[16 * half]),
-			          ones);
-	}
-}
-
-/* sum += w x for the chunk of element i; x_sums as of sum_halves(). */
-template <int Dtype>
-SIMT_FN void dot_chunk(simt::partial &sum, uint4 raw, const trim &t, size_t i,
-                       const float (&x)[kChunk<Dtype>], const simt::partial (&x_sums)[2])
-{
-	if constexpr (!kQuantised<Dtype>) {
-		float w[kChunk<Dtype>];
-		unpack<Dtype>(raw, w);
-		simt::dot(sum, w, x);
-	} else {
-		const affine a = scales<Dtype>(t, i);
-		simt::partial part[2];
-#pragma unroll
-		for (int half = 0; half < kChunk<Dtype> / 16; half++) {
-			float q[16];
-			unpack<DTYPE_Q8_0>(Dtype == DTYPE_Q8_0 ? raw : half_of<Dtype>(raw, t, half),
-			                   q);
-			simt::dot(part[kTwoScales<Dtype> ? half : 0], q,
-			          reinterpret_cast<const float(&)[16]>(x[16 * half]));
-		}
-		sum.v += a.scale[0] * part[0].v;
-		if constexpr (kTwoScales<Dtype>)
-			sum.v += a.scale[1] * part[1].v + a.offset[0] * x_sums[0].v +
-			         a.offset[1] * x_sums[1].v;
-		else if constexpr (kChunk<Dtype> == 32)
-			sum.v += a.offset[0] * (x_sums[0].v + x_sums[1].v);
-	}
+	float q[16];
+	simt::partial part;
+	unpack<DTYPE_Q8_0>(Dtype == DTYPE_Q8_0 ? raw : half_of<Dtype>(raw, t, half), q);
+	simt::dot(part, q, x);
+	sum.v += a.scale[half] * part.v;
+	if constexpr (Dtype != DTYPE_Q8_0)
+		sum.v += a.offset[half] * x_sum.v;
 }
 
 } // namespace vec

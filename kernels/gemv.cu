@@ -223,25 +223,50 @@ SIMT_FN void multiply_matrix(const gemv_weights<K, C> &w, const float *xs, int s
 	simt::mma_bf16_16816(sums.matrix[1], {u.z, v.z, u.w, v.w}, {x.z, x.w}, sums.matrix[1]);
 }
 
+/* N floats of x from column i on. */
+template <gemv_case K, gemv_config C, int N>
+SIMT_FN void read_x(const float *xs, int i, int padded_k, float (&x)[N])
+{
+#pragma unroll
+	for (int q = 0; q < N; q += 4)
+		vec::unpack<DTYPE_F32>(
+		        *reinterpret_cast<const uint4 *>(xs + quad_place<K, C>(i + q, padded_k)),
+		        reinterpret_cast<float(&)[4]>(x[q]));
+}
+
 template <gemv_case K, gemv_config C>
 SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const float *xs, int padded_k, int step,
                            gemv_sums<K, C> &sums)
 {
 	using P = gemv_plan<K, C>;
 	const int column = lane_place<K, C>(0, step).y;
-	float x[P::chunk];
-	simt::partial x_sums[2];
+	if constexpr (P::scaled) {
+		const float ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+		vec::affine scales[C.rows];
 #pragma unroll
-	for (int q = 0; q < P::chunk; q += 4)
-		vec::unpack<DTYPE_F32>(*reinterpret_cast<const uint4 *>(
-		                               xs + quad_place<K, C>(column + q, padded_k)),
-		                       reinterpret_cast<float(&)[4]>(x[q]));
-	if constexpr (P::scaled)
-		vec::sum_halves<K.w>(x, x_sums);
+		for (int r = 0; r < C.rows; r++)
+			scales[r] = vec::scales<K.w>(w.trim[r], column);
 #pragma unroll
-	for (int r = 0; r < C.rows; r++)
-		vec::dot_chunk<K.w>(sums.row[r], w.raw[r], w.trim[P::scaled ? r : 0], column, x,
-		                    x_sums);
+		for (int half = 0; half < P::chunk / 16; half++) {
+			float x[16];
+			simt::partial x_sum;
+			read_x<K, C>(xs, column + 16 * half, padded_k, x);
+			simt::dot(x_sum, x, ones);
+#pragma unroll
+			for (int r = 0; r < C.rows; r++)
+				vec::dot_half<K.w>(sums.row[r], w.raw[r], w.trim[r], scales[r],
+				                   half, x, x_sum);
+		}
+	} else {
+		float x[P::chunk];
+		read_x<K, C>(xs, column, padded_k, x);
+#pragma unroll
+		for (int r = 0; r < C.rows; r++) {
+			float weights[P::chunk];
+			vec::unpack<K.w>(w.raw[r], weights);
+			simt::dot(sums.row[r], weights, x);
+		}
+	}
 }
 
 /* The tile's sums over this warp's columns, to `part` by row of the block. On tensor cores the
