@@ -1,21 +1,17 @@
 #include "core/dtype.h"
 
-#include <math.h>
 #include <string.h>
 
-#define Q8_0_BLOCK       32
-#define Q8_0_BLOCK_BYTES (2 + Q8_0_BLOCK)
+#include "core/quant.h"
+
+#define DTYPE_ROW(NAME, name, value, block, ...) {DTYPE_##NAME, #name, block, {__VA_ARGS__}},
 
 static const struct {
 	int dtype;
 	const char *name;
 	int block;
-	size_t block_bytes;
-} dtypes[] = {
-        {DTYPE_F32, "f32", 1, 4},   {DTYPE_F16, "f16", 1, 2},
-        {DTYPE_BF16, "bf16", 1, 2}, {DTYPE_Q8_0, "q8_0", Q8_0_BLOCK, Q8_0_BLOCK_BYTES},
-        {DTYPE_I32, "i32", 1, 4},   {DTYPE_U64, "u64", 1, 8},
-};
+	size_t plane[DTYPE_PLANES]; /* bytes of a block */
+} dtypes[] = {DTYPES(DTYPE_ROW)};
 
 #define N_DTYPES ((int)(sizeof dtypes / sizeof *dtypes))
 
@@ -48,10 +44,28 @@ int dtype_block(int dtype)
 	return i < N_DTYPES ? dtypes[i].block : 0;
 }
 
-size_t dtype_bytes(int dtype, size_t n)
+size_t dtype_plane_offset(int dtype, int plane, size_t n)
 {
 	int i = find(dtype);
-	return i < N_DTYPES ? n / (size_t)dtypes[i].block * dtypes[i].block_bytes : 0;
+	size_t bytes = 0;
+	for (int p = 0; i < N_DTYPES && p < plane && p < DTYPE_PLANES; p++)
+		bytes += dtypes[i].plane[p];
+	return i < N_DTYPES ? n / (size_t)dtypes[i].block * bytes : 0;
+}
+
+size_t dtype_bytes(int dtype, size_t n)
+{
+	return dtype_plane_offset(dtype, DTYPE_PLANES, n);
+}
+
+size_t dtype_scale_offset(int dtype, size_t n)
+{
+	return dtype_plane_offset(dtype, 1, n);
+}
+
+bool dtype_is_real(int dtype)
+{
+	return find(dtype) < N_DTYPES && dtype != DTYPE_I32 && dtype != DTYPE_U64;
 }
 
 static uint32_t bits_of(float value)
@@ -120,31 +134,9 @@ static void store_u16(uint8_t *to, uint16_t bits)
 	memcpy(to, &bits, sizeof bits);
 }
 
-static void q8_0_to_f32(const uint8_t *from, float *to, size_t n)
+static bool is_quantised(int dtype)
 {
-	for (size_t i = 0; i < n; i += Q8_0_BLOCK, from += Q8_0_BLOCK_BYTES) {
-		float scale = f16_to_f32(load_u16(from));
-		for (int j = 0; j < Q8_0_BLOCK; j++)
-			to[i + (size_t)j] = scale * (float)(int8_t)from[2 + j];
-	}
-}
-
-/* The quants are of the scale before it is rounded to f16, as in ggml's quantize_row_q8_0_ref.
- * Quants of infinities and NaNs are 0. */
-static void q8_0_from_f32(const float *from, uint8_t *to, size_t n)
-{
-	for (size_t i = 0; i < n; i += Q8_0_BLOCK, to += Q8_0_BLOCK_BYTES) {
-		float largest = 0;
-		for (int j = 0; j < Q8_0_BLOCK; j++)
-			largest = fmaxf(largest, fabsf(from[i + (size_t)j]));
-		float scale = largest / 127;
-		float inverse = scale > 0 ? 1 / scale : 0;
-		store_u16(to, f32_to_f16(scale));
-		for (int j = 0; j < Q8_0_BLOCK; j++) {
-			float quant = roundf(from[i + (size_t)j] * inverse);
-			to[2 + j] = (uint8_t)(int8_t)(fabsf(quant) <= 127 ? quant : 0);
-		}
-	}
+	return dtype_block(dtype) > 1;
 }
 
 void dtype_to_f32(int dtype, const void *from, float *to, size_t n)
@@ -152,14 +144,14 @@ void dtype_to_f32(int dtype, const void *from, float *to, size_t n)
 	const uint8_t *bytes = from;
 	if (dtype == DTYPE_F32)
 		memcpy(to, from, n * sizeof *to);
-	else if (dtype == DTYPE_Q8_0)
-		q8_0_to_f32(bytes, to, n);
 	else if (dtype == DTYPE_F16)
 		for (size_t i = 0; i < n; i++)
 			to[i] = f16_to_f32(load_u16(bytes + 2 * i));
 	else if (dtype == DTYPE_BF16)
 		for (size_t i = 0; i < n; i++)
 			to[i] = bf16_to_f32(load_u16(bytes + 2 * i));
+	else if (is_quantised(dtype))
+		quant_to_f32(dtype, bytes, to, n);
 }
 
 void dtype_from_f32(int dtype, const float *from, void *to, size_t n)
@@ -167,31 +159,62 @@ void dtype_from_f32(int dtype, const float *from, void *to, size_t n)
 	uint8_t *bytes = to;
 	if (dtype == DTYPE_F32)
 		memcpy(to, from, n * sizeof *from);
-	else if (dtype == DTYPE_Q8_0)
-		q8_0_from_f32(from, bytes, n);
 	else if (dtype == DTYPE_F16)
 		for (size_t i = 0; i < n; i++)
 			store_u16(bytes + 2 * i, f32_to_f16(from[i]));
 	else if (dtype == DTYPE_BF16)
 		for (size_t i = 0; i < n; i++)
 			store_u16(bytes + 2 * i, f32_to_bf16(from[i]));
+	else if (is_quantised(dtype))
+		quant_from_f32(dtype, from, bytes, n);
+}
+
+void dtype_pack_part(int dtype, const void *file_layout, void *matrix, size_t count, size_t first,
+                     size_t n)
+{
+	uint8_t *planes[DTYPE_PLANES];
+	size_t block = (size_t)dtype_block(dtype);
+	if (!is_quantised(dtype)) {
+		memcpy((uint8_t *)matrix + dtype_bytes(dtype, first), file_layout,
+		       dtype_bytes(dtype, n));
+		return;
+	}
+	for (int p = 0; p < DTYPE_PLANES; p++)
+		planes[p] = (uint8_t *)matrix + dtype_plane_offset(dtype, p, count);
+	quant_pack(dtype, file_layout, planes, first / block, n / block);
+}
+
+void dtype_unpack_part(int dtype, const void *matrix, size_t count, size_t first, size_t n,
+                       void *file_layout)
+{
+	const uint8_t *planes[DTYPE_PLANES];
+	size_t block = (size_t)dtype_block(dtype);
+	if (!is_quantised(dtype)) {
+		memcpy(file_layout, (const uint8_t *)matrix + dtype_bytes(dtype, first),
+		       dtype_bytes(dtype, n));
+		return;
+	}
+	for (int p = 0; p < DTYPE_PLANES; p++)
+		planes[p] = (const uint8_t *)matrix + dtype_plane_offset(dtype, p, count);
+	quant_unpack(dtype, planes, first / block, n / block, file_layout);
+}
+
+void dtype_planes_to_f32(int dtype, const void *matrix, size_t count, size_t first, size_t n,
+                         float *to)
+{
+	uint8_t file[QUANT_MAX_BYTES];
+	size_t block = (size_t)dtype_block(dtype);
+	if (!is_quantised(dtype)) {
+		dtype_to_f32(dtype, (const uint8_t *)matrix + dtype_bytes(dtype, first), to, n);
+		return;
+	}
+	for (size_t i = 0; i < n; i += block) {
+		dtype_unpack_part(dtype, matrix, count, first + i, block, file);
+		quant_to_f32(dtype, file, to + i, block);
+	}
 }
 
 void dtype_pack(int dtype, const void *file_layout, void *to, size_t n)
 {
-	if (dtype != DTYPE_Q8_0) {
-		memcpy(to, file_layout, dtype_bytes(dtype, n));
-		return;
-	}
-	const uint8_t *block = file_layout;
-	uint8_t *quants = to, *scales = quants + dtype_scale_offset(dtype, n);
-	for (size_t i = 0; i < n; i += Q8_0_BLOCK, block += Q8_0_BLOCK_BYTES) {
-		memcpy(quants + i, block + 2, Q8_0_BLOCK);
-		memcpy(scales + i / Q8_0_BLOCK * 2, block, 2);
-	}
-}
-
-size_t dtype_scale_offset(int dtype, size_t n)
-{
-	return dtype == DTYPE_Q8_0 ? n : dtype_bytes(dtype, n);
+	dtype_pack_part(dtype, file_layout, to, n, 0, n);
 }

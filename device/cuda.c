@@ -323,6 +323,32 @@ done:
 	return status;
 }
 
+static enum status cuda_alloc_host(struct device *device, size_t bytes, void **memory)
+{
+	enum status status = STATUS_OK;
+	struct cuda_device *cuda = cuda_of(device);
+	CUDA(cudaSetDevice(cuda->index), "allocating pinned memory");
+	CUDA(cudaMallocHost(memory, bytes ? bytes : 1), "allocating pinned memory");
+done:
+	return status;
+}
+
+static void cuda_free_host(struct device *device, void *memory)
+{
+	(void)device;
+	(void)cudaFreeHost(memory);
+}
+
+static enum status cuda_write_start(struct device *device, void *to, const void *from, size_t bytes)
+{
+	enum status status = STATUS_OK;
+	struct cuda_device *cuda = cuda_of(device);
+	CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, cuda->stream),
+	     "copying to the GPU");
+done:
+	return status;
+}
+
 /* Looks an entry up and lets it use `smem_bytes` of dynamic shared memory. */
 static enum status prepare(struct cuda_device *cuda, const void *entry, size_t smem_bytes)
 {
@@ -545,6 +571,9 @@ const struct device_ops cuda_ops = {
         .write = cuda_write,
         .read = cuda_read,
         .fill = cuda_fill,
+        .alloc_host = cuda_alloc_host,
+        .free_host = cuda_free_host,
+        .write_start = cuda_write_start,
         .launch = cuda_launch,
         .sync = cuda_sync,
         .capture_begin = cuda_capture_begin,

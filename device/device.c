@@ -79,6 +79,23 @@ enum status device_fill(struct device *device, void *memory, int byte, size_t by
 	return device->ops->fill(device, memory, byte, bytes);
 }
 
+enum status device_alloc_host(struct device *device, size_t bytes, void **memory)
+{
+	*memory = NULL;
+	return device->ops->alloc_host(device, bytes, memory);
+}
+
+void device_free_host(struct device *device, void *memory)
+{
+	if (memory)
+		device->ops->free_host(device, memory);
+}
+
+enum status device_write_start(struct device *device, void *to, const void *from, size_t bytes)
+{
+	return device->ops->write_start(device, to, from, bytes);
+}
+
 enum status device_launch(struct device *device, const void *entry, struct grid grid,
                           const void *args, size_t args_bytes, struct launch_options options)
 {

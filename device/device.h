@@ -67,6 +67,13 @@ MUST_CHECK enum status device_write(struct device *device, void *to, const void 
 MUST_CHECK enum status device_read(struct device *device, void *to, const void *from, size_t bytes);
 MUST_CHECK enum status device_fill(struct device *device, void *memory, int byte, size_t bytes);
 
+/* Memory of the host that the device copies from at the bus's speed. */
+MUST_CHECK enum status device_alloc_host(struct device *device, size_t bytes, void **memory);
+void device_free_host(struct device *device, void *memory);
+/* Queues a copy from such memory, which must stay as it is until device_sync(). */
+MUST_CHECK enum status device_write_start(struct device *device, void *to, const void *from,
+                                          size_t bytes);
+
 /* Queues one launch; `args` is the kernel's argument struct, copied. While capturing, records it.
  */
 MUST_CHECK enum status device_launch(struct device *device, const void *entry, struct grid grid,

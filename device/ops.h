@@ -16,6 +16,9 @@ struct device_ops {
 	enum status (*write)(struct device *device, void *to, const void *from, size_t bytes);
 	enum status (*read)(struct device *device, void *to, const void *from, size_t bytes);
 	enum status (*fill)(struct device *device, void *memory, int byte, size_t bytes);
+	enum status (*alloc_host)(struct device *device, size_t bytes, void **memory);
+	void (*free_host)(struct device *device, void *memory);
+	enum status (*write_start)(struct device *device, void *to, const void *from, size_t bytes);
 
 	enum status (*launch)(struct device *device, const void *entry, struct grid grid,
 	                      const void *args, size_t args_bytes, struct launch_options options);

@@ -48,19 +48,7 @@ static inline double sum_deviation(size_t n, double sum, double squares)
 static inline void decode(int dtype, const void *data, size_t count, size_t first, float *to,
                           size_t n)
 {
-	const char *bytes = data;
-	if (dtype != DTYPE_Q8_0) {
-		dtype_to_f32(dtype, bytes + dtype_bytes(dtype, first), to, n);
-		return;
-	}
-	const int8_t *quants = (const int8_t *)bytes + first;
-	const uint16_t *scales =
-	        (const uint16_t *)(bytes + dtype_scale_offset(dtype, count)) + first / 32;
-	for (size_t i = 0; i < n; i += 32) {
-		const float scale = f16_to_f32(scales[i / 32]);
-		for (size_t j = i; j < i + 32; j++)
-			to[j] = scale * quants[j];
-	}
+	dtype_planes_to_f32(dtype, data, count, first, n, to);
 }
 
 /* Buffer b of a problem as floats. The caller frees; NULL without memory. */

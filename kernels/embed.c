@@ -16,7 +16,8 @@ enum { Y, W, TOKEN, N_BUFFERS };
 static bool valid(const struct shape *shape, const int *kase, const int *config,
                   const struct device_info *info)
 {
-	return legal(kase, config, info->target) && shape->m % 32 == 0;
+	return legal(kase, config, info->target) && shape->m % 32 == 0 &&
+	       shape->m % dtype_block(AS(embed_case, kase)->w) == 0;
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
@@ -81,7 +82,7 @@ static void bind(const struct shape *shape, const int *kase, const int *config,
 	};
 }
 
-/* Exact: a conversion to f32, for q8_0 one rounded product. */
+/* Exact: a conversion to f32, with at most one rounding. */
 static void reference(const struct shape *shape, const int *kase, const void *const *data,
                       double *const *expected, double *const *tolerance)
 {
@@ -89,7 +90,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 	float *row = malloc(n * sizeof *row);
 	if (!row)
 		return;
-	decode(AS(embed_case, kase)->w, data[W], ROWS * n, TOKEN_ROW * n, row, n);
+	dtype_planes_to_f32(AS(embed_case, kase)->w, data[W], ROWS * n, TOKEN_ROW * n, n, row);
 	for (size_t i = 0; i < n; i++) {
 		expected[Y][i] = row[i];
 		tolerance[Y][i] = 0;

@@ -13,13 +13,13 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) embed(const embed_args a
 	simt::grid_wait();
 	const int token = *a.token;
 	const bool known = token >= 0 && token < a.n_rows;
+	const vec::planes w = vec::planes_of<K.w>(a.w, a.scale, (size_t)a.n_rows * a.n);
 
 	for (int i = threadIdx.x * chunk; i < a.n; i += C.warps * simt::kWarp * chunk) {
 		const size_t element = (size_t)(known ? token : 0) * a.n + i;
 		float row[chunk];
-		vec::unpack<K.w>(simt::load128(vec::at<K.w>(a.w, element)), row);
-		if constexpr (K.w == DTYPE_Q8_0)
-			vec::scale(row, vec::get<DTYPE_F16>(a.scale, element / 32));
+		vec::decode<K.w>(simt::load128(vec::at<K.w>(w.quants, element)),
+		                 vec::load_trim<K.w>(w, element), element, row);
 		if (!known)
 			vec::fill(row, simt::bits_to_float(0x7fc00000));
 		vec::store<DTYPE_F32>(a.y, i, row);

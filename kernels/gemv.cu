@@ -1,7 +1,6 @@
-// math:   y = epilogue(s W (norm . x)), f32 accumulation; s = 1 / rms(x) where the norm is folded
-// in, else 1. layout: a block has a run of rows; `slices` warps share the columns of a tile of
-// rows, x is in shared memory. bound:  memory: W is read once. Its first loads are issued before
-// the wait for x.
+// math:   y = epilogue(s W (norm . x)), f32 accumulation; s = 1 / rms(x) with the norm, else 1.
+// layout: a block has a run of rows; `slices` warps share the columns of a tile; x is in shared.
+// bound:  memory: W is read once. Its first loads are issued before the wait for x.
 #include "core/variants.h"
 #include "kernels/argmax_key.h"
 #include "kernels/gemv.h"
@@ -19,7 +18,7 @@ struct gemv_plan {
 	static constexpr int loads = mma ? 2 : C.rows;            /* of a lane and step */
 	static constexpr int warps = C.slices * C.tiles;
 	static constexpr int threads = warps * simt::kWarp;
-	static constexpr bool scaled = K.w == DTYPE_Q8_0;
+	static constexpr bool scaled = vec::kQuantised<K.w>;
 	static constexpr bool pairs = K.epilogue == EPILOGUE_SWIGLU || K.epilogue == EPILOGUE_QKV;
 	static constexpr int sums = mma ? 4 : C.rows;
 };
@@ -72,7 +71,7 @@ SIMT_FN gemv_task block_task(const gemv_args &a)
 template <gemv_case K, gemv_config C>
 struct gemv_weights {
 	uint4 raw[gemv_plan<K, C>::loads];
-	unsigned short scale[gemv_plan<K, C>::scaled ? C.rows : 1];
+	vec::trim trim[gemv_plan<K, C>::scaled ? C.rows : 1];
 };
 
 /* Row of the tile and first column of a lane's load l. On tensor cores the lane's first load is row
@@ -92,7 +91,7 @@ SIMT_FN int2 lane_place(int l, int step)
 
 /* Rows and columns beyond the last repeat it: their sums are not used, x is zero there. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void load_step(const gemv_args &a, const gemv_task &t, gemv_cursor at,
+SIMT_FN void load_step(const gemv_args &a, const vec::planes &p, const gemv_task &t, gemv_cursor at,
                        gemv_weights<K, C> &w)
 {
 	using P = gemv_plan<K, C>;
@@ -107,18 +106,18 @@ SIMT_FN void load_step(const gemv_args &a, const gemv_task &t, gemv_cursor at,
 		const size_t i = (size_t)row * a.k + column;
 		w.raw[l] = simt::load128_stream(vec::at<K.w>(a.w, i));
 		if constexpr (P::scaled)
-			w.scale[l] = static_cast<const unsigned short *>(a.scale)[i / 32];
+			w.trim[l] = vec::load_trim<K.w>(p, i);
 	}
 }
 
 /* The first loads of a warp. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void fill_pipeline(const gemv_args &a, const gemv_task &t,
+SIMT_FN void fill_pipeline(const gemv_args &a, const vec::planes &p, const gemv_task &t,
                            gemv_weights<K, C> (&w)[C.unroll], gemv_cursor &load)
 {
 #pragma unroll
 	for (int u = 0; u < C.unroll; u++) {
-		load_step<K, C>(a, t, load, w[u]);
+		load_step<K, C>(a, p, t, load, w[u]);
 		advance(t, load);
 	}
 }
@@ -224,26 +223,49 @@ SIMT_FN void multiply_matrix(const gemv_weights<K, C> &w, const float *xs, int s
 	simt::mma_bf16_16816(sums.matrix[1], {u.z, v.z, u.w, v.w}, {x.z, x.w}, sums.matrix[1]);
 }
 
+/* N floats of x from column i on. */
+template <gemv_case K, gemv_config C, int N>
+SIMT_FN void read_x(const float *xs, int i, int padded_k, float (&x)[N])
+{
+#pragma unroll
+	for (int q = 0; q < N; q += 4)
+		vec::unpack<DTYPE_F32>(
+		        *reinterpret_cast<const uint4 *>(xs + quad_place<K, C>(i + q, padded_k)),
+		        reinterpret_cast<float(&)[4]>(x[q]));
+}
+
 template <gemv_case K, gemv_config C>
 SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const float *xs, int padded_k, int step,
                            gemv_sums<K, C> &sums)
 {
 	using P = gemv_plan<K, C>;
 	const int column = lane_place<K, C>(0, step).y;
-	float x[P::chunk];
+	if constexpr (P::scaled) {
+		const float ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+		vec::affine scales[C.rows];
 #pragma unroll
-	for (int q = 0; q < P::chunk; q += 4)
-		vec::unpack<DTYPE_F32>(*reinterpret_cast<const uint4 *>(
-		                               xs + quad_place<K, C>(column + q, padded_k)),
-		                       reinterpret_cast<float(&)[4]>(x[q]));
+		for (int r = 0; r < C.rows; r++)
+			scales[r] = vec::scales<K.w>(w.trim[r], column);
 #pragma unroll
-	for (int r = 0; r < C.rows; r++) {
-		float weights[P::chunk];
-		vec::unpack<K.w>(w.raw[r], weights);
-		if constexpr (P::scaled)
-			vec::dot_scaled(sums.row[r], weights, x, simt::half_to_float(w.scale[r]));
-		else
+		for (int half = 0; half < P::chunk / 16; half++) {
+			float x[16];
+			simt::partial x_sum;
+			read_x<K, C>(xs, column + 16 * half, padded_k, x);
+			simt::dot(x_sum, x, ones);
+#pragma unroll
+			for (int r = 0; r < C.rows; r++)
+				vec::dot_half<K.w>(sums.row[r], w.raw[r], w.trim[r], scales[r],
+				                   half, x, x_sum);
+		}
+	} else {
+		float x[P::chunk];
+		read_x<K, C>(xs, column, padded_k, x);
+#pragma unroll
+		for (int r = 0; r < C.rows; r++) {
+			float weights[P::chunk];
+			vec::unpack<K.w>(w.raw[r], weights);
 			simt::dot(sums.row[r], weights, x);
+		}
 	}
 }
 
@@ -291,14 +313,14 @@ SIMT_FN void finish_tile(const gemv_task &t, int tile, const gemv_sums<K, C> &su
 
 /* The same for a CPU, which looks ahead by itself. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void stream_plainly(const gemv_args &a, const gemv_task &t, const float *xs, int padded_k,
-                            float *part)
+SIMT_FN void stream_plainly(const gemv_args &a, const vec::planes &p, const gemv_task &t,
+                            const float *xs, int padded_k, float *part)
 {
 	for (int tile = t.first_tile; tile < t.end_tile; tile++) {
 		gemv_sums<K, C> sums;
 		for (int step = 0; step < t.n_steps; step++) {
 			gemv_weights<K, C> w;
-			load_step<K, C>(a, t, {tile, step}, w);
+			load_step<K, C>(a, p, t, {tile, step}, w);
 			multiply_rows<K, C>(w, xs, padded_k, t.first + step, sums);
 		}
 		finish_tile<K, C>(t, tile, sums, part);
@@ -307,7 +329,7 @@ SIMT_FN void stream_plainly(const gemv_args &a, const gemv_task &t, const float 
 
 /* All tiles of the warp. A step's registers are loaded anew as soon as they are used. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void stream_weights(const gemv_args &a, const gemv_task &t,
+SIMT_FN void stream_weights(const gemv_args &a, const vec::planes &p, const gemv_task &t,
                             gemv_weights<K, C> (&w)[C.unroll], gemv_cursor load, const float *xs,
                             int padded_k, float *part)
 {
@@ -322,7 +344,7 @@ SIMT_FN void stream_weights(const gemv_args &a, const gemv_task &t,
 				multiply_matrix<K, C>(w[u], xs, t.first + use.step, sums);
 			else
 				multiply_rows<K, C>(w[u], xs, padded_k, t.first + use.step, sums);
-			load_step<K, C>(a, t, load, w[u]);
+			load_step<K, C>(a, p, t, load, w[u]);
 			advance(t, load);
 			const int tile = use.tile;
 			advance(t, use);
@@ -363,7 +385,7 @@ SIMT_FN gemv_addend load_addend(const gemv_args &a, const gemv_task &t, int item
 	if constexpr (K.epilogue == EPILOGUE_RESIDUAL)
 		d.v[0] = vec::get<K.x>(a.residual, t.row0 + item);
 	if constexpr (K.epilogue == EPILOGUE_QKV) {
-		const int row = t.row0 + 2 * item, head = row / a.head_dim;
+		const int row = a.first_row + t.row0 + 2 * item, head = row / a.head_dim;
 		if (a.bias) {
 			d.v[0] = a.bias[row];
 			d.v[1] = a.bias[row + 1];
@@ -435,7 +457,7 @@ SIMT_FN void finish_rows(const gemv_args &a, const gemv_task &t, const float *pa
 		if constexpr (P::pairs) {
 			const float second = scale * row_sum<C>(part, stride, 2 * i + 1);
 			if constexpr (K.epilogue == EPILOGUE_QKV)
-				store_qkv<K>(a, t.row0 + 2 * i, first, second, d);
+				store_qkv<K>(a, a.first_row + t.row0 + 2 * i, first, second, d);
 			else
 				vec::put<K.x>(a.y, t.row0 / 2 + i, vec::silu(first) * second);
 		} else {
@@ -457,7 +479,7 @@ template <gemv_case K, gemv_config C>
 SIMT_FN void prefetch(const gemv_args &a, const gemv_task &t)
 {
 	constexpr int threads = gemv_plan<K, C>::threads;
-	if constexpr (C.early > 1 && K.w != DTYPE_Q8_0) {
+	if constexpr (C.early > 1 && !vec::kQuantised<K.w>) {
 		const size_t row_bytes = (size_t)a.k / dtype_chunk(K.w) * 16;
 		const size_t all = t.rows * row_bytes, most = (size_t)C.early * 1024;
 		simt::prefetch_l2_range<threads>(static_cast<const char *>(a.w) +
@@ -494,6 +516,7 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 	const int stride = gemv_block_rows(a.m, gridDim.x);
 	float *part = xs + padded_k, *squares = part + C.slices * stride;
 	const gemv_task t = block_task<K, C>(a);
+	const vec::planes p = vec::planes_of<K.w>(a.w, a.scale, (size_t)a.m * a.k);
 	if constexpr (C.trigger == 0)
 		simt::grid_launch_dependents();
 
@@ -502,7 +525,7 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 	const bool has_steps = t.n_steps > 0;
 	if constexpr (C.early > 0 && simt::kWarp > 1)
 		if (has_steps)
-			fill_pipeline<K, C>(a, t, w, load);
+			fill_pipeline<K, C>(a, p, t, w, load);
 	prefetch<K, C>(a, t);
 	if constexpr (C.trigger == 1)
 		simt::grid_launch_dependents();
@@ -518,7 +541,7 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 	simt::grid_wait();
 	if constexpr (C.early == 0)
 		if (has_steps)
-			fill_pipeline<K, C>(a, t, w, load);
+			fill_pipeline<K, C>(a, p, t, w, load);
 	if (K.epilogue == EPILOGUE_RESIDUAL && has_item)
 		mine = load_addend<K, C>(a, t, threadIdx.x);
 	const float sum = stage_x<K, C>(a, norm, xs, padded_k);
@@ -532,9 +555,9 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 	if (!has_steps)
 		finish_empty<K, C>(t, part + t.slice * stride);
 	else if constexpr (simt::kWarp == 1)
-		stream_plainly<K, C>(a, t, xs, padded_k, part + t.slice * stride);
+		stream_plainly<K, C>(a, p, t, xs, padded_k, part + t.slice * stride);
 	else
-		stream_weights<K, C>(a, t, w, load, xs, padded_k, part + t.slice * stride);
+		stream_weights<K, C>(a, p, t, w, load, xs, padded_k, part + t.slice * stride);
 	simt::sync_block();
 	if constexpr (C.trigger == 2)
 		simt::grid_launch_dependents();

@@ -22,7 +22,8 @@ enum gemv_math {
 };
 
 #define GEMV_FIELDS(X)                                                                        \
-	X(w, NAMES_DTYPE, "weight dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0)       \
+	X(w, NAMES_DTYPE, "weight dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0,       \
+	  DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K) \
 	X(x, NAMES_DTYPE, "activation dtype, in and out", DTYPE_F32, DTYPE_BF16)              \
 	X(norm, NAMES_NUMBER, "1: x is rms-normalised first", 0, 1)                           \
 	X(epilogue, NAMES_EPILOGUE, "what follows the product", EPILOGUE_NONE, EPILOGUE_BIAS, \
@@ -59,7 +60,14 @@ enum gemv_math {
 	GEMV_CASES_OF(X, DTYPE_BF16) \
 	GEMV_CASES_OF(X, DTYPE_F16)  \
 	GEMV_CASES_OF(X, DTYPE_F32)  \
+	GEMV_CASES_OF(X, DTYPE_Q4_0) \
+	GEMV_CASES_OF(X, DTYPE_Q4_1) \
+	GEMV_CASES_OF(X, DTYPE_Q5_0) \
+	GEMV_CASES_OF(X, DTYPE_Q5_1) \
 	GEMV_CASES_OF(X, DTYPE_Q8_0) \
+	GEMV_CASES_OF(X, DTYPE_Q4_K) \
+	GEMV_CASES_OF(X, DTYPE_Q5_K) \
+	GEMV_CASES_OF(X, DTYPE_Q6_K) \
 	X(DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE)
 
 struct gemv_case {
@@ -70,12 +78,13 @@ struct gemv_config {
 	GEMV_PARAMS(PARAM_MEMBER)
 };
 
-/* w (m, k) row-major in device layout, `scale` its q8_0 scales (m, k / 32); x (k); k is a multiple
- * of 32. norm (k) f32 and eps of the rms_norm over the first n_norm of x, 0 beyond. bias (m) f32,
- * in the order of the rows, NULL for none in EPILOGUE_QKV; residual (m) in the activation dtype,
- * may alias y. EPILOGUE_QKV: caches (n_kv_heads, capacity, head_dim) of dtype `kv`; turns (head_dim
- * / 2) and position as of rope; a position outside the cache writes nothing. `ahead`: ahead_bytes
- * of weights for a later launch, requested into L2. */
+/* w (m, k) row-major in device layout, whose second plane begins at `scale`; x (k); k is a multiple
+ * of 32 and of w's block. norm (k) f32 and eps of the rms_norm over the first n_norm of x, 0
+ * beyond. bias (m) f32, in the order of the rows, in EPILOGUE_QKV that of the whole or NULL;
+ * residual (m) in the activation dtype, may alias y. EPILOGUE_QKV: w has rows first_row .. of the
+ * whole; caches (n_kv_heads, capacity, head_dim) of dtype `kv`; turns (head_dim / 2) and position
+ * as of rope; a position outside the cache writes nothing. `ahead`: ahead_bytes of weights for a
+ * later launch, requested into L2. */
 struct gemv_args {
 	void *y;
 	const void *w, *scale, *x;
@@ -86,7 +95,7 @@ struct gemv_args {
 	const unsigned long long *turns;
 	const int *position;
 	void *k_cache, *v_cache;
-	int n_heads, n_kv_heads, head_dim, capacity, kv;
+	int first_row, n_heads, n_kv_heads, head_dim, capacity, kv;
 	unsigned long long *best;
 	const void *ahead;
 	unsigned long long ahead_bytes;

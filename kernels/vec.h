@@ -1,18 +1,13 @@
 // C++20 and CUDA C++.
-/* 16 bytes of any dtype as floats: the one place where kernels decode elements. Included by .cu
- * files only. */
+/* Vectors of floats in registers, and 16 bytes of plain dtypes as floats; quantised ones are
+ * decoded in kernels/blocks.h. Included by .cu files only. */
 #ifndef KERNELS_VEC_H
 #define KERNELS_VEC_H
 
-#include "core/dtype.h"
-#include "device/simt.h"
+#include "kernels/blocks.h"
 
 namespace vec
 {
-
-/* Elements in 16 bytes (of quants, for q8_0). */
-template <int Dtype>
-constexpr int kChunk = dtype_chunk(Dtype);
 
 /* Bytes from one chunk to the next are always 16, so element i (a multiple of kChunk) is at: */
 template <int Dtype>
@@ -21,25 +16,12 @@ SIMT_FN const void *at(const void *base, size_t i)
 	return static_cast<const unsigned char *>(base) + i / kChunk<Dtype> * 16;
 }
 
-template <int Dtype>
-SIMT_FN void unpack(uint4 raw, float (&out)[kChunk<Dtype>])
-{
-	if constexpr (Dtype == DTYPE_BF16)
-		simt::unpack_bf16(raw, out);
-	else if constexpr (Dtype == DTYPE_F16)
-		simt::unpack_half(raw, out);
-	else if constexpr (Dtype == DTYPE_Q8_0)
-		simt::unpack_int8(raw, out);
-	else
-		simt::unpack_float(raw, out);
-}
-
 /* Elements i .. i + N - 1 of a plain dtype; N and i are multiples of kChunk. */
 template <int Dtype, int N>
 SIMT_FN void load(const void *base, size_t i, float (&out)[N])
 {
 	constexpr int chunk = kChunk<Dtype>;
-	static_assert(Dtype != DTYPE_Q8_0 && N % chunk == 0);
+	static_assert(!kQuantised<Dtype> && N % chunk == 0);
 	uint4 raw[N / chunk];
 #pragma unroll
 	for (int c = 0; c < N / chunk; c++)
@@ -62,7 +44,7 @@ SIMT_FN float get(const void *base, size_t i)
 template <int Dtype>
 SIMT_FN void put(void *base, size_t i, float v)
 {
-	static_assert(Dtype != DTYPE_Q8_0);
+	static_assert(!kQuantised<Dtype>);
 	if constexpr (Dtype == DTYPE_F32)
 		static_cast<float *>(base)[i] = v;
 	else

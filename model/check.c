@@ -244,14 +244,20 @@ static void rotate(const struct check *c, const struct hparams *h, const double 
 	}
 }
 
-/* What becomes of c->product: the query, and a row of each cache. */
-static void expect_rotated(struct check *c, const struct decoder *d, const struct launch *l)
+/* What becomes of rows [first, end) of c->product, which are whole tensors: the query, and a row of
+ * each cache. */
+static void expect_rotated(struct check *c, const struct decoder *d, const struct launch *l,
+                           size_t first, size_t end)
 {
 	const struct hparams *h = &d->model->hparams;
 	size_t q = (size_t)(h->heads * h->head_dim), kv = (size_t)(h->kv_heads * h->head_dim);
 	const double *x = c->product, *dx = c->product_tolerance;
-	rotate(c, h, x, dx, h->heads, expect_vector(c, "query", d->state.q, q));
-	rotate(c, h, x + q, dx + q, h->kv_heads, expect_cache_row(c, d, l, false));
+	if (first < q)
+		rotate(c, h, x, dx, h->heads, expect_vector(c, "query", d->state.q, q));
+	if (first <= q && end > q)
+		rotate(c, h, x + q, dx + q, h->kv_heads, expect_cache_row(c, d, l, false));
+	if (end <= q + kv)
+		return;
 	struct expectation *v = expect_cache_row(c, d, l, true);
 	memcpy(v->value, x + q + kv, kv * sizeof *x);
 	memcpy(v->tolerance, dx + q + kv, kv * sizeof *dx);
@@ -263,16 +269,16 @@ static enum status expect_qkv(struct check *c, const struct decoder *d, const st
 	const struct hparams *h = &d->model->hparams;
 	struct gemv_case kase;
 	memcpy(&kase, l->kase.value, sizeof kase);
+	const size_t first = (size_t)l->args.gemv.first_row, n = (size_t)l->args.gemv.m;
 	TRY(multiply_qkv(c, d, l));
 	if (kase.epilogue == EPILOGUE_QKV) {
-		expect_rotated(c, d, l);
+		expect_rotated(c, d, l, first, first + n);
 		return STATUS_OK;
 	}
-	size_t n = (size_t)((h->heads + 2 * h->kv_heads) * h->head_dim);
-	struct expectation *e = expect_vector(c, "query, key and value", d->state.qkv, n);
+	struct expectation *e = expect_vector(c, "query, key and value", d->state.qkv + first, n);
 	for (size_t r = 0; r < n; r++) {
-		e->value[r] = c->product[paired_row(h, r)];
-		e->tolerance[r] = c->product_tolerance[paired_row(h, r)];
+		e->value[r] = c->product[paired_row(h, first + r)];
+		e->tolerance[r] = c->product_tolerance[paired_row(h, first + r)];
 	}
 done:
 	return status;
@@ -288,7 +294,7 @@ static enum status expect_rope(struct check *c, const struct decoder *d, const s
 		c->product[paired_row(h, r)] = (double)c->input[r];
 		c->product_tolerance[r] = 0;
 	}
-	expect_rotated(c, d, l);
+	expect_rotated(c, d, l, 0, n);
 done:
 	return status;
 }

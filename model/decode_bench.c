@@ -76,11 +76,6 @@ static const char *plan_name(const struct decoder *d)
 	                              : "default";
 }
 
-static const char *weight_type(const struct decoder *d)
-{
-	return dtype_name(d->weights.layers[0].down.dtype);
-}
-
 static enum status write_row(const struct decoder *d, int length, const struct result *r,
                              const char *csv)
 {
@@ -95,13 +90,13 @@ static enum status write_row(const struct decoder *d, int length, const struct r
 	snprintf(context, sizeof context, "%d", length);
 	table_source_hash(hash);
 	const struct device_info *info = device_info(d->device);
-	const char *fields[] = {info->name,     d->model->hparams.name,
-	                        weight_type(d), dtype_name(d->state.kv),
-	                        context,        plan_name(d),
-	                        number[0],      number[1],
-	                        number[2],      number[3],
-	                        number[4],      number[5],
-	                        number[6],      hash};
+	const char *fields[] = {info->name,      d->model->hparams.name,
+	                        d->model->types, dtype_name(d->state.kv),
+	                        context,         plan_name(d),
+	                        number[0],       number[1],
+	                        number[2],       number[3],
+	                        number[4],       number[5],
+	                        number[6],       hash};
 	snprintf(path, sizeof path, "%s/%s", csv, info->slug);
 	TRY(make_folders(path));
 	snprintf(path, sizeof path, "%s/%s/decode.csv", csv, info->slug);
@@ -139,7 +134,7 @@ enum status decode_bench(struct decoder *d, int length, bool quiet, const char *
 	        "%s %s, cache %s, context %d, %s rows (%d of %d launches tuned): %.2f tokens/s "
 	        "(95 %%: %.2f to %.2f, %d samples), %.2f MB per token, %.2f GB/s = %.1f %% of the "
 	        "measured read ceiling of %.2f GB/s, on %s\n",
-	        d->model->hparams.name, weight_type(d), dtype_name(d->state.kv), length,
+	        d->model->hparams.name, d->model->types, dtype_name(d->state.kv), length,
 	        plan_name(d), count_tuned(plan), plan->n, r.tok_s, r.tok_s_lo, r.tok_s_hi,
 	        r.samples, r.bytes / 1e6, r.bytes * r.tok_s / 1e9, r.percent, r.ceiling_gbps,
 	        device_info(d->device)->name);

@@ -25,32 +25,19 @@ static const struct {
         [GGUF_F64] = {"f64", 8},
 };
 
-/* Tensor types of ggml: a file may hold any, so sizes of those that dtype.h does not read are known
- * too. */
+/* Tensor types of ggml that dtype.h does not convert: a file may hold them, so that their sizes are
+ * known. */
 static const struct {
 	int type;
 	const char *name;
 	size_t block, block_bytes;
 } foreign[] = {
-        {2, "q4_0", 32, 18},    {3, "q4_1", 32, 20},    {6, "q5_0", 32, 22},
-        {7, "q5_1", 32, 24},    {9, "q8_1", 32, 36},    {10, "q2_K", 256, 84},
-        {11, "q3_K", 256, 110}, {12, "q4_K", 256, 144}, {13, "q5_K", 256, 176},
-        {14, "q6_K", 256, 210}, {15, "q8_K", 256, 292}, {24, "i8", 1, 1},
-        {25, "i16", 1, 2},      {26, "i32", 1, 4},      {27, "i64", 1, 8},
-        {28, "f64", 1, 8},
+        {9, "q8_1", 32, 36},    {10, "q2_k", 256, 84}, {11, "q3_k", 256, 110},
+        {15, "q8_k", 256, 292}, {24, "i8", 1, 1},      {25, "i16", 1, 2},
+        {26, "i32", 1, 4},      {27, "i64", 1, 8},     {28, "f64", 1, 8},
 };
 
 #define N_FOREIGN (sizeof foreign / sizeof *foreign)
-
-static const int readable[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0};
-
-static bool is_readable(int type)
-{
-	for (size_t i = 0; i < sizeof readable / sizeof *readable; i++)
-		if (readable[i] == type)
-			return true;
-	return false;
-}
 
 const char *gguf_type_name(enum gguf_type type)
 {
@@ -62,7 +49,7 @@ const char *gguf_tensor_type_name(int type)
 	for (size_t i = 0; i < N_FOREIGN; i++)
 		if (foreign[i].type == type)
 			return foreign[i].name;
-	return is_readable(type) ? dtype_name(type) : "?";
+	return dtype_is_real(type) ? dtype_name(type) : "?";
 }
 
 /* *block is 0 for an unknown type. */
@@ -74,7 +61,7 @@ static void type_layout(int type, size_t *block, size_t *block_bytes)
 			*block = foreign[i].block;
 			*block_bytes = foreign[i].block_bytes;
 		}
-	if (is_readable(type)) {
+	if (dtype_is_real(type)) {
 		*block = (size_t)dtype_block(type);
 		*block_bytes = dtype_bytes(type, *block);
 	}
@@ -729,7 +716,7 @@ enum status gguf_matrix(const struct gguf *g, enum gguf_need need, const char *n
 		return STATUS_OK;
 	if (!t)
 		return fail(STATUS_FAILED, "%s: tensor '%s' is missing", g->path, name);
-	if (!is_readable(t->type))
+	if (!dtype_is_real(t->type))
 		return fail(STATUS_UNSUPPORTED, "%s: tensor '%s' has the unsupported type %s (%d)",
 		            g->path, name, gguf_tensor_type_name(t->type), t->type);
 	if (t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != 1 || t->dims[3] != 1) {

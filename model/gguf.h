@@ -76,7 +76,7 @@ struct gguf {
 MUST_CHECK enum status gguf_open(const char *path, struct gguf *g);
 void gguf_close(struct gguf *g);
 
-/* Of a metadata type ("u32") and of a tensor type ("q4_K"); "?" when unknown. */
+/* Of a metadata type ("u32") and of a tensor type ("q4_k"); "?" when unknown. */
 const char *gguf_type_name(enum gguf_type type);
 const char *gguf_tensor_type_name(int type);
 

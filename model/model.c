@@ -5,55 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/random.h"
 #include "model/sizes.h"
 
 #define RANDOM_CONTEXT   131072
 #define RANDOM_ROPE_BASE 1e6
 #define RANDOM_EPS       1e-6
-#define RANDOM_RUN       64 /* elements made at once */
-/* Deviation of the uniform distribution on [-1, 1). */
-#define UNIFORM_DEVIATION 0.57735027f
-/* Of integers drawn uniformly from [-127, 127]. */
-#define QUANT_DEVIATION 73.32f
-
 size_t tensor_row_bytes(const struct tensor *tensor)
 {
 	return dtype_bytes(tensor->dtype, tensor->cols);
-}
-
-/* The next of a sequence of 64 random bits (splitmix64: Steele, Lea, Flood 2014). */
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
-/* One row depends on seed and row number alone. 16 random bits make an element. */
-static void random_row(const struct tensor *t, size_t row, uint8_t *to)
-{
-	uint64_t state = t->seed + row * 0xd1342543de82ef95u, bits = 0;
-	if (t->dtype == DTYPE_Q8_0) {
-		uint16_t scale = f32_to_f16(t->deviation / QUANT_DEVIATION);
-		for (size_t i = 0; i < t->cols; i += 32, to += 34) {
-			memcpy(to, &scale, 2);
-			for (int j = 0; j < 32; j++, bits >>= 16) {
-				bits = j % 4 ? bits : next_random(&state);
-				to[2 + j] = (uint8_t)(int8_t)((bits & 0xffff) * 255 / 65536 - 127);
-			}
-		}
-		return;
-	}
-	float scale = t->deviation / UNIFORM_DEVIATION / 32768, v[RANDOM_RUN];
-	for (size_t i = 0; i < t->cols; i += RANDOM_RUN) {
-		size_t n = t->cols - i < RANDOM_RUN ? t->cols - i : RANDOM_RUN;
-		for (size_t j = 0; j < n; j++, bits >>= 16) {
-			bits = j % 4 ? bits : next_random(&state);
-			v[j] = t->mean + scale * (float)(int16_t)bits;
-		}
-		dtype_from_f32(t->dtype, v, to + dtype_bytes(t->dtype, i), n);
-	}
 }
 
 void tensor_rows(const struct tensor *t, size_t first, size_t n, void *to)
@@ -108,17 +68,22 @@ done:
 	return status;
 }
 
-/* A different dtype for vectors, as in files. */
-static void make_random(struct tensor *t, int dtype)
+/* Vectors are f32, as in files. */
+static void make_random(const struct model *m, const struct mixture *mixture,
+                        enum mixture_part part, int layer, struct tensor *t)
 {
-	t->dtype = t->rows > 1 ? dtype : DTYPE_F32;
-	t->seed = 0x5851f42d4c957f2du;
-	for (const char *c = t->name; *c; c++)
-		t->seed = (t->seed ^ (uint64_t)*c) * 0x100000001b3u;
+	t->dtype = t->rows == 1 ? DTYPE_F32
+	                        : mixture_dtype(mixture, part, layer, m->hparams.layers, t->cols);
+	t->seed = random_seed(t->name);
 }
 
-/* dtype < 0: from the file. */
-static enum status find_tensors(struct model *m, int dtype)
+static enum mixture_part part_of(enum layer_tensor t)
+{
+	return t == ATTN_V ? MIX_VALUE : t == FFN_DOWN ? MIX_DOWN : MIX_OTHER;
+}
+
+/* A NULL mixture: from the file. */
+static enum status find_tensors(struct model *m, const struct mixture *mixture)
 {
 	enum status status = STATUS_OK;
 	const struct arch *a = m->arch;
@@ -130,24 +95,55 @@ static enum status find_tensors(struct model *m, int dtype)
 	describe(m, &a->head, -1, &m->head);
 	for (int l = 0; l < m->hparams.layers; l++)
 		for (int t = 0; t < LAYER_TENSORS; t++) {
-			describe(m, &a->layer[t], l, &m->layers[l][t]);
-			if (dtype < 0)
-				TRY(find_in_file(m, GGUF_REQUIRED, &m->layers[l][t]));
+			struct tensor *tensor = &m->layers[l][t];
+			describe(m, &a->layer[t], l, tensor);
+			if (mixture)
+				make_random(m, mixture, part_of((enum layer_tensor)t), l, tensor);
 			else
-				make_random(&m->layers[l][t], dtype);
+				TRY(find_in_file(m, GGUF_REQUIRED, tensor));
 		}
-	if (dtype < 0) {
+	if (mixture) {
+		make_random(m, mixture, m->hparams.tied ? MIX_HEAD : MIX_OTHER, 0, &m->embed);
+		make_random(m, mixture, MIX_OTHER, 0, &m->norm);
+		make_random(m, mixture, MIX_HEAD, 0, &m->head);
+	} else {
 		TRY(find_in_file(m, GGUF_REQUIRED, &m->embed));
 		TRY(find_in_file(m, GGUF_REQUIRED, &m->norm));
 		TRY(find_in_file(m, GGUF_OPTIONAL, &m->head));
 		m->hparams.tied = !m->head.data;
-	} else {
-		make_random(&m->embed, dtype);
-		make_random(&m->norm, dtype);
-		make_random(&m->head, dtype);
 	}
 	if (m->hparams.tied)
 		m->head = m->embed;
+done:
+	return status;
+}
+
+/* Values of general.file_type (llama_ftype). */
+static const struct {
+	uint32_t value;
+	const char *name;
+} file_types[] = {
+        {0, "f32"},     {1, "f16"},   {2, "q4_0"},    {3, "q4_1"},    {7, "q8_0"},
+        {8, "q5_0"},    {9, "q5_1"},  {14, "q4_k_s"}, {15, "q4_k_m"}, {16, "q5_k_s"},
+        {17, "q5_k_m"}, {18, "q6_k"}, {32, "bf16"},
+};
+
+/* As the file says, else the type of all matrices of the layers. */
+static enum status name_types(struct model *m)
+{
+	enum status status;
+	uint32_t type = UINT32_MAX;
+	const char *name = dtype_name(m->layers[0][ATTN_Q].dtype);
+	TRY(gguf_u32(&m->file, GGUF_OPTIONAL, "general.file_type", 0, UINT32_MAX, &type));
+	for (int l = 0; l < m->hparams.layers; l++)
+		for (int t = 0; t < LAYER_TENSORS; t++)
+			if (m->layers[l][t].rows > 1 &&
+			    m->layers[l][t].dtype != m->layers[0][ATTN_Q].dtype)
+				name = "mixed";
+	for (size_t i = 0; i < sizeof file_types / sizeof *file_types; i++)
+		if (file_types[i].value == type)
+			name = file_types[i].name;
+	snprintf(m->types, sizeof m->types, "%s", name);
 done:
 	return status;
 }
@@ -174,28 +170,51 @@ enum status model_open(const char *path, struct model *m)
 		goto done;
 	}
 	m->hparams.vocab = (int)embed->dims[1];
-	TRY(find_tensors(m, -1));
+	TRY(find_tensors(m, NULL));
+	TRY(name_types(m));
 done:
 	if (status != STATUS_OK)
 		model_close(m);
 	return status;
 }
 
+static enum status open_mixture(const struct arch *arch, const struct hparams *hparams,
+                                const struct mixture *mixture, struct model *m)
+{
+	enum status status;
+	*m = (struct model){.arch = arch, .hparams = *hparams};
+	snprintf(m->types, sizeof m->types, "%s", mixture->name);
+	TRY(hparams_check(hparams, hparams->name));
+	TRY(find_tensors(m, mixture));
+done:
+	if (status != STATUS_OK)
+		model_close(m);
+	return status;
+}
+
+enum status model_make_random(const struct arch *arch, const struct hparams *hparams, int dtype,
+                              struct model *m)
+{
+	struct mixture mixture;
+	if (!mixture_find(dtype_name(dtype), &mixture))
+		return fail(STATUS_UNSUPPORTED, "random weights: unknown type %d", dtype);
+	return open_mixture(arch, hparams, &mixture, m);
+}
+
 enum status model_open_random(const char *spec, struct model *m)
 {
 	const char *colon = strchr(spec, ':');
-	const char *type = colon ? colon + 1 : "bf16";
+	const char *types = colon ? colon + 1 : "bf16";
 	size_t len = colon ? (size_t)(colon - spec) : strlen(spec);
 	const struct model_size *size = model_size_find(spec, len);
-	int dtype = dtype_parse(type);
+	struct mixture mixture;
 	*m = (struct model){0};
 	if (!size)
 		return fail(STATUS_USAGE, "--random: unknown model '%.*s'", (int)len, spec);
-	if (!strcmp(type, "q4_k_m"))
-		return fail(STATUS_UNSUPPORTED, "--random: q4_k_m is not supported yet");
-	if (dtype != DTYPE_BF16 && dtype != DTYPE_Q8_0)
-		return fail(STATUS_USAGE, "--random: unknown type '%s', bf16 and q8_0 are known",
-		            type);
+	if (!mixture_find(types, &mixture))
+		return fail(STATUS_USAGE,
+		            "--random: unknown type '%s': bf16, q8_0, q4_k_m and others are known",
+		            types);
 	struct hparams hparams = {
 	        .layers = size->layers,
 	        .hidden = size->hidden,
@@ -210,20 +229,7 @@ enum status model_open_random(const char *spec, struct model *m)
 	        .tied = size->tied,
 	};
 	snprintf(hparams.name, sizeof hparams.name, "%s", size->name);
-	return model_make_random(&qwen2, &hparams, dtype, m);
-}
-
-enum status model_make_random(const struct arch *arch, const struct hparams *hparams, int dtype,
-                              struct model *m)
-{
-	enum status status;
-	*m = (struct model){.arch = arch, .hparams = *hparams};
-	TRY(hparams_check(hparams, hparams->name));
-	TRY(find_tensors(m, dtype));
-done:
-	if (status != STATUS_OK)
-		model_close(m);
-	return status;
+	return open_mixture(&qwen2, &hparams, &mixture, m);
 }
 
 enum status model_each_tensor(const struct model *m,

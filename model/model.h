@@ -21,14 +21,17 @@ struct model {
 	const struct arch *arch;
 	struct hparams hparams;
 	struct gguf file; /* zero when random */
+	char types[16];   /* "bf16", "q4_k_m" ..., what its matrices are stored as */
 	struct tensor embed, norm, head;
 	struct tensor (*layers)[LAYER_TENSORS];
 };
 
 MUST_CHECK enum status model_open(const char *path, struct model *model);
-/* "qwen2.5-0.5b" or "qwen2.5-0.5b:q8_0"; bf16 unless said otherwise. */
+/* "qwen2.5-0.5b" or "qwen2.5-0.5b:q4_k_m", with a type or a mixture (sizes.h); bf16 unless said
+ * otherwise. */
 MUST_CHECK enum status model_open_random(const char *spec, struct model *model);
-/* Matrices of `dtype`, vectors f32. */
+/* Matrices of `dtype`, or of what a quantiser falls back to where rows are not whole blocks;
+ * vectors f32. */
 MUST_CHECK enum status model_make_random(const struct arch *arch, const struct hparams *hparams,
                                          int dtype, struct model *model);
 void model_close(struct model *model);

@@ -166,14 +166,18 @@ void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, cons
 	const struct state *s = b->state;
 	size_t cache = (size_t)b->layer * s->cache_layer_bytes;
 	struct gemv_args args = normed_args(b, OP_ATTN_NORM, norm);
-	args.bias = bias;
 	if (!b->fused) {
-		args.y = s->qkv;
-		add_gemv(b, OP_QKV, w, bias ? EPILOGUE_BIAS : EPILOGUE_NONE, args);
+		for (; w; w = w->next) {
+			args.y = s->qkv + w->row;
+			args.bias = bias ? bias + w->row : NULL;
+			args.first_row = w->row;
+			add_gemv(b, OP_QKV, w, bias ? EPILOGUE_BIAS : EPILOGUE_NONE, args);
+		}
 		add_rope(b);
 		return;
 	}
 	args.y = s->q;
+	args.bias = bias;
 	args.turns = s->turns;
 	args.position = s->position;
 	args.k_cache = s->k_cache + cache;
@@ -183,7 +187,10 @@ void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, cons
 	args.head_dim = h->head_dim;
 	args.capacity = s->capacity;
 	args.kv = s->kv;
-	add_gemv(b, OP_QKV, w, EPILOGUE_QKV, args);
+	for (; w; w = w->next) {
+		args.first_row = w->row;
+		add_gemv(b, OP_QKV, w, EPILOGUE_QKV, args);
+	}
 }
 
 static struct shape attention_shape(const struct hparams *h, int len)

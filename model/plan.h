@@ -108,7 +108,8 @@ void plan_gemv(struct builder *b, enum op op, const struct matrix *w, const floa
                const float *residual);
 /* hidden = silu(gate) up of the normalised x. */
 void plan_gate_up(struct builder *b, const float *norm, const struct matrix *w);
-/* q, and a row of the caches, of the normalised x; bias may be NULL. */
+/* q, and a row of the caches, of the normalised x, in a launch for each type that w has; bias may
+ * be NULL. */
 void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, const float *bias);
 void plan_attention(struct builder *b);
 /* Logits of the normalised x, and their argmax. */

@@ -273,9 +273,8 @@ static enum status open_decoder(struct session *s)
 		fprintf(stderr,
 		        "%s: %d layers, %s, %.1f MB of weights on %s; context %d of %d tokens, "
 		        "cache %s\n",
-		        h->name, h->layers, dtype_name(s->decoder.weights.layers[0].down.dtype),
-		        (double)s->decoder.weights.bytes / 1e6, device_info(s->device)->name,
-		        options.capacity, h->context, a->kv);
+		        h->name, h->layers, s->model.types, (double)s->decoder.weights.bytes / 1e6,
+		        device_info(s->device)->name, options.capacity, h->context, a->kv);
 	if (options.capacity > h->context)
 		warn_once("a context of %d tokens is more than the model's %d", options.capacity,
 		          h->context);

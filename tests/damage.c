@@ -309,7 +309,7 @@ static void damage_string(struct maker *k, const char *key, bool free_text)
 static void damage_tensor(struct maker *k, const char *name)
 {
 	static const uint32_t no_dims = 0, many_dims = 5, unknown = 1000, max = UINT32_MAX,
-	                      q4_k = 12;
+	                      q3_k = 11;
 	static const uint64_t odd = 13, wrap = UINT64_MAX - 31;
 	struct made_tensor *t = make_find_tensor(&k->m, name);
 	if (!t)
@@ -335,7 +335,7 @@ static void damage_tensor(struct maker *k, const char *name)
 	t = make_find_tensor(&k->m, name);
 	emit_patch(k, &t->type_at, &unknown, 4, name, "tensor %s: type 1000", name);
 	emit_patch(k, &t->type_at, &max, 4, name, "tensor %s: type 2^32 - 1", name);
-	emit_patch(k, &t->type_at, &q4_k, 4, name, "tensor %s: type q4_K", name);
+	emit_patch(k, &t->type_at, &q3_k, 4, name, "tensor %s: type q3_K", name);
 	emit_patch(k, &t->n_dims_at, &no_dims, 4, name, "tensor %s: no dimensions", name);
 	emit_patch(k, &t->n_dims_at, &many_dims, 4, name, "tensor %s: five dimensions", name);
 	emit_patch(k, &t->n_dims_at, &max, 4, name, "tensor %s: 2^32 - 1 dimensions", name);

@@ -301,21 +301,21 @@ void make_qwen2(struct gguf_make *m)
 {
 	static const struct {
 		const char *name;
-		int dtype;
+		int dtypes[2]; /* in the first layer, in the second */
 		uint64_t cols, rows;
 	} layer[] = {
-	        {"attn_norm.weight", DTYPE_F32, HIDDEN, 0},
-	        {"attn_q.weight", DTYPE_BF16, HIDDEN, HIDDEN},
-	        {"attn_k.weight", DTYPE_BF16, HIDDEN, KV},
-	        {"attn_v.weight", DTYPE_BF16, HIDDEN, KV},
-	        {"attn_q.bias", DTYPE_F32, HIDDEN, 0},
-	        {"attn_k.bias", DTYPE_F32, KV, 0},
-	        {"attn_v.bias", DTYPE_F32, KV, 0},
-	        {"attn_output.weight", DTYPE_F16, HIDDEN, HIDDEN},
-	        {"ffn_norm.weight", DTYPE_F32, HIDDEN, 0},
-	        {"ffn_gate.weight", DTYPE_F32, HIDDEN, FFN},
-	        {"ffn_up.weight", DTYPE_F32, HIDDEN, FFN},
-	        {"ffn_down.weight", DTYPE_Q8_0, FFN, HIDDEN},
+	        {"attn_norm.weight", {DTYPE_F32, DTYPE_F32}, HIDDEN, 0},
+	        {"attn_q.weight", {DTYPE_BF16, DTYPE_Q5_0}, HIDDEN, HIDDEN},
+	        {"attn_k.weight", {DTYPE_BF16, DTYPE_Q5_0}, HIDDEN, KV},
+	        {"attn_v.weight", {DTYPE_BF16, DTYPE_Q8_0}, HIDDEN, KV},
+	        {"attn_q.bias", {DTYPE_F32, DTYPE_F32}, HIDDEN, 0},
+	        {"attn_k.bias", {DTYPE_F32, DTYPE_F32}, KV, 0},
+	        {"attn_v.bias", {DTYPE_F32, DTYPE_F32}, KV, 0},
+	        {"attn_output.weight", {DTYPE_F16, DTYPE_Q4_1}, HIDDEN, HIDDEN},
+	        {"ffn_norm.weight", {DTYPE_F32, DTYPE_F32}, HIDDEN, 0},
+	        {"ffn_gate.weight", {DTYPE_F32, DTYPE_Q4_0}, HIDDEN, FFN},
+	        {"ffn_up.weight", {DTYPE_F32, DTYPE_Q4_0}, HIDDEN, FFN},
+	        {"ffn_down.weight", {DTYPE_Q8_0, DTYPE_Q5_1}, FFN, HIDDEN},
 	};
 	char name[GGUF_MAX_NAME];
 	make_string(m, "general.architecture", "qwen2");
@@ -335,7 +335,7 @@ void make_qwen2(struct gguf_make *m)
 		for (size_t i = 0; i < sizeof layer / sizeof *layer; i++) {
 			bool norm = strstr(layer[i].name, "norm");
 			snprintf(name, sizeof name, "blk.%d.%s", l, layer[i].name);
-			make_tensor(m, name, layer[i].dtype, layer[i].cols, layer[i].rows, norm,
+			make_tensor(m, name, layer[i].dtypes[l], layer[i].cols, layer[i].rows, norm,
 			            0.1f);
 		}
 	make_tensor(m, "output_norm.weight", DTYPE_F32, HIDDEN, 0, 1, 0.1f);

@@ -71,8 +71,8 @@ void make_remove_tensor(struct gguf_make *m, struct made_tensor *tensor);
 void make_repeat(struct gguf_make *m, const struct made_pair *pair);
 void make_repeat_tensor(struct gguf_make *m, const struct made_tensor *tensor);
 
-/* A whole Qwen2: 2 layers, hidden 64, 2 heads on 1, every tensor type, byte-level vocabulary with
- * some merges. */
+/* A whole Qwen2: 2 layers, hidden 64, 2 heads on 1, every type of blocks of 32, byte-level
+ * vocabulary with some merges. */
 void make_qwen2(struct gguf_make *m);
 /* Its vocabulary alone: 256 bytes, merges, three special tokens. */
 void make_vocabulary(struct gguf_make *m);

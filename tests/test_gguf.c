@@ -225,18 +225,20 @@ static void arrays(void **state)
 static void tensors_of_every_type(void **state)
 {
 	(void)state;
-	const int dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0};
+	const int dtypes[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0,
+	                      DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
+	const int n = sizeof dtypes / sizeof *dtypes;
 	const struct gguf_tensor *t;
-	for (int i = 0; i < 4; i++)
-		make_tensor(&m, dtype_name(dtypes[i]), dtypes[i], 64, (uint64_t)(i + 1), 0, 1);
+	for (int i = 0; i < n; i++)
+		make_tensor(&m, dtype_name(dtypes[i]), dtypes[i], 256, (uint64_t)(i + 1), 0, 1);
 	must_open();
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < n; i++) {
 		const struct made_tensor *made = &m.tensors[i];
-		enum status status = gguf_matrix(&g, GGUF_REQUIRED, dtype_name(dtypes[i]), 64,
+		enum status status = gguf_matrix(&g, GGUF_REQUIRED, dtype_name(dtypes[i]), 256,
 		                                 (uint64_t)(i + 1), &t);
 		assert_int_equal(status, STATUS_OK);
 		assert_int_equal(t->type, dtypes[i]);
-		assert_int_equal(t->count, 64 * (i + 1));
+		assert_int_equal(t->count, 256 * (i + 1));
 		assert_int_equal(t->bytes, made->data.n);
 		assert_int_equal((uintptr_t)t->data % 32, 0);
 		assert_memory_equal(t->data, made->data.data, t->bytes);
@@ -268,14 +270,14 @@ static void foreign_types(void **state)
 {
 	(void)state;
 	const struct gguf_tensor *t;
-	struct made_tensor *q4 = make_tensor(&m, "q4", DTYPE_F32, 256, 0, 0, 1);
-	q4->type = 12;
-	q4->data.n = 144;
+	struct made_tensor *q3 = make_tensor(&m, "q3", DTYPE_F32, 256, 0, 0, 1);
+	q3->type = 11;
+	q3->data.n = 110;
 	make_tensor(&m, "new", DTYPE_F32, 32, 0, 0, 1)->type = 1234;
 	make_tensor(&m, "ids", DTYPE_I32, 4, 0, 0, 0);
 	must_open();
-	assert_int_equal(gguf_find_tensor(&g, "q4")->bytes, 144);
-	refused(gguf_matrix(&g, GGUF_REQUIRED, "q4", 256, 1, &t), "unsupported type q4_K");
+	assert_int_equal(gguf_find_tensor(&g, "q3")->bytes, 110);
+	refused(gguf_matrix(&g, GGUF_REQUIRED, "q3", 256, 1, &t), "unsupported type q3_k");
 	refused(gguf_matrix(&g, GGUF_REQUIRED, "new", 32, 1, &t), "unsupported type ? (1234)");
 	refused(gguf_matrix(&g, GGUF_REQUIRED, "ids", 4, 1, &t), "unsupported type i32");
 	assert_string_equal(gguf_tensor_type_name(DTYPE_BF16), "bf16");
@@ -307,6 +309,9 @@ static void wrong_layouts(void **state)
 	a->dims[0] = a->dims[1] = 48;
 	a->type = DTYPE_Q8_0;
 	refused(open_made(), "tensor 'a' of type q8_0 has rows of 48, not a multiple of 32");
+	a->dims[0] = 96;
+	a->type = DTYPE_Q6_K;
+	refused(open_made(), "tensor 'a' of type q6_k has rows of 96, not a multiple of 256");
 	a->dims[0] = a->dims[1] = 8;
 	make_u32(&m, "general.alignment", 48);
 	a->type = DTYPE_F32;

@@ -1,4 +1,4 @@
-/* Weights in device layout, the plan as data, and decoding of small random models of many shapes in
+/* The plan as data, and decoding of small random models of many shapes in
  * lockstep with the reference. */
 #include "core/table.h"
 #include "model/check.h"
@@ -45,83 +45,6 @@ static struct decoder_options options_of(int kv)
 	                                .use_tuned = true,
 	                                .graphs = true,
 	                                .quiet = true};
-}
-
-/* A fused matrix read back, as floats (m, k). */
-static float *read_matrix(const struct matrix *w)
-{
-	size_t count = (size_t)w->m * (size_t)w->k, bytes = dtype_bytes(w->dtype, count);
-	uint8_t *raw = malloc(bytes);
-	float *values = malloc(count * sizeof *values);
-	OK(device_read(device, raw, w->w, bytes));
-	if (w->dtype == DTYPE_Q8_0) {
-		const int8_t *quants = (const int8_t *)raw;
-		const uint8_t *scales = raw + count;
-		assert_ptr_equal(w->scale, (const uint8_t *)w->w + count);
-		for (size_t i = 0; i < count; i++)
-			values[i] = f16_to_f32((uint16_t)(scales[i / 32 * 2] |
-			                                  scales[i / 32 * 2 + 1] << 8)) *
-			            (float)quants[i];
-	} else {
-		dtype_to_f32(w->dtype, raw, values, count);
-	}
-	free(raw);
-	return values;
-}
-
-/* Row `row` of a matrix is row r of a tensor and then zeros. */
-static void expect_row(const float *values, const struct matrix *w, size_t row,
-                       const struct tensor *t, size_t r)
-{
-	float *expected = calloc((size_t)w->k, sizeof *expected);
-	tensor_rows_f32(t, r, 1, expected);
-	assert_memory_equal(values + row * (size_t)w->k, expected, (size_t)w->k * sizeof *expected);
-	free(expected);
-}
-
-static void check_layout(int dtype, int key_dtype)
-{
-	struct hparams h = shape_of(3, 1, 32);
-	struct model model;
-	struct weights w;
-	h.hidden = dtype == DTYPE_Q8_0 ? 96 : 104; /* padded to 128 */
-	OK(model_make_random(&qwen2, &h, dtype, &model));
-	model.layers[1][ATTN_K].dtype = key_dtype;
-	OK(weights_open(&model, device, true, &w));
-	const struct tensor *t = model.layers[1];
-	const struct layer_weights *lw = &w.layers[1];
-	assert_int_equal(lw->qkv.dtype, key_dtype == dtype ? dtype : DTYPE_F32);
-	assert_int_equal(lw->qkv.m, 5 * 32);
-	assert_int_equal(lw->qkv.k, padded(h.hidden));
-	float *qkv = read_matrix(&lw->qkv), *gate_up = read_matrix(&lw->gate_up);
-	for (size_t r = 0; r < 160; r++)
-		expect_row(qkv, &lw->qkv, r,
-		           &t[r < 96    ? ATTN_Q
-		              : r < 128 ? ATTN_K
-		                        : ATTN_V],
-		           r < 96 ? r : r % 32);
-	for (size_t r = 0; r < 2 * 160; r++)
-		expect_row(gate_up, &lw->gate_up, r, &t[r % 2 ? FFN_UP : FFN_GATE], r / 2);
-	float bias[160], expected[160];
-	OK(device_read(device, bias, lw->qkv_bias, sizeof bias));
-	tensor_rows_f32(&t[ATTN_Q_BIAS], 0, 1, expected);
-	tensor_rows_f32(&t[ATTN_K_BIAS], 0, 1, expected + 96);
-	tensor_rows_f32(&t[ATTN_V_BIAS], 0, 1, expected + 128);
-	assert_memory_equal(bias, expected, sizeof bias);
-	free(qkv);
-	free(gate_up);
-	weights_close(&w);
-	weights_close(&w);
-	model_close(&model);
-}
-
-static void weights_are_fused_and_packed(void **state)
-{
-	static const int dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0};
-	(void)state;
-	for (int i = 0; i < 4; i++)
-		check_layout(dtypes[i], dtypes[i]);
-	check_layout(DTYPE_BF16, DTYPE_F16);
 }
 
 static void plan_is_the_step(void **state)
@@ -306,7 +229,6 @@ static void check_names_the_first_wrong_operation(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(weights_are_fused_and_packed),
 	        cmocka_unit_test(plan_is_the_step),
 	        cmocka_unit_test(the_cache_ends_in_an_error),
 	        cmocka_unit_test(replay_is_the_same_as_launching),

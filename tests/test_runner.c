@@ -92,8 +92,6 @@ static void names_what_fails(void **state)
 	assert_non_null(strstr(result.err, "--logits /dev/full: No space left"));
 	RUN_WITH("-m", MODEL, "-p", "x", "--device", "cuda:99");
 	assert_int_equal(result.exit_code, 1);
-	RUN_WITH("--random", "qwen2.5-0.5b:q4_k_m");
-	expect_error(1, "q4_k_m is not supported yet");
 }
 
 /* Under a shell, which redirects or closes streams. */

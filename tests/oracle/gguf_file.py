@@ -6,10 +6,17 @@ import torch
 from gguf import GGMLQuantizationType as Type
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+import kquant
 import tokenizer
 
-FILE_TYPES = {Type.F32: gguf.LlamaFileType.ALL_F32, Type.F16: gguf.LlamaFileType.MOSTLY_F16,
-              Type.BF16: gguf.LlamaFileType.MOSTLY_BF16, Type.Q8_0: gguf.LlamaFileType.MOSTLY_Q8_0}
+File = gguf.LlamaFileType
+FILE_TYPES = {Type.F32: File.ALL_F32, Type.F16: File.MOSTLY_F16, Type.BF16: File.MOSTLY_BF16,
+              Type.Q4_0: File.MOSTLY_Q4_0, Type.Q4_1: File.MOSTLY_Q4_1,
+              Type.Q5_0: File.MOSTLY_Q5_0, Type.Q5_1: File.MOSTLY_Q5_1,
+              Type.Q8_0: File.MOSTLY_Q8_0, Type.Q4_K: File.MOSTLY_Q4_K_S,
+              Type.Q5_K: File.MOSTLY_Q5_K_S, Type.Q6_K: File.MOSTLY_Q6_K,
+              "q4_k_m": File.MOSTLY_Q4_K_M, "q5_k_m": File.MOSTLY_Q5_K_M}
+MIXTURES = {"q4_k_m": Type.Q4_K, "q5_k_m": Type.Q5_K}
 
 NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 LAYER_NAMES = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
@@ -28,8 +35,8 @@ def tensor_name(name):
 
 
 def write(path, model, tok, weight_type, title):
-    """Two-dimensional tensors become `weight_type`, norms and biases stay F32. Rows of the embedding
-    beyond the tokenizer's vocabulary are named [PADn] and marked unused."""
+    """Two-dimensional tensors become `weight_type`, or what a mixture of that name has, norms and
+    biases stay F32. Rows of the embedding beyond the tokenizer's vocabulary are named [PADn] and marked unused."""
     c = model.config
     out = gguf.GGUFWriter(str(path), "qwen2")
     out.add_type(gguf.GGUFType.MODEL)
@@ -68,8 +75,11 @@ def write(path, model, tok, weight_type, title):
         if tied and name == "lm_head.weight":
             continue
         data = tensor.detach().to(torch.float32).numpy()
-        kind = weight_type if data.ndim == 2 else Type.F32
-        out.add_tensor(tensor_name(name), gguf.quantize(data, kind), raw_dtype=kind)
+        kind = Type.F32 if data.ndim == 1 else weight_type
+        if kind in MIXTURES:
+            kind = kquant.mixture(MIXTURES[kind], tensor_name(name), c.num_hidden_layers,
+                                  data.shape[1], tied)
+        out.add_tensor(tensor_name(name), kquant.quantize(data, kind), raw_dtype=kind)
     out.write_header_to_file()
     out.write_kv_data_to_file()
     out.write_tensors_to_file()

@@ -1,6 +1,8 @@
-"""Small random Qwen2 models and what transformers computes on them in float32: python golden.py DATA
+"""Small random Qwen2 models and what transformers computes on them in float32:
+python golden.py DATA [NAME...]
 
-Writes DATA/golden/*.gguf with prompts, greedy ids and logits, and DATA/golden.csv that lists them.
+Writes DATA/golden/*.gguf with prompts, greedy ids and logits, and DATA/golden.csv that lists them,
+all of them or those named.
 The bundled model's rows come from bundled.py; both write through `record`.
 """
 
@@ -34,6 +36,17 @@ FIXTURES = {
     "q8_0-g7-d64-tied":   (Type.Q8_0, 14, 2, 64, 1, 32, 288, True, 1e6, 1e-6, PROMPT),
     "q8_0-g4-d128-untied": (Type.Q8_0, 4, 1, 128, 1, 64, 288, False, 1e6, 1e-5, PROMPT),
     "q8_0-g2-d64-long":   (Type.Q8_0, 4, 2, 64, 2, 64, 288, True, 1e4, 1e-6, 300),
+    "q4_0-g4-d64-untied": (Type.Q4_0, 4, 1, 64, 1, 96, 288, False, 1e6, 1e-6, PROMPT),
+    "q4_1-g2-d64-tied":   (Type.Q4_1, 2, 1, 64, 2, 160, 288, True, 1e4, 1e-6, PROMPT),
+    "q5_0-g7-d64-tied":   (Type.Q5_0, 7, 1, 64, 1, 96, 288, True, 1e6, 1e-6, PROMPT),
+    "q5_1-g3-d32-untied": (Type.Q5_1, 3, 1, 32, 2, 160, 320, False, 1e6, 1e-5, PROMPT),
+    "q4_k-g4-d64-tied":   (Type.Q4_K, 4, 1, 64, 1, 256, 288, True, 1e6, 1e-6, PROMPT),
+    "q5_k-g2-d128-untied": (Type.Q5_K, 2, 1, 128, 1, 256, 320, False, 1e6, 1e-6, PROMPT),
+    "q6_k-g4-d64-untied": (Type.Q6_K, 4, 1, 64, 1, 256, 288, False, 1e4, 1e-6, PROMPT),
+    "q4_k_m-g2-d64-tied": ("q4_k_m", 4, 2, 64, 4, 256, 288, True, 1e6, 1e-6, PROMPT),
+    "q4_k_m-g1-d64-long": ("q4_k_m", 4, 4, 64, 2, 256, 288, False, 1e6, 1e-6, 230),
+    "q4_k_m-g3-d64-odd":  ("q4_k_m", 3, 1, 64, 3, 256, 288, True, 1e6, 1e-6, PROMPT),
+    "q5_k_m-g4-d64-untied": ("q5_k_m", 4, 1, 64, 2, 256, 288, False, 1e6, 1e-6, PROMPT),
 }
 
 COLUMNS = ["name", "model", "weight_type", "layers", "hidden", "heads", "kv_heads", "group",
@@ -119,7 +132,7 @@ def record(data, name, model_file, weight_type, model, prompt, new=NEW, end=None
             for token, value in enumerate(logits[p].tolist()):
                 f.write("%d,%d,%.9g\n" % (p, token, value))
     c = model.config
-    return dict(name=name, model=model_file, weight_type=weight_type.name.lower(),
+    return dict(name=name, model=model_file, weight_type=getattr(weight_type, "name", weight_type).lower(),
                 layers=c.num_hidden_layers, hidden=c.hidden_size, heads=c.num_attention_heads,
                 kv_heads=c.num_key_value_heads, group=c.num_attention_heads // c.num_key_value_heads,
                 head_dim=c.hidden_size // c.num_attention_heads, ffn=c.intermediate_size,
@@ -187,6 +200,8 @@ def main():
     (data / "golden").mkdir(parents=True, exist_ok=True)
     rows = []
     for seed, (name, shape) in enumerate(FIXTURES.items()):
+        if sys.argv[2:] and name not in sys.argv[2:]:
+            continue
         path = data / "golden" / f"{name}.gguf"
         gguf_file.write(path, random_model(shape, seed), tok, shape[0], f"golden {name}")
         model = gguf_file.load(path)
