@@ -30,6 +30,7 @@ struct kernel {
 	const char *name;
 	const struct param *params; /* tunables */
 	int n_params;
+	int n_step_params; /* the last of them: what matters in a whole decode step alone */
 	const struct param *fields; /* of the case */
 	int n_fields;
 

@@ -99,6 +99,20 @@ constexpr bool listed(const value_list (&space)[N], std::initializer_list<int> v
 	return true;
 }
 
+// Whether a configuration is a point of a space.
+template <std::size_t N>
+constexpr bool contains(const value_list (&space)[N], const std::array<int, MAX_PARAMS> &config)
+{
+	for (std::size_t p = 0; p < N; p++) {
+		bool found = false;
+		for (int i = 0; i < space[p].n; i++)
+			found |= space[p].value[i] == config[p];
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
 template <std::size_t N>
 constexpr std::size_t size(const value_list (&space)[N])
 {
@@ -149,6 +163,15 @@ int add_point(variant *out)
 	return 0;
 }
 
+template <typename Traits, std::size_t Case>
+variant default_instance()
+{
+	constexpr auto kase = Traits::cases[Case];
+	return instance<Traits, make<typename Traits::case_type, Traits::n_fields>(kase),
+	                make<typename Traits::config_type, Traits::n_params>(Traits::defaults)>(
+	        nullptr, kase, Traits::defaults);
+}
+
 template <typename Traits, std::size_t Case, std::size_t... Point>
 int add_points(variant *out, std::index_sequence<Point...>)
 {
@@ -157,22 +180,26 @@ int add_points(variant *out, std::index_sequence<Point...>)
 	return n;
 }
 
+// The default, and the subset where the case has the whole of it.
+template <typename Traits, std::size_t Case>
+int add_case(variant *out)
+{
+	constexpr std::size_t n_points = size(Traits::subset);
+	constexpr auto K = make<typename Traits::case_type, Traits::n_fields>(Traits::cases[Case]);
+	int n = 0;
+	if constexpr (Traits::whole(K))
+		n = add_points<Traits, Case>(out, std::make_index_sequence<n_points>());
+	if constexpr (!Traits::whole(K) || !contains(Traits::subset, Traits::defaults))
+		out[n++] = default_instance<Traits, Case>();
+	return n;
+}
+
 template <typename Traits, std::size_t... Case>
 int add_space(variant *out, std::index_sequence<Case...>)
 {
 	int n = 0;
-	((n += add_points<Traits, Case>(out + n, std::make_index_sequence<size(Traits::subset)>())),
-	 ...);
+	((n += add_case<Traits, Case>(out + n)), ...);
 	return n;
-}
-
-template <typename Traits, std::size_t Case>
-variant default_instance()
-{
-	constexpr auto kase = Traits::cases[Case];
-	return instance<Traits, make<typename Traits::case_type, Traits::n_fields>(kase),
-	                make<typename Traits::config_type, Traits::n_params>(Traits::defaults)>(
-	        nullptr, kase, Traits::defaults);
 }
 
 template <typename Traits, std::size_t... Case>
@@ -216,7 +243,7 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 #define VARIANT_CASE(...)                     variants::pad<MAX_FIELDS>({__VA_ARGS__}),
 #define TRACED_NONE(...)                      nullptr
 
-#define DEFINE_TRAITS(kernel, KERNEL, TRACED, SUBSET)                                              \
+#define DEFINE_TRAITS(kernel, KERNEL, TRACED, SUBSET, WHOLE)                                       \
 	struct TRAITS_OF(kernel) {                                                                 \
 		using case_type = kernel##_case;                                                   \
 		using config_type = kernel##_config;                                               \
@@ -235,6 +262,7 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 		{                                                                                  \
 			return kernel##_legal(kase, config, t);                                    \
 		}                                                                                  \
+		static constexpr bool whole([[maybe_unused]] case_type K) { return WHOLE; }        \
 		template <case_type K, config_type C>                                              \
 		static const void *plain()                                                         \
 		{                                                                                  \
@@ -252,16 +280,18 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 #include "kernels/subsets.h"
 
 /* Twins that report are not timed. */
-#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                           \
-	DEFINE_TRAITS(kernel, KERNEL, TRACED_NONE, KERNEL##_SUBSET(VARIANT_SUBSET))              \
-	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                             \
-	{                                                                                        \
-		using traits = TRAITS_OF(kernel);                                                \
-		static variant table[std::size(traits::cases) * variants::size(traits::subset)]; \
-		static const int count = variants::add_space<traits>(                            \
-		        table, std::make_index_sequence<std::size(traits::cases)>());            \
-		*n = count;                                                                      \
-		return table;                                                                    \
+#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                          \
+	DEFINE_TRAITS(kernel, KERNEL, TRACED_NONE, KERNEL##_SUBSET(VARIANT_SUBSET),             \
+	              KERNEL##_WHOLE(K))                                                        \
+	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                            \
+	{                                                                                       \
+		using traits = TRAITS_OF(kernel);                                               \
+		static variant                                                                  \
+		        table[std::size(traits::cases) * (variants::size(traits::subset) + 1)]; \
+		static const int count = variants::add_space<traits>(                           \
+		        table, std::make_index_sequence<std::size(traits::cases)>());           \
+		*n = count;                                                                     \
+		return table;                                                                   \
 	}
 
 #else
@@ -311,7 +341,7 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 	        std::make_index_sequence<std::size(KERNEL##_rows_##device::rows) - 1>());
 
 #define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                        \
-	DEFINE_TRAITS(kernel, KERNEL, TRACED, KERNEL##_PARAMS(VARIANT_VALUES))                \
+	DEFINE_TRAITS(kernel, KERNEL, TRACED, KERNEL##_PARAMS(VARIANT_VALUES), false)         \
 	TUNED_DEVICES_HERE(DEVICE_ROWS, KERNEL)                                               \
 	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                          \
 	{                                                                                     \

@@ -45,7 +45,13 @@ enum gemv_math {
 	X(early, 1,                                                                                \
 	  "KB of a block's weights requested before the wait: 0 none, 1 what is in flight, more: " \
 	  "also into L2",                                                                          \
-	  1, 0, 32, 64, 128)
+	  1, 0, 32, 64, 128)                                                                       \
+	X(ahead, 0,                                                                                \
+	  "a later product of the step whose weights are requested into L2: how many products "    \
+	  "later; 0: none",                                                                        \
+	  0, 1, 2, 3)                                                                              \
+	X(ahead_mb, 4, "MB of them at most", 1, 2, 4, 8, 16, 32)
+#define GEMV_STEP_PARAMS 4 /* the last: they matter in a whole step alone */
 
 /* Cases with a default instance in every program: X(w, x, norm, epilogue). */
 #define GEMV_CASES_OF(X, w)                   \
@@ -145,8 +151,8 @@ CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m
 
 /* A vector of f32 weights is too short for one of bf16 activations. One lane per warp makes every
  * value of `lanes` and `unroll` the same instance, and a device without dependent launches every
- * one of `trigger` and `early`: the default stands for all. At most 16 loads of 16 bytes are in
- * flight per lane. */
+ * one of `trigger`, `early` and `ahead`: the default stands for all. At most 16 loads of 16 bytes
+ * are in flight per lane. */
 CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct target target)
 {
 	const bool mma = c.math == GEMV_MMA;
@@ -159,7 +165,8 @@ CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct tar
 	       (mma ? kase.w == DTYPE_BF16 && target.lanes == 32 && c.lanes == 32 && c.rows >= 4 &&
 	                        c.unroll * 2 <= 16
 	            : c.rows <= 8 && c.unroll * c.rows <= 16) &&
-	       (dependent || (c.trigger == 1 && c.early == 1));
+	       (dependent || (c.trigger == 1 && c.early == 1 && c.ahead == 0)) &&
+	       (c.ahead || c.ahead_mb == 4);
 }
 
 #endif

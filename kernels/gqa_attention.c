@@ -244,6 +244,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 
 const struct kernel gqa_attention_kernel = {
         KERNEL_MEMBERS(gqa_attention),
+        .n_step_params = GQA_ATTENTION_STEP_PARAMS,
         .specialise = specialise,
         .fill = fill,
 };

@@ -29,6 +29,8 @@
 	  "dependents may start 0: at once, 1: when the first loads are out, 2: when all are in", \
 	  0, 1, 2)
 
+#define GQA_ATTENTION_STEP_PARAMS 2 /* the last: they matter in a whole step alone */
+
 /* Every Qwen2.5 head shape has its own instance with the default cache dtype. */
 // clang-format off
 #define GQA_ATTENTION_CASES(X)                                                            \

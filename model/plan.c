@@ -57,9 +57,9 @@ static void add(struct builder *b, enum op op, const char *kernel, struct shape 
 	                     .shape = shape,
 	                     .dependent = b->plan->n > 1,
 	                     .args = args};
-	l->variant = b->find ? b->find(b->find_user, l->kernel, &l->kase, &l->shape)
-	                     : table_lookup(l->kernel, b->info, l->kase.value, &l->shape,
-	                                    b->use_tuned);
+	l->variant =
+	        b->find ? b->find(b->find_user, l->kernel, &l->kase, &l->shape)
+	                : table_lookup(l->kernel, b->info, l->kase.value, &l->shape, b->use_tuned);
 	if (!l->variant) {
 		char text[CONFIG_TEXT];
 		params_format(l->kernel->fields, l->kernel->n_fields, l->kase.value, text);
@@ -72,7 +72,8 @@ static void add(struct builder *b, enum op op, const char *kernel, struct shape 
 
 void launch_regrid(struct launch *l, const struct device_info *info)
 {
-	l->grid = l->kernel->grid(&l->shape, l->variant->kase.value, l->variant->config.value, info);
+	l->grid =
+	        l->kernel->grid(&l->shape, l->variant->kase.value, l->variant->config.value, info);
 }
 
 void plan_embed(struct builder *b, const struct matrix *table, float *y)
@@ -276,9 +277,40 @@ enum status plan_open(const struct arch *arch, struct builder *b, int len_max, s
 	b->layer = -1;
 	b->status = STATUS_OK;
 	arch->build(b);
-	if (b->status != STATUS_OK)
+	if (b->status == STATUS_OK)
+		plan_look_ahead(plan);
+	else
 		plan_close(plan);
 	return b->status;
+}
+
+/* The product `distance` products after launch i; behind the last comes the first of the next step.
+ */
+static const struct launch *product_after(const struct plan *plan, int i, int distance)
+{
+	const struct kernel *gemv = kernel_find("gemv");
+	while (distance > 0) {
+		i = (i + 1) % plan->n;
+		distance -= plan->launches[i].kernel == gemv;
+	}
+	return &plan->launches[i];
+}
+
+void plan_look_ahead(struct plan *plan)
+{
+	for (int i = 0; i < plan->n; i++) {
+		struct launch *l = &plan->launches[i];
+		struct gemv_config config;
+		if (l->kernel != kernel_find("gemv"))
+			continue;
+		memcpy(&config, l->variant->config.value, sizeof config);
+		const struct launch *later = product_after(plan, i, config.ahead);
+		const size_t count = (size_t)later->args.gemv.m * (size_t)later->args.gemv.k;
+		const size_t all = dtype_bytes(later->kase.value[0], count);
+		const size_t most = config.ahead ? (size_t)config.ahead_mb << 20 : 0;
+		l->args.gemv.ahead = later->args.gemv.w;
+		l->args.gemv.ahead_bytes = all < most ? all : most;
+	}
 }
 
 void plan_close(struct plan *plan)

@@ -129,6 +129,8 @@ int plan_ranges(const struct builder *builder, int upper[PLAN_MAX_RANGES]);
 
 /* Sets the geometry that follows from the launch's instance. */
 void launch_regrid(struct launch *launch, const struct device_info *info);
+/* Tells each product which weights of a later one it requests, as its configuration says. */
+void plan_look_ahead(struct plan *plan);
 /* Whether the launch has a row of results/tuned.h. */
 bool launch_is_tuned(const struct launch *launch);
 /* Compulsory traffic of one launch, and of a step, at a cache length. */

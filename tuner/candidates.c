@@ -51,11 +51,18 @@ static void consider(const struct task *task, const struct device_info *info,
 		candidates->config[candidates->n++] = *config;
 }
 
+static int n_searched(const struct kernel *kernel)
+{
+	return kernel->n_params - kernel->n_step_params;
+}
+
 /* Point number i of the whole space, counting with the last tunable fastest. */
 static struct config point(const struct kernel *kernel, long i)
 {
 	struct config config = {0};
-	for (int p = kernel->n_params; p-- > 0; i /= kernel->params[p].n_values)
+	for (int p = kernel->n_params; p-- > n_searched(kernel);)
+		config.value[p] = kernel->params[p].default_value;
+	for (int p = n_searched(kernel); p-- > 0; i /= kernel->params[p].n_values)
 		config.value[p] = kernel->params[p].values[i % kernel->params[p].n_values];
 	return config;
 }
@@ -63,7 +70,7 @@ static struct config point(const struct kernel *kernel, long i)
 static int space_size(const struct kernel *kernel)
 {
 	int n = 1;
-	for (int p = 0; p < kernel->n_params; p++)
+	for (int p = 0; p < n_searched(kernel); p++)
 		n *= kernel->params[p].n_values;
 	return n;
 }

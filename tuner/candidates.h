@@ -1,4 +1,5 @@
-/* The configurations that a search may propose for a task. */
+/* The configurations that a search may propose for a task. The tunables of the step have their
+ * defaults: the decode stage decides them. */
 #ifndef TUNER_CANDIDATES_H
 #define TUNER_CANDIDATES_H
 

@@ -9,12 +9,20 @@
 #include "bench/statistics.h"
 #include "core/progress.h"
 #include "model/decoder.h"
-#include "tuner/candidates.h"
 #include "tuner/instances.h"
 #include "tuner/strategy.h"
 
-enum { MAX_CHOICES = 32, MAX_TRIALS = 64, SAMPLES = 48, CONFIRMATIONS = 5, MAX_PAIRS = 8, SEED = 1 };
-/* A sample is this long; a neighbour must save this share to be looked at again, and this to stay. */
+enum {
+	MAX_CHOICES = 32,
+	MAX_TRIALS = 64,
+	SAMPLES = 48,
+	MAX_DRAWS = 20000,
+	CONFIRMATIONS = 5,
+	MAX_PAIRS = 8,
+	SEED = 1
+};
+/* A sample is this long; a neighbour must save this share to be looked at again, and this to stay.
+ */
 static const double SAMPLE_S = 0.01, PROMISING = 0.002, BETTER = 0.0015;
 
 /* One kernel, case and shape of the plan with the instance that it has now. */
@@ -22,7 +30,6 @@ struct choice {
 	struct task task;
 	struct instances instances;
 	struct problem *problem;
-	struct candidates candidates;
 	struct config trial[MAX_TRIALS]; /* of this round */
 	int n_trials;
 	struct variant variant, before;
@@ -41,31 +48,26 @@ struct stage {
 	double started;
 };
 
-/* The configuration of the journal's latest verdict on the task, or the default. */
+/* The configuration of the journal's latest verdict on the task, of whatever kernel sources, or the
+ * default. */
 static void first_config(const struct stage *s, const struct task *task, struct config *config)
 {
 	const struct kernel *kernel = task->kernel;
-	struct provenance provenance;
-	provenance_of(kernel, device_info(s->device), &provenance);
-	*config = (struct config){0};
+	struct config plain = {0};
 	for (int p = 0; p < kernel->n_params; p++)
-		config->value[p] = kernel->params[p].default_value;
+		plain.value[p] = kernel->params[p].default_value;
+	*config = plain;
 	for (int i = s->journal->n_rows; i-- > 0;) {
 		const char *const *cell = s->journal->rows[i].cell;
 		if (cell[JOURNAL_round][0] || !cell[JOURNAL_config][0] ||
-		    strcmp(cell[JOURNAL_key], provenance.key) ||
 		    strcmp(cell[JOURNAL_kernel], kernel->name) ||
 		    strcmp(cell[JOURNAL_case], task->case_text) ||
 		    strcmp(cell[JOURNAL_shape], task->shape_text))
 			continue;
-		struct config known;
 		if (params_parse(kernel->params, kernel->n_params, cell[JOURNAL_config],
-		                 known.value) == STATUS_OK) {
-			memset(config, 0, sizeof *config);
-			memcpy(config->value, known.value,
-			       (size_t)kernel->n_params * sizeof(int));
-		}
-		return;
+		                 config->value) == STATUS_OK)
+			return;
+		*config = plain;
 	}
 }
 
@@ -92,8 +94,11 @@ static const struct variant *find_variant(void *user, const struct kernel *kerne
 		return NULL;
 	struct choice *c = &s->choice[s->n_choices++];
 	*c = (struct choice){.task = {.kernel = kernel, .kase = *kase, .shape = *shape}, .gain = 1};
+	struct shape named = *shape;
+	if (named.len)
+		named.len = s->options->length; /* the plan's is an upper bound */
 	params_format(kernel->fields, kernel->n_fields, kase->value, c->task.case_text);
-	kernel->format_shape(shape, c->task.shape_text);
+	kernel->format_shape(&named, c->task.shape_text);
 	instances_open(s->device, &c->task, &c->instances);
 	c->variant.kase = *kase;
 	c->variant.device = device_info(s->device)->name;
@@ -116,6 +121,7 @@ static void regrid(struct stage *s, const struct choice *c)
 	for (int i = 0; i < plan->n; i++)
 		if (plan->launches[i].variant == &c->variant)
 			launch_regrid(&plan->launches[i], device_info(s->device));
+	plan_look_ahead(plan);
 }
 
 /* Microseconds of one token. */
@@ -139,7 +145,8 @@ done:
 }
 
 /* Median over pairs a b b a of time(b) / time(a). */
-static enum status compare(struct stage *s, struct graph *a, struct graph *b, int pairs, double *ratio)
+static enum status compare(struct stage *s, struct graph *a, struct graph *b, int pairs,
+                           double *ratio)
 {
 	enum status status = STATUS_OK;
 	double ratios[MAX_PAIRS], us[4];
@@ -167,15 +174,23 @@ static void list_neighbours(const struct stage *s, struct choice *c)
 		}
 }
 
-/* Some of all configurations. */
+/* Random legal configurations. */
 static void list_samples(const struct stage *s, struct choice *c)
 {
-	const int n = c->candidates.n;
+	const struct kernel *kernel = c->task.kernel;
+	uint64_t drawn = 0;
 	c->n_trials = 0;
-	for (int i = 0; i < SAMPLES && i < n; i++) {
-		const uint64_t random = strategy_random(s->options->seed + (uint64_t)(c - s->choice), (uint64_t)i);
-		c->trial[c->n_trials++] =
-		        c->candidates.config[n > SAMPLES ? (int)(random % (uint64_t)n) : i];
+	for (int draws = 0; draws < MAX_DRAWS && c->n_trials < SAMPLES; draws++) {
+		struct config config = {0};
+		for (int p = 0; p < kernel->n_params; p++) {
+			const uint64_t random = strategy_random(
+			        s->options->seed + (uint64_t)(c - s->choice), drawn++);
+			config.value[p] =
+			        kernel->params[p]
+			                .values[random % (uint64_t)kernel->params[p].n_values];
+		}
+		if (can_run(s, c, &config))
+			c->trial[c->n_trials++] = config;
 	}
 }
 
@@ -186,8 +201,6 @@ static enum status prepare_round(struct stage *s, int round)
 	const struct device_info *info = device_info(s->device);
 	for (int i = 0; i < s->n_choices; i++) {
 		struct choice *c = &s->choice[i];
-		if (!c->candidates.n)
-			TRY(candidates_open(&c->task, info, &c->candidates));
 		if (round == 0)
 			list_samples(s, c);
 		else
@@ -200,8 +213,8 @@ done:
 }
 
 /* A row for each trial. */
-static enum status record_trial(struct stage *s, const struct choice *c, const struct config *config,
-                                double ratio)
+static enum status record_trial(struct stage *s, const struct choice *c,
+                                const struct config *config, double ratio)
 {
 	const struct kernel *kernel = c->task.kernel;
 	char text[CONFIG_TEXT], round[32], reason[64];
@@ -306,8 +319,8 @@ static enum status improve(struct stage *s, struct choice *c, int *n_stayed)
 	enum status status = STATUS_OK;
 	*n_stayed = 0;
 	if (c->n_trials && !c->problem)
-		TRY(problem_open(s->device, c->task.kernel, c->task.kase.value, &c->task.shape, SEED,
-		                 1, &c->problem));
+		TRY(problem_open(s->device, c->task.kernel, c->task.kase.value, &c->task.shape,
+		                 SEED, 1, &c->problem));
 	for (int i = 0; i < c->n_trials && !*s->options->interrupted; i++) {
 		bool stays;
 		TRY(try_config(s, c, &c->trial[i], &stays));
@@ -318,11 +331,12 @@ done:
 	return status;
 }
 
-static enum status record(struct stage *s, const struct choice *c)
+/* The verdict; its time is what a launch adds to the step. */
+static enum status record(struct stage *s, const struct choice *c, double cost_us)
 {
 	enum status status;
 	const struct kernel *kernel = c->task.kernel;
-	char config[CONFIG_TEXT], runner_up[CONFIG_TEXT], reason[256], method[64], date[32];
+	char config[CONFIG_TEXT], runner_up[CONFIG_TEXT], reason[256], method[64], date[32], us[32];
 	const char *cell[N_JOURNAL_COLUMNS] = {0};
 	struct provenance provenance;
 	time_t now = time(NULL);
@@ -340,6 +354,8 @@ static enum status record(struct stage *s, const struct choice *c)
 	cell[JOURNAL_case] = c->task.case_text;
 	cell[JOURNAL_shape] = c->task.shape_text;
 	cell[JOURNAL_config] = config;
+	snprintf(us, sizeof us, "%.3f", cost_us);
+	cell[JOURNAL_us] = us;
 	cell[JOURNAL_status] = "win";
 	cell[JOURNAL_reason] = reason;
 	cell[JOURNAL_runner_up] = runner_up;
@@ -366,11 +382,12 @@ static enum status report(struct stage *s, FILE *to)
 		        c->task.kernel->name, c->task.shape_text, c->task.case_text,
 		        100 * (c->gain - 1), n, cost_us / (n ? n : 1), config);
 		if (memcmp(&c->variant.config, &c->before.config, sizeof c->before.config))
-			TRY(record(s, c));
+			TRY(record(s, c, cost_us / (n ? n : 1)));
 	}
 	TRY(sample(s, s->graph, &us));
-	fprintf(to, "%s at %d: %.1f us, %.1f tokens/s after %d trials in %.0f s\n", s->options->model,
-	        s->options->length, us, 1e6 / us, s->n_tried, seconds_now() - s->started);
+	fprintf(to, "%s at %d: %.1f us, %.1f tokens/s after %d trials in %.0f s\n",
+	        s->options->model, s->options->length, us, 1e6 / us, s->n_tried,
+	        seconds_now() - s->started);
 done:
 	return status;
 }
@@ -417,8 +434,8 @@ enum status decode_stage(struct device *device, struct journal *journal,
 	TRY(sample(s, s->graph, &us));
 	TRY(sample(s, s->graph, &us));
 	s->steps = (int)fmin(fmax(SAMPLE_S * 1e6 / us, 2), 256);
-	fprintf(to, "%s at %d: %.1f us, %.1f tokens/s before\n", options->model, options->length, us,
-	        1e6 / us);
+	fprintf(to, "%s at %d: %.1f us, %.1f tokens/s before\n", options->model, options->length,
+	        us, 1e6 / us);
 	fflush(to);
 	s->started = seconds_now();
 	progress_start(&s->progress, "decode loop", options->seconds > 0 ? options->seconds : 600,
@@ -431,7 +448,6 @@ done:
 	decoder_close(&s->decoder);
 	for (int i = 0; i < s->n_choices; i++) {
 		problem_close(&s->choice[i].problem);
-		candidates_close(&s->choice[i].candidates);
 		instances_close(&s->choice[i].instances);
 	}
 	model_close(&model);

@@ -1,6 +1,6 @@
 /* The last stage of a tune: the decode loop decides. In the captured step of a whole model one
- * launch after the other is given neighbours of its configuration, and what raises tokens/s in paired
- * measurements stays. */
+ * launch after the other is given neighbours of its configuration, and what raises tokens/s in
+ * paired measurements stays. */
 #ifndef TUNER_DECODE_STAGE_H
 #define TUNER_DECODE_STAGE_H
 
@@ -18,8 +18,8 @@ struct decode_stage_options {
 	const volatile sig_atomic_t *interrupted;
 };
 
-/* Starts from the journal's verdicts, or the defaults, of each launch; writes a verdict for each that
- * was changed, and a line per change to `to`. */
+/* Starts from the journal's verdicts, or the defaults, of each launch; writes a verdict for each
+ * that was changed, and a line per change to `to`. */
 MUST_CHECK enum status decode_stage(struct device *device, struct journal *journal,
                                     const struct decode_stage_options *options, FILE *to);
 
