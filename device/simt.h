@@ -39,12 +39,12 @@
  *	SIMT_DYN_SMEM(type, name)         type *name: dynamic shared memory, 16-byte aligned
  *	SIMT_ENTRY(kernel)                `const void *entry` of device_launch()
  *
- * Arithmetic: max, fma, rsqrt, exp2_fast(v) (a few ulp, 0 below the normal range),
- * sincos_turns(turns, &sine, &cosine) of 2 pi turns. Conversions: bf16_lo/hi, half_lo/hi of a
- * register's two halves, bf16_to_float, half_to_float, float_to_bf16, float_to_half, pack_bf16(low,
- * high), bits_to_float, float_to_bits; 16 bytes to floats at once: unpack_bf16, unpack_half,
- * unpack_int8, unpack_float. low_halves(a, b), high_halves(a, b): 16 bits of each, a's in the low
- * half.
+ * Arithmetic: max, fma, dot4 (of signed bytes), round_to_int, rsqrt, exp2_fast(v) (a few ulp, 0
+ *below the normal range), sincos_turns(turns, &sine, &cosine) of 2 pi turns. Conversions:
+ *bf16_lo/hi, half_lo/hi of a register's two halves, bf16_to_float, half_to_float, float_to_bf16,
+ *float_to_half, pack_bf16(low, high), bits_to_float, float_to_bits; 16 bytes to floats at once:
+ *unpack_bf16, unpack_half, unpack_int8, unpack_float. low_halves(a, b), high_halves(a, b): 16 bits
+ *of each, a's in the low half.
  *
  * Host compilers vectorise the inner loop of a dot product written as
  *	simt::partial sum;                  kVector partial sums
@@ -365,6 +365,18 @@ SIMT_FN unsigned low_halves(unsigned a, unsigned b)
 SIMT_FN unsigned high_halves(unsigned a, unsigned b)
 {
 	return __byte_perm(a, b, 0x7632);
+}
+
+/* sum + four products of signed bytes */
+SIMT_FN int dot4(unsigned a, unsigned b, int sum)
+{
+	return __dp4a((int)a, (int)b, sum);
+}
+
+/* to nearest even */
+SIMT_FN int round_to_int(float v)
+{
+	return __float2int_rn(v);
 }
 
 SIMT_FN float max(float a, float b)

@@ -589,6 +589,18 @@ SIMT_FN void mma_bf16_16816(float (&d)[4], const unsigned (&a)[4], const unsigne
 	}
 }
 
+SIMT_FN int dot4(unsigned a, unsigned b, int sum)
+{
+	for (int i = 0; i < 4; i++)
+		sum += (signed char)(a >> 8 * i) * (signed char)(b >> 8 * i);
+	return sum;
+}
+
+SIMT_FN int round_to_int(float v)
+{
+	return (int)rintf(v);
+}
+
 SIMT_FN float max(float a, float b)
 {
 	return a > b ? a : b;

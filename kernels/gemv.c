@@ -231,23 +231,32 @@ static void bind(const struct shape *shape, const int *kase, const int *config,
 	};
 }
 
-/* What x contributes to every row's error: it is rounded by the norm's weights, and tensor cores
- * take it as the sum of two bf16, which drops what is below the halves of the second. */
+/* By how much an element of x is off as it is multiplied: the norm's weights round it, and tensor
+ * cores take it as the sum of two bf16, which drops what is below the halves of the second. */
 static const double X_ROUNDING = 2 * F32_ROUNDING + BF16_ROUNDING * BF16_ROUNDING;
 
+/* x (n) and its errors. */
+struct operand {
+	double *value, *error;
+	size_t n;
+};
+
 /* A row's product and its allowed error. */
-static void reference_row(const float *w, const double *x, size_t n, double *sum, double *error)
+static void reference_row(const float *w, const struct operand *x, double *sum, double *error)
 {
-	double sums[4] = {0}, squares[4] = {0};
-	for (size_t i = 0; i < n; i += 4) /* n is a multiple of 32 */
+	double sums[4] = {0}, squares[4] = {0}, errors[4] = {0};
+	for (size_t i = 0; i < x->n; i += 4) /* n is a multiple of 32 */
 		for (size_t j = 0; j < 4; j++) {
-			const double p = (double)w[i + j] * x[i + j];
+			const double p = (double)w[i + j] * x->value[i + j];
+			const double e = (double)w[i + j] * x->error[i + j];
 			sums[j] += p;
 			squares[j] += p * p;
+			errors[j] += e * e;
 		}
 	const double square = squares[0] + squares[1] + squares[2] + squares[3];
 	*sum = sums[0] + sums[1] + sums[2] + sums[3];
-	*error = DEVIATIONS * (sum_deviation(n, *sum, square) + X_ROUNDING * sqrt(square));
+	*error = DEVIATIONS * (sum_deviation(x->n, *sum, square) +
+	                       sqrt(errors[0] + errors[1] + errors[2] + errors[3]));
 }
 
 /* y = silu(gate) up; e^-gate is computed as a power of two, whose exponent is rounded. */
@@ -262,19 +271,28 @@ static void reference_swiglu(const double *sum, const double *error, double *y, 
 /* x as it is multiplied, but for the common factor 1 / rms(x), which is returned: the root halves
  * the relative error of the sum of squares. */
 static double reference_x(const struct gemv_case *k, const float *x, const float *norm, double eps,
-                          double *scaled, size_t n)
+                          struct operand *to)
 {
 	double squares = 0;
-	for (size_t i = 0; i < n; i++) {
-		scaled[i] = k->norm ? (double)x[i] * norm[i] : x[i];
+	for (size_t i = 0; i < to->n; i++) {
+		to->value[i] = k->norm ? (double)x[i] * norm[i] : x[i];
+		to->error[i] = X_ROUNDING * fabs(to->value[i]);
 		squares += (double)x[i] * x[i];
 	}
-	return k->norm ? 1 / sqrt(squares / (double)n + eps) : 1;
+	for (size_t i = 0; dtype_block(k->w) > 1 && i < to->n; i += 32) {
+		double largest = 0;
+		for (size_t j = i; j < i + 32; j++)
+			largest = fmax(largest, fabs(to->value[j]));
+		for (size_t j = i; j < i + 32; j++)
+			to->error[j] += GEMV_INT_ROUNDING * largest;
+	}
+	return k->norm ? 1 / sqrt(squares / (double)to->n + eps) : 1;
 }
 
 /* Where the epilogue puts rows `row`, `row` + 1 of a QKV product. */
-static void reference_qkv(const struct shape *shape, const struct places *p, int y_dtype, size_t row, double a,
-                          double b, double error, double *const *expected, double *const *tolerance)
+static void reference_qkv(const struct shape *shape, const struct places *p, int y_dtype,
+                          size_t row, double a, double b, double error, double *const *expected,
+                          double *const *tolerance)
 {
 	const struct heads h = heads_of(shape);
 	const size_t dim = (size_t)h.dim, head = row / dim, i = row % dim / 2;
@@ -359,17 +377,17 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 	const size_t rows = is_paired(k->epilogue) ? 2 : 1, n_items = (size_t)shape->m / rows;
 	const size_t n_addend = n_addends(shape, k->epilogue);
 	float *x = decode_all(k->x, data[X], n), *w = malloc(n * sizeof *w);
-	double *scaled = malloc(n * sizeof *scaled);
+	struct operand operand = {malloc(n * sizeof(double)), malloc(n * sizeof(double)), n};
 	float *addend =
 	        n_addend ? decode_all(addend_dtype(k), data[r.p.at[ADDEND]], n_addend) : NULL;
 	const double share =
 	        k->epilogue == EPILOGUE_ARGMAX ? 1 : (double)REFERENCE_WEIGHTS / (double)count;
 	unsigned random = 1;
-	if (!x || !w || !scaled || (n_addend && !addend))
+	if (!x || !w || !operand.value || !operand.error || (n_addend && !addend))
 		goto done;
 	r.addend = addend;
 	const double scale =
-	        reference_x(k, x, k->norm ? data[r.p.at[NORM]] : NULL, (double)1e-6f, scaled, n);
+	        reference_x(k, x, k->norm ? data[r.p.at[NORM]] : NULL, (double)1e-6f, &operand);
 	if (k->epilogue == EPILOGUE_QKV) {
 		const struct heads h = heads_of(shape);
 		const size_t cache = (size_t)(h.kv * h.capacity * h.dim);
@@ -378,13 +396,14 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 		expect_unchanged(DTYPE_BF16, data[r.p.at[V_CACHE]], cache,
 		                 expected[r.p.at[V_CACHE]]);
 	}
-	for (size_t i = 0; i < n_items && (k->epilogue != EPILOGUE_QKV || heads_of(shape).dim); i++) {
+	for (size_t i = 0; i < n_items && (k->epilogue != EPILOGUE_QKV || heads_of(shape).dim);
+	     i++) {
 		double sum[2] = {0}, error[2] = {INFINITY, INFINITY};
 		random = random * 1664525 + 1013904223;
 		const bool skip = i > 0 && i + 1 < n_items && random / 4294967296.0 > share;
 		for (size_t j = 0; j < rows && !skip; j++) {
 			decode(k->w, data[W], count, (i * rows + j) * n, w, n);
-			reference_row(w, scaled, n, &sum[j], &error[j]);
+			reference_row(w, &operand, &sum[j], &error[j]);
 			sum[j] *= scale;
 			error[j] =
 			        scale * error[j] +
@@ -402,7 +421,8 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 done:
 	free(x);
 	free(w);
-	free(scaled);
+	free(operand.value);
+	free(operand.error);
 	free(addend);
 }
 

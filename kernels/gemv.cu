@@ -9,7 +9,7 @@
 
 template <gemv_case K, gemv_config C>
 struct gemv_plan {
-	static constexpr bool mma = C.math == GEMV_MMA;
+	static constexpr bool mma = C.math == GEMV_MMA, integer = C.math == GEMV_INT;
 	static constexpr int lanes = gemv_lanes(C, simt::kWarp);
 	static constexpr int tile_rows = gemv_tile_rows(C, simt::kWarp);
 	static constexpr int segments = mma ? 16 / C.rows : 1;
@@ -191,6 +191,89 @@ SIMT_FN float stage_x(const gemv_args &a, const float (&norm)[8], float *xs, int
 	return simt::total(squares);
 }
 
+/* x as 16-bit integers, in blocks of 32: value = scale (256 high + low). Part p of all blocks lies
+ * together, 16 bytes each: high bytes of elements 0-15, of 16-31, low bytes of both; then scale and
+ * the sums of x over the halves. */
+struct integer_x {
+	uint4 *base;
+	int stride; /* from one part of a block to the next */
+	float4 *trim;
+};
+SIMT_FN integer_x integer_x_of(float *xs, int padded_k)
+{
+	const int n = gemv_x_blocks(padded_k);
+	uint4 *base = reinterpret_cast<uint4 *>(xs);
+	return {base, n, reinterpret_cast<float4 *>(base + 4 * n)};
+}
+
+/* Eight elements of x from i on, a quarter of a block; four neighbouring lanes have the block.
+ * Stored when they are `there`. */
+SIMT_FN void put_integers(const integer_x &to, int i, bool there, const float (&v)[8])
+{
+	float largest = 0, sum = 0;
+#pragma unroll
+	for (int e = 0; e < 8; e++) {
+		largest = simt::max(largest, v[e] < 0 ? -v[e] : v[e]);
+		sum += v[e];
+	}
+	largest = simt::group_max<4>(largest);
+	const float half = simt::group_sum<2>(sum), other = simt::shuffle_xor(half, 2);
+	const bool tiny = largest < 1e-30f; /* its inverse would be infinite */
+	const float scale = tiny ? 0.0f : largest * (1.0f / GEMV_INT_LARGEST);
+	const float inverse = tiny ? 0.0f : GEMV_INT_LARGEST / largest;
+	unsigned high[2] = {}, low[2] = {};
+#pragma unroll
+	for (int e = 0; e < 8; e++) {
+		const int q = simt::round_to_int(v[e] * inverse), h = (q + 128) >> 8;
+		high[e / 4] |= (h & 255u) << e % 4 * 8;
+		low[e / 4] |= ((unsigned)(q - h * 256) & 255u) << e % 4 * 8;
+	}
+	if (!there)
+		return;
+	const int block = i / 32, part = i % 32 / 16, word = i % 16 / 8;
+	uint2 *place = reinterpret_cast<uint2 *>(to.base + part * to.stride + block) + word;
+	place[0] = make_uint2(high[0], high[1]);
+	place[4 * to.stride] = make_uint2(low[0], low[1]);
+	if (i % 32 == 0) /* what is no number stays none */
+		to.trim[block] = {scale + 0.0f * (half + other), half, other, 0.0f};
+}
+
+/* As stage_x(), zeros up to whole steps included. All lanes of a warp take part in each turn. */
+template <gemv_case K, gemv_config C>
+SIMT_FN float stage_integers(const gemv_args &a, const float (&norm)[8], float *xs, int padded_k)
+{
+	constexpr int turn = 2, threads = gemv_plan<K, C>::threads;
+	const integer_x to = integer_x_of(xs, padded_k);
+	simt::partial squares;
+	for (int first = threadIdx.x * 8; first - simt::lane_id() * 8 < padded_k;
+	     first += turn * threads * 8) {
+		float x[turn][8] = {}, weight[turn][8] = {};
+#pragma unroll
+		for (int u = 0; u < turn; u++) {
+			const int i = first + u * threads * 8;
+			if (i < a.k)
+				vec::load<K.x>(a.x, i, x[u]);
+			if (K.norm && i >= threads * 8 && i < a.k)
+				vec::load<DTYPE_F32>(a.norm, i, weight[u]);
+		}
+#pragma unroll
+		for (int u = 0; u < turn; u++) {
+			const int i = first + u * threads * 8;
+			if (i - simt::lane_id() * 8 >= padded_k)
+				break;
+			if constexpr (K.norm) {
+				simt::dot(squares, x[u], x[u]);
+				if (i < threads * 8)
+					vec::multiply(x[u], norm);
+				else
+					vec::multiply(x[u], weight[u]);
+			}
+			put_integers(to, i, i < padded_k, x[u]);
+		}
+	}
+	return simt::total(squares);
+}
+
 /* Zeros behind x, up to whole steps. */
 template <gemv_case K, gemv_config C>
 SIMT_FN void pad_x(const gemv_args &a, float *xs, int padded_k)
@@ -204,6 +287,7 @@ SIMT_FN void pad_x(const gemv_args &a, float *xs, int padded_k)
 template <gemv_case K, gemv_config C>
 struct gemv_sums {
 	simt::partial row[gemv_plan<K, C>::mma ? 1 : C.rows];
+	float whole[gemv_plan<K, C>::integer ? C.rows : 1] = {};
 	float matrix[gemv_plan<K, C>::mma ? 2 : 1][4] = {};
 };
 
@@ -269,6 +353,54 @@ SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const float *xs, int pad
 	}
 }
 
+/* sum + 16 products of signed bytes. */
+SIMT_FN int dot16(uint4 a, uint4 b, int sum)
+{
+	return simt::dot4(a.x, b.x,
+	                  simt::dot4(a.y, b.y, simt::dot4(a.z, b.z, simt::dot4(a.w, b.w, sum))));
+}
+
+/* The lane's chunk is a block of x, or with q8_0 half of one. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void multiply_integers(const gemv_weights<K, C> &w, float *xs, int padded_k, int step,
+                               gemv_sums<K, C> &sums)
+{
+	using P = gemv_plan<K, C>;
+	constexpr int halves = P::chunk / 16;
+	const integer_x x = integer_x_of(xs, padded_k);
+	const int column = lane_place<K, C>(0, step).y, block = column / 32;
+	const int first = halves == 1 ? column % 32 / 16 : 0;
+	const float4 trim = x.trim[block];
+	const float sum[2] = {trim.y, trim.z};
+	uint4 high[halves], low[halves];
+#pragma unroll
+	for (int h = 0; h < halves; h++) {
+		high[h] = x.base[(first + h) * x.stride + block];
+		low[h] = x.base[(2 + first + h) * x.stride + block];
+	}
+#pragma unroll
+	for (int r = 0; r < C.rows; r++) {
+		const vec::affine scales = vec::scales<K.w>(w.trim[r], column);
+		int upper = 0, lower = 0;
+#pragma unroll
+		for (int h = 0; h < halves; h++) {
+			const uint4 q = K.w == DTYPE_Q8_0
+			                        ? w.raw[r]
+			                        : vec::half_of<K.w>(w.raw[r], w.trim[r], h);
+			upper = dot16(q, high[h], upper);
+			lower = dot16(q, low[h], lower);
+			if constexpr (K.w != DTYPE_Q8_0)
+				sums.whole[r] = simt::fma(scales.offset[h], sum[h], sums.whole[r]);
+			if (vec::kTwoScales<K.w> || h == halves - 1) {
+				sums.whole[r] =
+				        simt::fma(scales.scale[h] * trim.x,
+				                  (float)(upper * 256 + lower), sums.whole[r]);
+				upper = lower = 0;
+			}
+		}
+	}
+}
+
 /* The tile's sums over this warp's columns, to `part` by row of the block. On tensor cores the
  * halves of segment s are in the lanes with lane % 4 == s. */
 template <gemv_case K, gemv_config C>
@@ -300,7 +432,8 @@ SIMT_FN void finish_tile(const gemv_task &t, int tile, const gemv_sums<K, C> &su
 		float sum[C.rows];
 #pragma unroll
 		for (int r = 0; r < C.rows; r++)
-			sum[r] = simt::total(sums.row[r]);
+			sum[r] = P::integer ? sums.whole[P::integer ? r : 0]
+			                    : simt::total(sums.row[r]);
 		simt::group_sum_n<P::lanes>(sum);
 #pragma unroll
 		for (int r = 0; r < C.rows; r++) {
@@ -330,7 +463,7 @@ SIMT_FN void stream_plainly(const gemv_args &a, const vec::planes &p, const gemv
 /* All tiles of the warp. A step's registers are loaded anew as soon as they are used. */
 template <gemv_case K, gemv_config C>
 SIMT_FN void stream_weights(const gemv_args &a, const vec::planes &p, const gemv_task &t,
-                            gemv_weights<K, C> (&w)[C.unroll], gemv_cursor load, const float *xs,
+                            gemv_weights<K, C> (&w)[C.unroll], gemv_cursor load, float *xs,
                             int padded_k, float *part)
 {
 	gemv_sums<K, C> sums;
@@ -342,6 +475,9 @@ SIMT_FN void stream_weights(const gemv_args &a, const vec::planes &p, const gemv
 				break;
 			if constexpr (gemv_plan<K, C>::mma)
 				multiply_matrix<K, C>(w[u], xs, t.first + use.step, sums);
+			else if constexpr (gemv_plan<K, C>::integer)
+				multiply_integers<K, C>(w[u], xs, padded_k, t.first + use.step,
+				                        sums);
 			else
 				multiply_rows<K, C>(w[u], xs, padded_k, t.first + use.step, sums);
 			load_step<K, C>(a, p, t, load, w[u]);
@@ -512,9 +648,10 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 {
 	using P = gemv_plan<K, C>;
 	SIMT_DYN_SMEM(float, xs); /* gemv_smem_floats() */
-	const int padded_k = (a.k + P::step - 1) / P::step * P::step;
+	const int padded_k = gemv_padded_k(K, C, a.k, simt::kWarp);
 	const int stride = gemv_block_rows(a.m, gridDim.x);
-	float *part = xs + padded_k, *squares = part + C.slices * stride;
+	float *part = xs + gemv_x_floats(K, C, a.k, simt::kWarp),
+	      *squares = part + C.slices * stride;
 	const gemv_task t = block_task<K, C>(a);
 	const vec::planes p = vec::planes_of<K.w>(a.w, a.scale, (size_t)a.m * a.k);
 	if constexpr (C.trigger == 0)
@@ -532,7 +669,8 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 	float norm[8] = {};
 	if (K.norm && (int)threadIdx.x * 8 < a.k)
 		vec::load<DTYPE_F32>(a.norm, threadIdx.x * 8, norm);
-	pad_x<K, C>(a, xs, padded_k);
+	if constexpr (!P::integer)
+		pad_x<K, C>(a, xs, padded_k);
 	const bool has_item = (int)threadIdx.x < (P::pairs ? t.rows / 2 : t.rows);
 	gemv_addend mine = {};
 	if (K.epilogue != EPILOGUE_RESIDUAL && has_item)
@@ -544,7 +682,11 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 			fill_pipeline<K, C>(a, p, t, w, load);
 	if (K.epilogue == EPILOGUE_RESIDUAL && has_item)
 		mine = load_addend<K, C>(a, t, threadIdx.x);
-	const float sum = stage_x<K, C>(a, norm, xs, padded_k);
+	float sum;
+	if constexpr (P::integer)
+		sum = stage_integers<K, C>(a, norm, xs, padded_k);
+	else
+		sum = stage_x<K, C>(a, norm, xs, padded_k);
 	if constexpr (K.norm) {
 		const float of_warp = simt::warp_sum(sum);
 		if (simt::lane_id() == 0)

@@ -19,7 +19,13 @@ enum epilogue {
 enum gemv_math {
 	GEMV_FMA, /* f32 products in the lanes */
 	GEMV_MMA, /* tensor cores: bf16 weights as they are, x as the sum of two bf16 (2^-17) */
+	GEMV_INT, /* integer products of quants with x in blocks of 32 of 16-bit integers, each two
+	           * signed bytes: x errs by GEMV_INT_ROUNDING of the block's largest */
 };
+
+/* 16 bits in two signed bytes: 127 * 256 + 127. */
+#define GEMV_INT_LARGEST  32639
+#define GEMV_INT_ROUNDING (0.5 / GEMV_INT_LARGEST)
 
 #define GEMV_FIELDS(X)                                                                        \
 	X(w, NAMES_DTYPE, "weight dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0,       \
@@ -30,7 +36,8 @@ enum gemv_math {
 	  EPILOGUE_RESIDUAL, EPILOGUE_SWIGLU, EPILOGUE_QKV, EPILOGUE_ARGMAX)
 
 #define GEMV_PARAMS(X)                                                                             \
-	X(math, GEMV_FMA, "0: f32 products in the lanes, 1: tensor cores", GEMV_FMA, GEMV_MMA)     \
+	X(math, GEMV_FMA, "0: f32 products in the lanes, 1: tensor cores, 2: integer products",    \
+	  GEMV_FMA, GEMV_MMA, GEMV_INT)                                                            \
 	X(rows, 2, "rows per group of lanes; of a tile with tensor cores", 1, 2, 4, 8, 16)         \
 	X(lanes, 32, "lanes that share a row; 32 with tensor cores", 8, 16, 32)                    \
 	X(slices, 1, "warps that share the columns of a tile", 1, 2, 4, 7, 8, 14, 16)              \
@@ -133,10 +140,22 @@ CONST_FN int gemv_blocks(struct gemv_config c, int m, int sm_count, int warp)
 
 /* Floats of dynamic shared memory: x, padded to whole steps; a sum per slice and row; a sum of
  * squares per warp. */
-CONST_FN int gemv_x_floats(struct gemv_case kase, struct gemv_config c, int k, int warp)
+CONST_FN int gemv_padded_k(struct gemv_case kase, struct gemv_config c, int k, int warp)
 {
 	const int step = gemv_step(kase, c, warp);
 	return (k + step - 1) / step * step;
+}
+/* Blocks of 32 with GEMV_INT, so many that parts of a block that are this far apart lie in
+ * different banks. A block takes 64 bytes of quants, scale and sums 16. */
+CONST_FN int gemv_x_blocks(int padded_k)
+{
+	const int n = padded_k / 32;
+	return n + (12 - n % 8) % 8;
+}
+CONST_FN int gemv_x_floats(struct gemv_case kase, struct gemv_config c, int k, int warp)
+{
+	const int padded = gemv_padded_k(kase, c, k, warp);
+	return c.math == GEMV_INT ? 20 * gemv_x_blocks(padded) : padded;
 }
 CONST_FN int gemv_block_rows(int m, int blocks)
 {
@@ -162,6 +181,7 @@ CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct tar
 	       (kase.w != DTYPE_F32 || kase.x == DTYPE_F32) && c.slices * c.tiles <= 16 &&
 	       c.slices * c.tiles * c.min_blocks <= 32 &&
 	       (c.blocks == 0 || c.blocks >= c.min_blocks) &&
+	       (c.math != GEMV_INT || (dtype_layout_of(kase.w).block > 1 && target.lanes == 32)) &&
 	       (mma ? kase.w == DTYPE_BF16 && target.lanes == 32 && c.lanes == 32 && c.rows >= 4 &&
 	                        c.unroll * 2 <= 16
 	            : c.rows <= 8 && c.unroll * c.rows <= 16) &&

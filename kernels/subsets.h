@@ -19,7 +19,7 @@
 #else
 // clang-format off
 #define GEMV_SUBSET(X)                                                                        \
-	X(math, 0, 1) X(rows, 4, 16) X(lanes, 8, 32) X(slices, 1, 7) X(tiles, 2) X(unroll, 4) \
+	X(math, 0, 1, 2) X(rows, 4, 16) X(lanes, 8, 32) X(slices, 1, 7) X(tiles, 2) X(unroll, 4) \
 	X(blocks, 0, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1) X(ahead, 0) X(ahead_mb, 4)
 // clang-format on
 #define GQA_ATTENTION_SUBSET(X)                                                       \

@@ -57,12 +57,14 @@ struct normed {
 	double scale, scale_error;
 };
 
-/* value = scale W x and how far f32 arithmetic, on x taken as the sum of two bf16 (X_SPLIT), may be
- * from it. */
+/* Tensor cores take x as the sum of two bf16. */
 #define X_SPLIT 0x1p-16
+
+/* value = scale W x and how far f32 arithmetic on x, of which each element may be off by x_error,
+ * may be from it. */
 struct product {
 	const struct tensor *w;
-	const double *x;
+	const double *x, *x_error;
 	struct normed normed;
 	double *value, *tolerance;
 	bool failed;
@@ -78,16 +80,17 @@ static void multiply_rows(void *context, size_t first, size_t last)
 		return;
 	}
 	for (size_t r = first; r < last; r++) {
-		double sum = 0, magnitude = 0;
+		double sum = 0, magnitude = 0, operand = 0;
 		tensor_rows_f32(p->w, r, 1, row);
 		for (size_t i = 0; i < k; i++) {
 			double term = (double)row[i] * p->x[i];
 			sum += term;
 			magnitude += fabs(term);
+			operand += fabs((double)row[i]) * p->x_error[i];
 		}
 		p->value[r] = p->normed.scale * sum;
 		p->tolerance[r] =
-		        p->normed.scale * (((double)k + SLACK) * U + X_SPLIT) * magnitude +
+		        p->normed.scale * (((double)k + SLACK) * U * magnitude + operand) +
 		        p->normed.scale_error * fabs(p->value[r]) + TINY;
 	}
 	free(row);
@@ -96,9 +99,23 @@ static void multiply_rows(void *context, size_t first, size_t last)
 static enum status multiply(const struct check *c, const struct tensor *w, struct normed normed,
                             double *value, double *tolerance)
 {
-	struct product p = {w, c->x, normed, value, tolerance, false};
+	struct product p = {w, c->x, c->x_error, normed, value, tolerance, false};
 	parallel_for(w->rows, multiply_rows, &p);
 	return p.failed ? fail(STATUS_NO_MEMORY, "out of host memory for a reference") : STATUS_OK;
+}
+
+/* How far each element of x may be off as it is multiplied. */
+static void bound_operand(struct check *c, bool quantised, size_t n)
+{
+	for (size_t i = 0; i < n; i += 32) {
+		size_t end = i + 32 < n ? i + 32 : n;
+		double largest = 0;
+		for (size_t j = i; j < end; j++)
+			largest = fmax(largest, fabs(c->x[j]));
+		for (size_t j = i; j < end; j++)
+			c->x_error[j] = fabs(c->x[j]) * X_SPLIT +
+			                (quantised ? GEMV_INT_ROUNDING * largest : 0);
+	}
 }
 
 /* The n activations that a launch multiplies, to c->x: those at `plain`, or x times the norm's
@@ -117,14 +134,15 @@ static enum status read_operand(struct check *c, const struct decoder *d, const 
 		c->x[i] = (double)c->input[i];
 		squares += c->x[i] * c->x[i];
 	}
-	if (!kase.norm)
-		return STATUS_OK;
-	tensor_rows_f32(norm, 0, 1, c->residual);
-	for (size_t i = 0; i < n; i++)
-		c->x[i] *= (double)c->residual[i];
-	normed->scale = 1 / sqrt(squares / (double)n + d->model->hparams.eps);
-	/* the root halves the relative error of the sum of squares */
-	normed->scale_error = ((double)n / 2 + SLACK) * U;
+	if (kase.norm) {
+		tensor_rows_f32(norm, 0, 1, c->residual);
+		for (size_t i = 0; i < n; i++)
+			c->x[i] *= (double)c->residual[i];
+		normed->scale = 1 / sqrt(squares / (double)n + d->model->hparams.eps);
+		/* the root halves the relative error of the sum of squares */
+		normed->scale_error = ((double)n / 2 + SLACK) * U;
+	}
+	bound_operand(c, dtype_block(kase.w) > 1, n);
 done:
 	return status;
 }
@@ -654,6 +672,7 @@ enum status check_open(const struct decoder *d, struct check *c)
 	        {&c->input, longest * sizeof *c->input},
 	        {&c->residual, longest * sizeof *c->residual},
 	        {&c->x, longest * sizeof *c->x},
+	        {&c->x_error, longest * sizeof *c->x_error},
 	        {&c->product, longest * sizeof *c->product},
 	        {&c->product_tolerance, longest * sizeof *c->product_tolerance},
 	        {&c->seen, 2 * longest * sizeof(float)},
@@ -675,9 +694,10 @@ enum status check_open(const struct decoder *d, struct check *c)
 
 void check_close(struct check *c)
 {
-	void *memory[] = {c->input,   c->residual, c->x,          c->product, c->product_tolerance,
-	                  c->seen,    c->values,   c->tolerances, c->k,       c->v,
-	                  c->k_slack, c->v_slack};
+	void *memory[] = {
+	        c->x_error, c->input,  c->residual,   c->x, c->product, c->product_tolerance,
+	        c->seen,    c->values, c->tolerances, c->k, c->v,       c->k_slack,
+	        c->v_slack};
 	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
 		free(memory[i]);
 	*c = (struct check){0};

@@ -28,7 +28,7 @@ struct check {
 	int chosen;          /* the largest of the logits of this step */
 	bool use_bias;
 	float *input, *residual; /* activations as a launch found them */
-	double *x;               /* what a product multiplies */
+	double *x, *x_error;     /* what a product multiplies, by how much each may be off */
 	double *product, *product_tolerance;
 	void *seen;
 	struct expectation expected[CHECK_MAX_EXPECTATIONS];
