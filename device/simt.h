@@ -39,12 +39,12 @@
  *	SIMT_DYN_SMEM(type, name)         type *name: dynamic shared memory, 16-byte aligned
  *	SIMT_ENTRY(kernel)                `const void *entry` of device_launch()
  *
- * Arithmetic: max, fma, dot4 (of signed bytes), round_to_int, rsqrt, exp2_fast(v) (a few ulp, 0
- *below the normal range), sincos_turns(turns, &sine, &cosine) of 2 pi turns. Conversions:
- *bf16_lo/hi, half_lo/hi of a register's two halves, bf16_to_float, half_to_float, float_to_bf16,
- *float_to_half, pack_bf16(low, high), bits_to_float, float_to_bits; 16 bytes to floats at once:
- *unpack_bf16, unpack_half, unpack_int8, unpack_float. low_halves(a, b), high_halves(a, b): 16 bits
- *of each, a's in the low half.
+ * Arithmetic: max, fma, dot4 (of signed bytes), gather_bytes, reciprocal_fast, rsqrt, exp2_fast(v)
+ *(a few ulp, 0 below the normal range), sincos_turns(turns, &sine, &cosine) of 2 pi turns.
+ *Conversions: bf16_lo/hi, half_lo/hi of a register's two halves, bf16_to_float, half_to_float,
+ *float_to_bf16, float_to_half, pack_bf16(low, high), bits_to_float, float_to_bits; 16 bytes to
+ *floats at once: unpack_bf16, unpack_half, unpack_int8, unpack_float. low_halves(a, b),
+ *high_halves(a, b): 16 bits of each, a's in the low half.
  *
  * Host compilers vectorise the inner loop of a dot product written as
  *	simt::partial sum;                  kVector partial sums
@@ -373,10 +373,20 @@ SIMT_FN int dot4(unsigned a, unsigned b, int sum)
 	return __dp4a((int)a, (int)b, sum);
 }
 
-/* to nearest even */
-SIMT_FN int round_to_int(float v)
+/* Byte `Byte` of each, a's lowest. */
+template <int Byte>
+SIMT_FN unsigned gather_bytes(unsigned a, unsigned b, unsigned c, unsigned d)
 {
-	return __float2int_rn(v);
+	constexpr unsigned pick = Byte | (Byte + 4) << 4;
+	return __byte_perm(__byte_perm(a, b, pick), __byte_perm(c, d, pick), 0x5410);
+}
+
+/* 1 / v within 2^-22 */
+SIMT_FN float reciprocal_fast(float v)
+{
+	float r;
+	asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+	return r;
 }
 
 SIMT_FN float max(float a, float b)

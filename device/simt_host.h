@@ -596,9 +596,17 @@ SIMT_FN int dot4(unsigned a, unsigned b, int sum)
 	return sum;
 }
 
-SIMT_FN int round_to_int(float v)
+template <int Byte>
+SIMT_FN unsigned gather_bytes(unsigned a, unsigned b, unsigned c, unsigned d)
 {
-	return (int)rintf(v);
+	constexpr int shift = 8 * Byte;
+	return (a >> shift & 255u) | (b >> shift & 255u) << 8 | (c >> shift & 255u) << 16 |
+	       (d >> shift & 255u) << 24;
+}
+
+SIMT_FN float reciprocal_fast(float v)
+{
+	return 1.0f / v;
 }
 
 SIMT_FN float max(float a, float b)

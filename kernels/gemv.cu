@@ -220,20 +220,24 @@ SIMT_FN void put_integers(const integer_x &to, int i, bool there, const float (&
 	const float half = simt::group_sum<2>(sum), other = simt::shuffle_xor(half, 2);
 	const bool tiny = largest < 1e-30f; /* its inverse would be infinite */
 	const float scale = tiny ? 0.0f : largest * (1.0f / GEMV_INT_LARGEST);
-	const float inverse = tiny ? 0.0f : GEMV_INT_LARGEST / largest;
-	unsigned high[2] = {}, low[2] = {};
+	const float inverse = tiny ? 0.0f : GEMV_INT_LARGEST * simt::reciprocal_fast(largest);
+	/* 1.5 * 2^23 leaves the integer in the low bits; the high byte is rounded, for the low one
+	 * is signed */
+	unsigned q[8], rounded[8];
 #pragma unroll
 	for (int e = 0; e < 8; e++) {
-		const int q = simt::round_to_int(v[e] * inverse), h = (q + 128) >> 8;
-		high[e / 4] |= (h & 255u) << e % 4 * 8;
-		low[e / 4] |= ((unsigned)(q - h * 256) & 255u) << e % 4 * 8;
+		q[e] = simt::float_to_bits(simt::fma(v[e], inverse, 12582912.0f));
+		rounded[e] = q[e] + 128;
 	}
 	if (!there)
 		return;
 	const int block = i / 32, part = i % 32 / 16, word = i % 16 / 8;
 	uint2 *place = reinterpret_cast<uint2 *>(to.base + part * to.stride + block) + word;
-	place[0] = make_uint2(high[0], high[1]);
-	place[4 * to.stride] = make_uint2(low[0], low[1]);
+	place[0] =
+	        make_uint2(simt::gather_bytes<1>(rounded[0], rounded[1], rounded[2], rounded[3]),
+	                   simt::gather_bytes<1>(rounded[4], rounded[5], rounded[6], rounded[7]));
+	place[4 * to.stride] = make_uint2(simt::gather_bytes<0>(q[0], q[1], q[2], q[3]),
+	                                  simt::gather_bytes<0>(q[4], q[5], q[6], q[7]));
 	if (i % 32 == 0) /* what is no number stays none */
 		to.trim[block] = {scale + 0.0f * (half + other), half, other, 0.0f};
 }
@@ -242,7 +246,7 @@ SIMT_FN void put_integers(const integer_x &to, int i, bool there, const float (&
 template <gemv_case K, gemv_config C>
 SIMT_FN float stage_integers(const gemv_args &a, const float (&norm)[8], float *xs, int padded_k)
 {
-	constexpr int turn = 2, threads = gemv_plan<K, C>::threads;
+	constexpr int turn = K.norm ? 2 : 4, threads = gemv_plan<K, C>::threads;
 	const integer_x to = integer_x_of(xs, padded_k);
 	simt::partial squares;
 	for (int first = threadIdx.x * 8; first - simt::lane_id() * 8 < padded_k;
@@ -615,7 +619,7 @@ template <gemv_case K, gemv_config C>
 SIMT_FN void prefetch(const gemv_args &a, const gemv_task &t)
 {
 	constexpr int threads = gemv_plan<K, C>::threads;
-	if constexpr (C.early > 1 && !vec::kQuantised<K.w>) {
+	if constexpr (C.early > 1) { /* of quantised weights the quants, which are most of them */
 		const size_t row_bytes = (size_t)a.k / dtype_chunk(K.w) * 16;
 		const size_t all = t.rows * row_bytes, most = (size_t)C.early * 1024;
 		simt::prefetch_l2_range<threads>(static_cast<const char *>(a.w) +

@@ -74,9 +74,16 @@ static int check_case(const struct kernel *kernel, const struct kase *kase, int 
 	int n_bad = 0;
 	for (int i = 0; shape_at(kernel, kase->value, i, &shape); i++) {
 		struct problem *problem = NULL;
+		int c = 0;
+		while (c < n &&
+		       (memcmp(&kases[c], kase, sizeof *kase) ||
+		        !kernel->valid(&shape, kase->value, configs[c].value, device_info(gpu))))
+			c++;
+		if (c == n)
+			continue;
 		if (problem_open(gpu, kernel, kase->value, &shape, 1, 1, &problem) != STATUS_OK)
 			return n_bad + report(kernel, kase, &configs[0]);
-		for (int c = 0; c < n; c++) {
+		for (; c < n; c++) {
 			if (memcmp(&kases[c], kase, sizeof *kase) || !instances[c].entry ||
 			    !kernel->valid(&shape, kase->value, configs[c].value, device_info(gpu)))
 				continue;

@@ -331,6 +331,15 @@ done:
 	return status;
 }
 
+static bool is_default(const struct choice *c)
+{
+	const struct kernel *kernel = c->task.kernel;
+	for (int p = 0; p < kernel->n_params; p++)
+		if (c->variant.config.value[p] != kernel->params[p].default_value)
+			return false;
+	return true;
+}
+
 /* The verdict; its time is what a launch adds to the step. */
 static enum status record(struct stage *s, const struct choice *c, double cost_us)
 {
@@ -356,7 +365,7 @@ static enum status record(struct stage *s, const struct choice *c, double cost_u
 	cell[JOURNAL_config] = config;
 	snprintf(us, sizeof us, "%.3f", cost_us);
 	cell[JOURNAL_us] = us;
-	cell[JOURNAL_status] = "win";
+	cell[JOURNAL_status] = is_default(c) ? "default" : "win";
 	cell[JOURNAL_reason] = reason;
 	cell[JOURNAL_runner_up] = runner_up;
 	cell[JOURNAL_method] = method;
@@ -381,8 +390,7 @@ static enum status report(struct stage *s, FILE *to)
 		fprintf(to, "%s %s %s: %+.2f %%, %d x %.2f us of the step: %s\n",
 		        c->task.kernel->name, c->task.shape_text, c->task.case_text,
 		        100 * (c->gain - 1), n, cost_us / (n ? n : 1), config);
-		if (memcmp(&c->variant.config, &c->before.config, sizeof c->before.config))
-			TRY(record(s, c, cost_us / (n ? n : 1)));
+		TRY(record(s, c, cost_us / (n ? n : 1)));
 	}
 	TRY(sample(s, s->graph, &us));
 	fprintf(to, "%s at %d: %.1f us, %.1f tokens/s after %d trials in %.0f s\n",
