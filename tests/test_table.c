@@ -42,11 +42,11 @@ static const struct variant gemv_rows[] = {
         /* not legal: too many loads in flight */
         {"New GPU", BF16_NONE, 512, 512, 0, 0, {{32, 8, 4, 8, 1, 1}}, "illegal", NULL},
 };
-/* gqa_attention: splits, warps, lanes, unroll, min_blocks */
+/* gqa_attention: splits, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 static const struct variant attention_rows[] = {
-        {NULL, ATTENTION, 0, 0, 0, 0, {{8, 4, 8, 1, 1}}, "default", NULL},
-        {"New GPU", ATTENTION, 14, 2, 1, 1024, {{4, 4, 8, 1, 1}}, "short", NULL},
-        {"New GPU", ATTENTION, 14, 2, 1025, 8192, {{32, 4, 8, 1, 1}}, "long", NULL},
+        {NULL, ATTENTION, 0, 0, 0, 0, {{8, 4, 16, 1, 1, 1, 2, 1, 0}}, "default", NULL},
+        {"New GPU", ATTENTION, 14, 2, 1, 1024, {{4, 4, 8, 1, 1, 0, 2, 1, 0}}, "short", NULL},
+        {"New GPU", ATTENTION, 14, 2, 1025, 8192, {{32, 4, 16, 1, 1, 1, 3, 0, 0}}, "long", NULL},
 };
 
 int kernel_variants(const struct kernel *kernel, const struct device_info *info,
