@@ -316,19 +316,38 @@ enum status make_folders(const char *path)
 	return STATUS_OK;
 }
 
+/* An empty file beside `path`, to be renamed to it or removed. */
+static enum status open_temporary(const char *path, char temporary[4096], int *file)
+{
+	struct stat info;
+	if (!stat(path, &info) && !S_ISREG(info.st_mode))
+		return fail(STATUS_FAILED, "%s: not a regular file", path);
+	if (snprintf(temporary, 4096, "%s.XXXXXX", path) >= 4096)
+		return fail(STATUS_FAILED, "%s: the name is too long", path);
+	*file = mkstemp(temporary);
+	return *file < 0 ? fail_errno(STATUS_FAILED, "%s", path) : STATUS_OK;
+}
+
+enum status check_replaceable(const char *path)
+{
+	enum status status;
+	char temporary[4096];
+	int file;
+	TRY(open_temporary(path, temporary, &file));
+	close(file);
+	unlink(temporary);
+done:
+	return status;
+}
+
 enum status write_file_atomically(const char *path, const char *text, size_t bytes)
 {
 	enum status status = STATUS_OK;
 	char temporary[4096];
-	struct stat info;
-	int file = -1;
-	if (!stat(path, &info) && !S_ISREG(info.st_mode))
-		return fail(STATUS_FAILED, "%s: not a regular file", path);
-	if (snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) >= (int)sizeof temporary)
-		return fail(STATUS_FAILED, "%s: the name is too long", path);
-	file = mkstemp(temporary);
-	if (file < 0)
-		return fail_errno(STATUS_FAILED, "%s", path);
+	int file;
+	status = open_temporary(path, temporary, &file);
+	if (status != STATUS_OK)
+		return status;
 	for (size_t at = 0; at < bytes;) {
 		ssize_t n = write(file, text + at, bytes - at);
 		if (n < 0 && errno == EINTR)

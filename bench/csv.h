@@ -46,6 +46,8 @@ void csv_log_close(struct csv_log *log);
 
 /* Creates a folder and its parents. */
 MUST_CHECK enum status make_folders(const char *path);
+/* Whether write_file_atomically() could write here, asked before hours of work. */
+MUST_CHECK enum status check_replaceable(const char *path);
 /* Writes a whole file: temporary file in the same folder, fsync, rename. */
 MUST_CHECK enum status write_file_atomically(const char *path, const char *text, size_t bytes);
 

@@ -19,7 +19,6 @@ static struct {
 } options = {.device = "auto"};
 
 static const struct option_row rows[] = {
-        {"device", 0, OPTION_TEXT, &options.device, "NAME", "auto, host or cuda[:N]"},
         {"kernel", 0, OPTION_TEXT, &options.kernels, "NAME,...",
          "kernels to time; default all of a decode step"},
         {"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
@@ -33,7 +32,7 @@ static const struct option_row rows[] = {
         {"list", 0, OPTION_FLAG, &options.list, NULL, "print what would be timed"},
         {"compare", 0, OPTION_PAIR, options.compare, "A B",
          "compare two folders with a bench.csv; exit 3 when B is slower"},
-        {"quiet", 'q', OPTION_FLAG, &options.quiet, NULL, "no progress on stderr"},
+        COMMON_OPTIONS(&options.device, &options.quiet),
 };
 
 static const struct command command = {

@@ -26,6 +26,18 @@ struct option_row {
 	const char *argument, *help;
 };
 
+/* Rows that every program has. */
+#define COMMON_OPTIONS(device, quiet)                                                          \
+	{"device",                                                                             \
+	 0,                                                                                    \
+	 OPTION_TEXT,                                                                          \
+	 device,                                                                               \
+	 "auto|host|host32|cuda[:N]",                                                          \
+	 "where to run (auto: a GPU if there is one)"},                                        \
+	{                                                                                      \
+		"quiet", 'q', OPTION_FLAG, quiet, NULL, "no progress and no figures on stderr" \
+	}
+
 struct command {
 	const char *name, *summary;
 	const char *examples; /* lines, printed first */

@@ -2,7 +2,8 @@
 //	const struct variant *name_host_variants(int *n)	compiled by the host compiler
 //	const struct variant *name_cuda_variants(int *n)	compiled by nvcc
 // from NAME_CASES with the default configuration and the rows of results/tuned.h for devices of
-// that kind, or, with WARPSMITH_SPACE defined, from every legal point of NAME_CASES x NAME_SUBSET.
+// that kind, or, with WARPSMITH_SPACE defined, from every legal point of NAME_CASES x NAME_SUBSET;
+// with WARPSMITH_SPACE_PAIRS from the defaults and as many points as hold every pair of values.
 // NVRTC needs no tables: nothing here decides what a kernel's code is, so this file does not count
 // in source_hash().
 #pragma once
@@ -99,20 +100,6 @@ constexpr bool listed(const value_list (&space)[N], std::initializer_list<int> v
 	return true;
 }
 
-// Whether a configuration is a point of a space.
-template <std::size_t N>
-constexpr bool contains(const value_list (&space)[N], const std::array<int, MAX_PARAMS> &config)
-{
-	for (std::size_t p = 0; p < N; p++) {
-		bool found = false;
-		for (int i = 0; i < space[p].n; i++)
-			found |= space[p].value[i] == config[p];
-		if (!found)
-			return false;
-	}
-	return true;
-}
-
 template <std::size_t N>
 constexpr std::size_t size(const value_list (&space)[N])
 {
@@ -147,20 +134,145 @@ variant instance(const char *device, const std::array<int, MAX_FIELDS> &kase,
 	return v;
 }
 
-// One case with one configuration, written to *out when it is legal for the target. Returns how
-// many were written.
+// Points of a space by case and number.
+template <typename Traits>
+struct points {
+	static constexpr std::size_t n_cases = std::size(Traits::cases);
+	static constexpr std::size_t n_points = size(Traits::subset);
+	bool is[n_cases][n_points] = {};
+};
+
+// Whether a point is one of the host's space: legal, and of a case that has the whole subset.
+template <typename Traits>
+constexpr bool is_declared(std::size_t kase, std::size_t at)
+{
+	using t = Traits;
+	const auto K = make<typename t::case_type, t::n_fields>(t::cases[kase]);
+	const auto C = make<typename t::config_type, t::n_params>(point(t::subset, at));
+	return t::whole(K) && t::legal(K, C, simt::kTarget);
+}
+
+template <typename Traits>
+constexpr points<Traits> choose_all()
+{
+	using all = points<Traits>;
+	all chosen = {};
+	for (std::size_t k = 0; k < all::n_cases; k++)
+		for (std::size_t p = 0; p < all::n_points; p++)
+			chosen.is[k][p] = is_declared<Traits>(k, p);
+	return chosen;
+}
+
+// Which pairs of values of two fields or tunables have occurred. Not of two fields: every case has
+// its default.
+template <typename Traits>
+struct pairs {
+	static constexpr std::size_t n_fields = Traits::n_fields;
+	static constexpr std::size_t n_factors = n_fields + Traits::n_params;
+	bool seen[n_factors][MAX_VALUES][n_factors][MAX_VALUES] = {};
+
+	static constexpr const value_list &values_of(std::size_t factor)
+	{
+		return factor < n_fields ? Traits::field_values[factor]
+		                         : Traits::subset[factor - n_fields];
+	}
+
+	// How many pairs of this point are new; marks them when asked.
+	constexpr int add(std::size_t kase, std::size_t at, bool mark)
+	{
+		const auto config = point(Traits::subset, at);
+		std::size_t n_varied = 0, varied[n_factors] = {}, index[n_factors] = {};
+		int n = 0;
+		for (std::size_t f = 0; f < n_factors; f++) {
+			const value_list &values = values_of(f);
+			const int value =
+			        f < n_fields ? Traits::cases[kase][f] : config[f - n_fields];
+			for (int i = 0; i < values.n; i++)
+				if (values.value[i] == value)
+					index[f] = std::size_t(i);
+			if (values.n > 1)
+				varied[n_varied++] = f;
+		}
+		for (std::size_t i = 0; i < n_varied; i++)
+			for (std::size_t j = i + 1; j < n_varied; j++) {
+				const std::size_t a = varied[i], b = varied[j];
+				if (b < n_fields)
+					continue;
+				bool &pair = seen[a][index[a]][b][index[b]];
+				n += !pair;
+				pair |= mark;
+			}
+		return n;
+	}
+};
+
+// The declared point with most new pairs, again and again. What a point adds only shrinks, so one
+// that once added less than the best so far needs no second look.
+template <typename Traits>
+constexpr points<Traits> choose_pairs()
+{
+	using all = points<Traits>;
+	all chosen = {};
+	pairs<Traits> covered = {};
+	int at_most[all::n_cases][all::n_points] = {};
+	for (std::size_t k = 0; k < all::n_cases; k++)
+		for (std::size_t p = 0; p < all::n_points; p++)
+			at_most[k][p] = is_declared<Traits>(k, p) ? 1 << 16 : 0;
+	for (int most = 1; most;) {
+		std::size_t best_case = 0, best_point = 0;
+		most = 0;
+		for (std::size_t k = 0; k < all::n_cases; k++)
+			for (std::size_t p = 0; p < all::n_points; p++) {
+				if (at_most[k][p] <= most)
+					continue;
+				at_most[k][p] = covered.add(k, p, false);
+				if (at_most[k][p] > most) {
+					most = at_most[k][p];
+					best_case = k;
+					best_point = p;
+				}
+			}
+		if (most) {
+			chosen.is[best_case][best_point] = true;
+			covered.add(best_case, best_point, true);
+		}
+	}
+	return chosen;
+}
+
+#ifdef WARPSMITH_SPACE_PAIRS
+template <typename Traits>
+constexpr points<Traits> chosen_points = choose_pairs<Traits>();
+#else
+template <typename Traits>
+constexpr points<Traits> chosen_points = choose_all<Traits>();
+#endif
+
+// One case with one configuration, written to *out when it is among the chosen. Returns how many
+// were written.
 template <typename Traits, std::size_t Case, std::size_t Point>
 int add_point(variant *out)
 {
-	constexpr auto kase = Traits::cases[Case];
-	constexpr auto config = point(Traits::subset, Point);
-	constexpr auto K = make<typename Traits::case_type, Traits::n_fields>(kase);
-	constexpr auto C = make<typename Traits::config_type, Traits::n_params>(config);
-	if constexpr (Traits::legal(K, C, simt::kTarget)) {
+	if constexpr (chosen_points<Traits>.is[Case][Point]) {
+		constexpr auto kase = Traits::cases[Case];
+		constexpr auto config = point(Traits::subset, Point);
+		constexpr auto K = make<typename Traits::case_type, Traits::n_fields>(kase);
+		constexpr auto C = make<typename Traits::config_type, Traits::n_params>(config);
 		*out = instance<Traits, K, C>(nullptr, kase, config);
 		return 1;
 	}
 	return 0;
+}
+
+// Whether the default of a case is among the chosen points.
+template <typename Traits>
+constexpr bool default_is_chosen(std::size_t kase)
+{
+	for (std::size_t p = 0; p < points<Traits>::n_points; p++)
+		if (chosen_points<Traits>.is[kase][p] &&
+		    point(Traits::subset, p) == Traits::defaults)
+			return true;
+	return false;
 }
 
 template <typename Traits, std::size_t Case>
@@ -180,16 +292,13 @@ int add_points(variant *out, std::index_sequence<Point...>)
 	return n;
 }
 
-// The default, and the subset where the case has the whole of it.
+// The default and the chosen points.
 template <typename Traits, std::size_t Case>
 int add_case(variant *out)
 {
-	constexpr std::size_t n_points = size(Traits::subset);
-	constexpr auto K = make<typename Traits::case_type, Traits::n_fields>(Traits::cases[Case]);
-	int n = 0;
-	if constexpr (Traits::whole(K))
-		n = add_points<Traits, Case>(out, std::make_index_sequence<n_points>());
-	if constexpr (!Traits::whole(K) || !contains(Traits::subset, Traits::defaults))
+	constexpr std::size_t n_points = points<Traits>::n_points;
+	int n = add_points<Traits, Case>(out, std::make_index_sequence<n_points>());
+	if constexpr (!default_is_chosen<Traits>(Case))
 		out[n++] = default_instance<Traits, Case>();
 	return n;
 }
@@ -242,6 +351,12 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 #define VARIANT_COUNT(...)                    +1
 #define VARIANT_CASE(...)                     variants::pad<MAX_FIELDS>({__VA_ARGS__}),
 #define TRACED_NONE(...)                      nullptr
+  // With WARPSMITH_UNTRACED there are no twins that report: of the code that is timed alone.
+#ifdef WARPSMITH_UNTRACED
+#define TRACED_OF(TRACED) TRACED_NONE
+#else
+#define TRACED_OF(TRACED) TRACED
+#endif
 
 #define DEFINE_TRAITS(kernel, KERNEL, TRACED, SUBSET, WHOLE)                                       \
 	struct TRAITS_OF(kernel) {                                                                 \
@@ -255,6 +370,8 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 		        variants::pad<MAX_PARAMS>({KERNEL##_PARAMS(VARIANT_DEFAULT)});             \
 		static constexpr variants::value_list space[] = {KERNEL##_PARAMS(VARIANT_VALUES)}; \
 		static constexpr variants::value_list subset[] = {SUBSET};                         \
+		static constexpr variants::value_list field_values[] = {                           \
+		        KERNEL##_FIELDS(VARIANT_VALUES)};                                          \
 		static_assert(n_params <= MAX_PARAMS && n_fields <= MAX_FIELDS);                   \
 		static_assert(std::size(subset) == n_params,                                       \
 		              #KERNEL "_SUBSET lists every tunable");                              \
@@ -340,22 +457,22 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 	        table + n_rows, name,                                 \
 	        std::make_index_sequence<std::size(KERNEL##_rows_##device::rows) - 1>());
 
-#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                        \
-	DEFINE_TRAITS(kernel, KERNEL, TRACED, KERNEL##_PARAMS(VARIANT_VALUES), false)         \
-	TUNED_DEVICES_HERE(DEVICE_ROWS, KERNEL)                                               \
-	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                          \
-	{                                                                                     \
-		using traits = TRAITS_OF(kernel);                                             \
-		static variant table[std::size(traits::cases)                                 \
-		                             TUNED_DEVICES_HERE(DEVICE_ROW_COUNT, KERNEL)];   \
-		static const int count = [] {                                                 \
-			int n_rows = variants::add_defaults<traits>(                          \
-			        table, std::make_index_sequence<std::size(traits::cases)>()); \
-			TUNED_DEVICES_HERE(DEVICE_ADD_ROWS, KERNEL)                           \
-			return n_rows;                                                        \
-		}();                                                                          \
-		*n = count;                                                                   \
-		return table;                                                                 \
+#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                           \
+	DEFINE_TRAITS(kernel, KERNEL, TRACED_OF(TRACED), KERNEL##_PARAMS(VARIANT_VALUES), false) \
+	TUNED_DEVICES_HERE(DEVICE_ROWS, KERNEL)                                                  \
+	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                             \
+	{                                                                                        \
+		using traits = TRAITS_OF(kernel);                                                \
+		static variant table[std::size(traits::cases)                                    \
+		                             TUNED_DEVICES_HERE(DEVICE_ROW_COUNT, KERNEL)];      \
+		static const int count = [] {                                                    \
+			int n_rows = variants::add_defaults<traits>(                             \
+			        table, std::make_index_sequence<std::size(traits::cases)>());    \
+			TUNED_DEVICES_HERE(DEVICE_ADD_ROWS, KERNEL)                              \
+			return n_rows;                                                           \
+		}();                                                                             \
+		*n = count;                                                                      \
+		return table;                                                                    \
 	}
 
 #endif

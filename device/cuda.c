@@ -1,5 +1,6 @@
 /* A GPU through the CUDA runtime, which is linked statically: without a driver the program starts
  * all the same. */
+#include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 
 #include <ctype.h>
@@ -100,15 +101,6 @@ static enum status report(const struct cuda_device *cuda, cudaError_t error, con
 			goto done;                            \
 		}                                             \
 	} while (0)
-
-static bool cuda_names(const char *spec)
-{
-	if (strncmp(spec, "cuda", 4))
-		return false;
-	const char *digits = spec + 5;
-	return !spec[4] || (spec[4] == ':' && *digits && strlen(digits) <= 4 &&
-	                    strspn(digits, "0123456789") == strlen(digits));
-}
 
 /* Fails with the reason why no GPU can be used. */
 static enum status count_gpus(int *n)
@@ -557,13 +549,22 @@ static void cuda_read_health(struct device *device, struct device_health *health
 		nvml_read(cuda->nvml, health);
 }
 
+/* Without a profiler the calls do nothing. */
+static void cuda_profile(bool on)
+{
+	if (on)
+		cudaProfilerStart();
+	else
+		cudaProfilerStop();
+}
+
 static void *cuda_stream(struct device *device)
 {
 	return cuda_of(device)->stream;
 }
 
 const struct device_ops cuda_ops = {
-        .names = cuda_names,
+        .names = names_gpu,
         .open = cuda_open,
         .close = cuda_close,
         .alloc = cuda_alloc,
@@ -586,6 +587,7 @@ const struct device_ops cuda_ops = {
         .event_close = cuda_event_close,
         .resources = cuda_resources,
         .read_health = cuda_read_health,
+        .profile = cuda_profile,
         .stream = cuda_stream,
 };
 

@@ -11,6 +11,15 @@ static const struct device_ops *const kinds[] = {
 #endif
 };
 
+bool names_gpu(const char *spec)
+{
+	const char *digits = spec + 5;
+	if (strncmp(spec, "cuda", 4))
+		return false;
+	return !spec[4] || (spec[4] == ':' && *digits && strlen(digits) <= 4 &&
+	                    strspn(digits, "0123456789") == strlen(digits));
+}
+
 /* The first GPU if there is one that can be used, else the host. */
 static enum status open_auto(bool quiet, struct device **device)
 {
@@ -34,7 +43,7 @@ enum status device_open(const char *spec, bool quiet, struct device **device)
 		if (kinds[i]->names(spec))
 			return kinds[i]->open(spec, device);
 #ifndef WARPSMITH_CUDA
-	if (!strncmp(spec, "cuda", 4))
+	if (names_gpu(spec))
 		return fail(STATUS_NO_DEVICE, "--device %s: this build has no CUDA", spec);
 #endif
 	return fail(STATUS_USAGE, "--device %s: expected auto, host, host32 or cuda[:N]", spec);
@@ -100,6 +109,14 @@ enum status device_launch(struct device *device, const void *entry, struct grid 
                           const void *args, size_t args_bytes, struct launch_options options)
 {
 	return device->ops->launch(device, entry, grid, args, args_bytes, options);
+}
+
+enum status device_profile(struct device *device, bool on)
+{
+	const enum status status = device_sync(device);
+	if (device->ops->profile)
+		device->ops->profile(on);
+	return status;
 }
 
 enum status device_sync(struct device *device)

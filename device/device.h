@@ -111,6 +111,10 @@ struct device_health {
 };
 void device_read_health(struct device *device, struct device_health *health);
 
+/* Waits for all work, then opens or closes the window that a profiler captures (cudaProfilerStart,
+ * cudaProfilerStop); the host has none. */
+MUST_CHECK enum status device_profile(struct device *device, bool on);
+
 /* The cudaStream_t of all work, for libraries that launch on their own; NULL on the host. */
 void *device_stream(struct device *device);
 

@@ -36,6 +36,7 @@ struct device_ops {
 	enum status (*resources)(struct device *device, const void *entry, struct grid grid,
 	                         struct entry_resources *resources);
 	void (*read_health)(struct device *device, struct device_health *health);
+	void (*profile)(bool on);               /* NULL: no profiler listens */
 	void *(*stream)(struct device *device); /* NULL: has none */
 };
 
@@ -53,6 +54,9 @@ struct event {
 	struct device *device;
 	bool recorded;
 };
+
+/* Whether `spec` is "cuda" or "cuda:N". */
+bool names_gpu(const char *spec);
 
 extern const struct device_ops host_ops;
 #ifdef WARPSMITH_CUDA

@@ -41,16 +41,7 @@ static double flops(const struct shape *shape, const int *kase)
 	return 1;
 }
 
-static enum status parse_shape(const char *text, struct shape *shape)
-{
-	*shape = (struct shape){0};
-	return parse_count(text, "advance shape", &shape->m);
-}
-
-static void format_shape(const struct shape *shape, char text[64])
-{
-	snprintf(text, 64, "%d", shape->m);
-}
+SHAPE_IS_A_COUNT("advance shape")
 
 static int buffers(const struct shape *shape, const int *kase, const int *config,
                    const struct device_info *info, struct buffer *b)

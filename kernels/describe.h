@@ -71,4 +71,16 @@ static inline enum status parse_count(const char *text, const char *what, int *v
 	return STATUS_OK;
 }
 
+/* parse_shape() and format_shape() of a kernel whose shape is one number, `what`: "embed shape". */
+#define SHAPE_IS_A_COUNT(what)                                                \
+	static enum status parse_shape(const char *text, struct shape *shape) \
+	{                                                                     \
+		*shape = (struct shape){0};                                   \
+		return parse_count(text, what, &shape->m);                    \
+	}                                                                     \
+	static void format_shape(const struct shape *shape, char text[64])    \
+	{                                                                     \
+		snprintf(text, 64, "%d", shape->m);                           \
+	}
+
 #endif

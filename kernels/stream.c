@@ -37,16 +37,7 @@ static double flops(const struct shape *shape, const int *kase)
 	return 0;
 }
 
-static enum status parse_shape(const char *text, struct shape *shape)
-{
-	*shape = (struct shape){0};
-	return parse_count(text, "stream shape (KiB)", &shape->m);
-}
-
-static void format_shape(const struct shape *shape, char text[64])
-{
-	snprintf(text, 64, "%d", shape->m);
-}
+SHAPE_IS_A_COUNT("stream shape (KiB)")
 
 static int buffers(const struct shape *shape, const int *kase, const int *config,
                    const struct device_info *info, struct buffer *buffers)

@@ -76,12 +76,26 @@ static const char *plan_name(const struct decoder *d)
 	                              : "default";
 }
 
-static enum status write_row(const struct decoder *d, int length, const struct result *r,
-                             const char *csv)
+/* folder/<device>/decode.csv, opened before anything is measured. */
+static enum status open_log(const char *folder, const struct device_info *info, struct csv_log *log)
 {
 	enum status status;
-	struct csv_log log = {0};
-	char path[4096], number[8][32], context[16], hash[17];
+	char path[4096];
+	snprintf(path, sizeof path, "%s/%s", folder, info->slug);
+	TRY(make_folders(path));
+	snprintf(path, sizeof path, "%s/%s/decode.csv", folder, info->slug);
+	TRY(csv_log_open(path,
+	                 "device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,"
+	                 "ceiling_gbps,percent,joule,source_hash",
+	                 0, log));
+done:
+	return status;
+}
+
+static enum status write_row(const struct decoder *d, int length, const struct result *r,
+                             struct csv_log *log)
+{
+	char number[8][32], context[16], hash[17];
 	const double values[] = {r->tok_s,        r->tok_s_lo, r->tok_s_hi, r->bytes,
 	                         r->ceiling_gbps, r->percent,  r->joule};
 	for (int i = 0; i < 7; i++)
@@ -89,25 +103,21 @@ static enum status write_row(const struct decoder *d, int length, const struct r
 	snprintf(number[3], sizeof number[3], "%.0f", r->bytes);
 	snprintf(context, sizeof context, "%d", length);
 	table_source_hash(hash);
-	const struct device_info *info = device_info(d->device);
-	const char *fields[] = {info->name,      d->model->hparams.name,
-	                        d->model->types, dtype_name(d->state.kv),
-	                        context,         plan_name(d),
-	                        number[0],       number[1],
-	                        number[2],       number[3],
-	                        number[4],       number[5],
-	                        number[6],       hash};
-	snprintf(path, sizeof path, "%s/%s", csv, info->slug);
-	TRY(make_folders(path));
-	snprintf(path, sizeof path, "%s/%s/decode.csv", csv, info->slug);
-	TRY(csv_log_open(path,
-	                 "device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,"
-	                 "ceiling_gbps,percent,joule,source_hash",
-	                 0, &log));
-	TRY(csv_log_row(&log, fields));
-done:
-	csv_log_close(&log);
-	return status;
+	const char *fields[] = {device_info(d->device)->name,
+	                        d->model->hparams.name,
+	                        d->model->types,
+	                        dtype_name(d->state.kv),
+	                        context,
+	                        plan_name(d),
+	                        number[0],
+	                        number[1],
+	                        number[2],
+	                        number[3],
+	                        number[4],
+	                        number[5],
+	                        number[6],
+	                        hash};
+	return csv_log_row(log, fields);
 }
 
 static int count_tuned(const struct plan *plan)
@@ -123,7 +133,10 @@ enum status decode_bench(struct decoder *d, int length, bool quiet, const char *
 	enum status status;
 	struct result r = {0};
 	struct ceilings ceilings;
+	struct csv_log log = {.file = -1};
 	const struct plan *plan = decoder_plan(d, length - 1);
+	if (csv)
+		TRY(open_log(csv, device_info(d->device), &log));
 	TRY(decoder_fill_cache(d, d->state.capacity, NULL, NULL));
 	r.bytes = plan_bytes(plan, length);
 	TRY(measure(d, length, quiet, &r));
@@ -139,7 +152,8 @@ enum status decode_bench(struct decoder *d, int length, bool quiet, const char *
 	        r.samples, r.bytes / 1e6, r.bytes * r.tok_s / 1e9, r.percent, r.ceiling_gbps,
 	        device_info(d->device)->name);
 	if (csv)
-		TRY(write_row(d, length, &r, csv));
+		TRY(write_row(d, length, &r, &log));
 done:
+	csv_log_close(&log);
 	return status;
 }

@@ -89,6 +89,8 @@ enum status generate(struct generation *g)
 	}
 	for (; (size_t)number < g->n_prompt; number++)
 		TRY(advance(g, number, g->prompt[number], logits, &next));
+	if (g->profile)
+		TRY(device_profile(g->decoder->device, true));
 	while ((int)g->n_ids < g->n) {
 		g->ids[g->n_ids++] = next;
 		if (g->tokenizer && !g->ignore_end && tokenizer_is_end(g->tokenizer, next))
@@ -98,6 +100,8 @@ enum status generate(struct generation *g)
 			TRY(advance(g, number++, g->sampler ? next : -1, logits, &next));
 	}
 done:
+	if (g->profile && device_profile(g->decoder->device, false) != STATUS_OK)
+		status = STATUS_FAILED;
 	if (g->text && g->n_ids) {
 		struct gguf_string rest = tokenizer_stream_end(&stream);
 		fwrite(rest.data, 1, rest.len, g->text);

@@ -17,6 +17,7 @@ struct generation {
 	size_t n_prompt; /* at least 1 */
 	int n;           /* tokens to generate at most */
 	bool ignore_end;
+	bool profile; /* a profiler is to capture what follows the prompt */
 	FILE *text;   /* NULL: none */
 	FILE *logits; /* CSV of every forward's logits; NULL: none */
 	const char *logits_path;

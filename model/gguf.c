@@ -451,22 +451,25 @@ static enum status wrong_type(const struct gguf *g, const struct gguf_pair *pair
 	            (int)pair->key.len, pair->key.data, gguf_type_name(pair->type), expected);
 }
 
-/* An integer as sign and magnitude, so that i64 and u64 both fit. False when the type is no
- * integer. */
-static bool load_integer(const struct gguf_pair *pair, size_t i, bool *negative,
-                         uint64_t *magnitude)
+/* An integer as sign and magnitude, so that i64 and u64 both fit. */
+struct integer {
+	bool negative;
+	uint64_t magnitude;
+};
+
+static bool load_integer(int type, const uint8_t **at, void *to)
 {
-	const uint8_t *from = pair->data + i * types[pair->type].bytes;
+	struct integer *integer = to;
 	uint64_t bits = 0;
-	memcpy(&bits, from, types[pair->type].bytes);
 	int64_t value;
-	switch (pair->type) {
+	memcpy(&bits, *at, types[type].bytes);
+	*at += types[type].bytes;
+	switch (type) {
 	case GGUF_U8:
 	case GGUF_U16:
 	case GGUF_U32:
 	case GGUF_U64:
-		*negative = false;
-		*magnitude = bits;
+		*integer = (struct integer){false, bits};
 		return true;
 	case GGUF_I8:
 		value = (int8_t)bits;
@@ -483,55 +486,139 @@ static bool load_integer(const struct gguf_pair *pair, size_t i, bool *negative,
 	default:
 		return false;
 	}
-	*negative = value < 0;
-	*magnitude = value < 0 ? -(uint64_t)value : (uint64_t)value;
+	*integer = (struct integer){value < 0, value < 0 ? -(uint64_t)value : (uint64_t)value};
 	return true;
 }
 
-/* False when the type is no floating-point type. A double beyond the range of float becomes
- * infinite. */
-static bool load_float(const struct gguf_pair *pair, size_t i, float *value)
+/* A double beyond the range of float becomes infinite. */
+static bool load_float(int type, const uint8_t **at, void *to)
 {
 	double wide;
-	if (pair->type == GGUF_F32) {
-		memcpy(value, pair->data + i * sizeof *value, sizeof *value);
-		return true;
-	}
-	if (pair->type != GGUF_F64)
+	if (type != GGUF_F32 && type != GGUF_F64)
 		return false;
-	memcpy(&wide, pair->data + i * sizeof wide, sizeof wide);
-	*value = (float)wide;
+	if (type == GGUF_F32) {
+		memcpy(to, *at, sizeof(float));
+	} else {
+		memcpy(&wide, *at, sizeof wide);
+		*(float *)to = (float)wide;
+	}
+	*at += types[type].bytes;
 	return true;
+}
+
+static bool load_bool(int type, const uint8_t **at, void *to)
+{
+	if (type != GGUF_BOOL)
+		return false;
+	*(uint8_t *)to = *(*at)++;
+	return true;
+}
+
+/* Lengths were checked by gguf_open. */
+static bool load_string(int type, const uint8_t **at, void *to)
+{
+	uint64_t len;
+	if (type != GGUF_STRING)
+		return false;
+	memcpy(&len, *at, sizeof len);
+	*(struct gguf_string *)to =
+	        (struct gguf_string){(const char *)*at + sizeof len, (size_t)len};
+	*at += sizeof len + len;
+	return true;
+}
+
+/* What a caller can ask for. load() reads the value of a file's type at *at, which moves behind it;
+ * false when the type is of another kind. */
+struct kind {
+	const char *one, *many; /* as messages call them */
+	size_t bytes;           /* of a loaded value */
+	bool (*load)(int type, const uint8_t **at, void *to);
+};
+static const struct kind integers = {"an integer", "an array of integers", sizeof(struct integer),
+                                     load_integer},
+                         floats = {"f32", "an array of f32", sizeof(float), load_float},
+                         bools = {"bool", "an array of bool", sizeof(uint8_t), load_bool},
+                         strings = {"string", "an array of strings", sizeof(struct gguf_string),
+                                    load_string};
+
+/* The value of a key; *found is false, and *value untouched, when it is missing and need not be
+ * there. */
+static enum status get_one(const struct gguf *g, enum gguf_need need, const char *key,
+                           const struct kind *kind, void *value, bool *found)
+{
+	enum status status;
+	const struct gguf_pair *pair;
+	TRY(find_pair(g, need, key, false, &pair));
+	*found = pair != NULL;
+	if (pair) {
+		const uint8_t *at = pair->data;
+		if (!kind->load(pair->type, &at, value))
+			status = wrong_type(g, pair, kind->one);
+	}
+done:
+	return status;
+}
+
+/* The values of an array, which the caller frees; *values and *n are untouched when it is missing
+ * and need not be there. */
+static enum status get_all(const struct gguf *g, enum gguf_need need, const char *key,
+                           const struct kind *kind, void **values, size_t *n)
+{
+	enum status status;
+	const struct gguf_pair *pair;
+	char *memory = NULL;
+	TRY(find_pair(g, need, key, true, &pair));
+	if (!pair)
+		return STATUS_OK;
+	memory = calloc(pair->count + 1, kind->bytes);
+	if (!memory)
+		return fail(STATUS_NO_MEMORY, "%s: out of memory for key '%s'", g->path, key);
+	const uint8_t *at = pair->data;
+	for (size_t i = 0; i < pair->count; i++)
+		if (!kind->load(pair->type, &at, memory + i * kind->bytes))
+			TRY(wrong_type(g, pair, kind->many));
+	*values = memory;
+	*n = pair->count;
+	memory = NULL;
+done:
+	free(memory);
+	return status;
+}
+
+static enum status get_integer(const struct gguf *g, enum gguf_need need, const char *key,
+                               uint64_t min, uint64_t max, uint64_t *value, bool *found)
+{
+	enum status status;
+	struct integer i;
+	TRY(get_one(g, need, key, &integers, &i, found));
+	if (!*found)
+		return STATUS_OK;
+	if (i.negative || i.magnitude < min || i.magnitude > max)
+		return fail(STATUS_FAILED, "%s: key '%s' is %s%llu, expected %llu to %llu", g->path,
+		            key, i.negative ? "-" : "", (unsigned long long)i.magnitude,
+		            (unsigned long long)min, (unsigned long long)max);
+	*value = i.magnitude;
+done:
+	return status;
 }
 
 enum status gguf_u64(const struct gguf *g, enum gguf_need need, const char *key, uint64_t min,
                      uint64_t max, uint64_t *value)
 {
-	enum status status;
-	const struct gguf_pair *pair;
-	bool negative;
-	uint64_t magnitude;
-	TRY(find_pair(g, need, key, false, &pair));
-	if (!pair)
-		return STATUS_OK;
-	if (!load_integer(pair, 0, &negative, &magnitude))
-		return wrong_type(g, pair, "an integer");
-	if (negative || magnitude < min || magnitude > max)
-		return fail(STATUS_FAILED, "%s: key '%s' is %s%llu, expected %llu to %llu", g->path,
-		            key, negative ? "-" : "", (unsigned long long)magnitude,
-		            (unsigned long long)min, (unsigned long long)max);
-	*value = magnitude;
-done:
-	return status;
+	bool found;
+	return get_integer(g, need, key, min, max, value, &found);
 }
 
 enum status gguf_u32(const struct gguf *g, enum gguf_need need, const char *key, uint32_t min,
                      uint32_t max, uint32_t *value)
 {
-	uint64_t wide;
-	enum status status = gguf_u64(g, need, key, min, max, &wide);
-	if (status == STATUS_OK && gguf_find(g, key))
+	enum status status;
+	uint64_t wide = 0;
+	bool found;
+	TRY(get_integer(g, need, key, min, max, &wide, &found));
+	if (found)
 		*value = (uint32_t)wide;
+done:
 	return status;
 }
 
@@ -539,17 +626,15 @@ enum status gguf_f32(const struct gguf *g, enum gguf_need need, const char *key,
                      float max, float *value)
 {
 	enum status status;
-	const struct gguf_pair *pair;
-	float found;
-	TRY(find_pair(g, need, key, false, &pair));
-	if (!pair)
+	float number;
+	bool found;
+	TRY(get_one(g, need, key, &floats, &number, &found));
+	if (!found)
 		return STATUS_OK;
-	if (!load_float(pair, 0, &found))
-		return wrong_type(g, pair, "f32");
-	if (!(found >= min && found <= max))
+	if (!(number >= min && number <= max))
 		return fail(STATUS_FAILED, "%s: key '%s' is %g, expected %g to %g", g->path, key,
-		            (double)found, (double)min, (double)max);
-	*value = found;
+		            (double)number, (double)min, (double)max);
+	*value = number;
 done:
 	return status;
 }
@@ -557,81 +642,43 @@ done:
 enum status gguf_bool(const struct gguf *g, enum gguf_need need, const char *key, bool *value)
 {
 	enum status status;
-	const struct gguf_pair *pair;
-	TRY(find_pair(g, need, key, false, &pair));
-	if (!pair)
+	uint8_t byte;
+	bool found;
+	TRY(get_one(g, need, key, &bools, &byte, &found));
+	if (!found)
 		return STATUS_OK;
-	if (pair->type != GGUF_BOOL)
-		return wrong_type(g, pair, "bool");
-	if (*pair->data > 1)
+	if (byte > 1)
 		return fail(STATUS_FAILED, "%s: key '%s' is %d, expected 0 or 1", g->path, key,
-		            *pair->data);
-	*value = *pair->data;
+		            byte);
+	*value = byte;
 done:
 	return status;
-}
-
-/* The string at *at, which moves behind it. Lengths were checked by gguf_open. */
-static struct gguf_string next_string(const uint8_t **at)
-{
-	uint64_t len;
-	memcpy(&len, *at, sizeof len);
-	struct gguf_string string = {(const char *)*at + sizeof len, (size_t)len};
-	*at += sizeof len + len;
-	return string;
 }
 
 enum status gguf_string(const struct gguf *g, enum gguf_need need, const char *key,
                         struct gguf_string *value)
 {
-	enum status status;
-	const struct gguf_pair *pair;
-	TRY(find_pair(g, need, key, false, &pair));
-	if (!pair)
-		return STATUS_OK;
-	if (pair->type != GGUF_STRING)
-		return wrong_type(g, pair, "string");
-	const uint8_t *at = pair->data;
-	*value = next_string(&at);
-done:
-	return status;
-}
-
-/* The pair and memory for its elements; *pair is NULL when there is nothing to read. */
-static enum status begin_array(const struct gguf *g, enum gguf_need need, const char *key,
-                               size_t element_bytes, const struct gguf_pair **pair, void **values)
-{
-	enum status status;
-	TRY(find_pair(g, need, key, true, pair));
-	if (!*pair)
-		return STATUS_OK;
-	*values = calloc((*pair)->count + 1, element_bytes);
-	if (!*values)
-		status = fail(STATUS_NO_MEMORY, "%s: out of memory for key '%s'", g->path, key);
-done:
-	return status;
+	bool found;
+	return get_one(g, need, key, &strings, value, &found);
 }
 
 enum status gguf_strings(const struct gguf *g, enum gguf_need need, const char *key,
                          struct gguf_string **values, size_t *n)
 {
-	enum status status;
-	const struct gguf_pair *pair;
 	void *memory = NULL;
-	TRY(begin_array(g, need, key, sizeof **values, &pair, &memory));
-	if (!pair)
-		return STATUS_OK;
-	if (pair->type != GGUF_STRING)
-		TRY(wrong_type(g, pair, "an array of strings"));
-	struct gguf_string *strings = memory;
-	const uint8_t *at = pair->data;
-	for (size_t i = 0; i < pair->count; i++)
-		strings[i] = next_string(&at);
-	*values = strings;
-	*n = pair->count;
-	memory = NULL;
-done:
-	free(memory);
+	enum status status = get_all(g, need, key, &strings, &memory, n);
+	if (memory)
+		*values = memory;
+	return status;
+}
+
+enum status gguf_f32s(const struct gguf *g, enum gguf_need need, const char *key, float **values,
+                      size_t *n)
+{
+	void *memory = NULL;
+	enum status status = get_all(g, need, key, &floats, &memory, n);
+	if (memory)
+		*values = memory;
 	return status;
 }
 
@@ -639,45 +686,24 @@ enum status gguf_i32s(const struct gguf *g, enum gguf_need need, const char *key
                       size_t *n)
 {
 	enum status status;
-	const struct gguf_pair *pair;
 	void *memory = NULL;
-	TRY(begin_array(g, need, key, sizeof **values, &pair, &memory));
-	if (!pair)
+	size_t n_wide = 0;
+	TRY(get_all(g, need, key, &integers, &memory, &n_wide));
+	if (!memory)
 		return STATUS_OK;
-	int32_t *integers = memory;
-	for (size_t i = 0; i < pair->count; i++) {
-		bool negative;
-		uint64_t magnitude;
-		if (!load_integer(pair, i, &negative, &magnitude))
-			TRY(wrong_type(g, pair, "an array of integers"));
-		if (magnitude > INT32_MAX)
+	/* an int32_t takes no more room than the integer it comes from: in place */
+	const struct integer *wide = memory;
+	int32_t *narrow = memory;
+	for (size_t i = 0; i < n_wide; i++) {
+		const struct integer from = wide[i];
+		if (from.magnitude > INT32_MAX)
 			TRY(fail(STATUS_FAILED, "%s: element %zu of key '%s' is %s%llu", g->path, i,
-			         key, negative ? "-" : "", (unsigned long long)magnitude));
-		integers[i] = negative ? -(int32_t)magnitude : (int32_t)magnitude;
+			         key, from.negative ? "-" : "",
+			         (unsigned long long)from.magnitude));
+		narrow[i] = from.negative ? -(int32_t)from.magnitude : (int32_t)from.magnitude;
 	}
-	*values = integers;
-	*n = pair->count;
-	memory = NULL;
-done:
-	free(memory);
-	return status;
-}
-
-enum status gguf_f32s(const struct gguf *g, enum gguf_need need, const char *key, float **values,
-                      size_t *n)
-{
-	enum status status;
-	const struct gguf_pair *pair;
-	void *memory = NULL;
-	TRY(begin_array(g, need, key, sizeof **values, &pair, &memory));
-	if (!pair)
-		return STATUS_OK;
-	float *floats = memory;
-	for (size_t i = 0; i < pair->count; i++)
-		if (!load_float(pair, i, &floats[i]))
-			TRY(wrong_type(g, pair, "an array of f32"));
-	*values = floats;
-	*n = pair->count;
+	*values = narrow;
+	*n = n_wide;
 	memory = NULL;
 done:
 	free(memory);

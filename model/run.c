@@ -64,7 +64,6 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	         "last line: the generated token ids"},
 	        {"logits", 0, OPTION_TEXT, &a->logits, "OUT.csv",
 	         "write the logits of every forward"},
-	        {"device", 0, OPTION_TEXT, &a->device, "auto|host|cuda[:N]", "where to run (auto)"},
 	        {"bench", 0, OPTION_FLAG, &a->bench, NULL, "measure tokens/s"},
 	        {"at", 0, OPTION_COUNT, &a->length, "LENGTH", "cache length of --bench (1024)"},
 	        {"csv", 0, OPTION_TEXT, &a->csv, "DIR",
@@ -76,7 +75,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	         "norms, rotation and argmax as launches of their own"},
 	        {"no-graph", 0, OPTION_FLAG, &a->no_graph, NULL,
 	         "launch one by one, under NVTX ranges"},
-	        {"profile", 0, OPTION_FLAG, &a->profile, NULL, "the same, for a profiler"},
+	        {"profile", 0, OPTION_FLAG, &a->profile, NULL,
+	         "the same; a profiler's capture window opens behind the prompt"},
 	        {"trace", 0, OPTION_COUNT, &a->trace, "N",
 	         "CSV of what attention did in the first N forwards"},
 	        {"trace-layer", 0, OPTION_COUNT, &a->trace_layer, "L", "layer to trace (0)"},
@@ -89,7 +89,7 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	        {"tokenize", 0, OPTION_FLAG, &a->tokenize, NULL, "print the prompt's token ids"},
 	        {"detokenize", 0, OPTION_FLAG, &a->detokenize, NULL, "print the text of --tokens"},
 	        {"ppl", 0, OPTION_TEXT, &a->ppl, "FILE", "perplexity of a text"},
-	        {"quiet", 0, OPTION_FLAG, &a->quiet, NULL, "no progress, no figures on stderr"},
+	        COMMON_OPTIONS(&a->device, &a->quiet),
 	};
 	const struct command command = {
 	        .name = "warpsmith-run",
@@ -347,6 +347,7 @@ static enum status run_generate(struct session *s)
 	                       .n_prompt = s->n_prompt,
 	                       .n = a->n,
 	                       .ignore_end = a->ignore_eos,
+	                       .profile = a->profile,
 	                       .text = traces ? stderr : s->out,
 	                       .logits_path = a->logits};
 	if (s->n_prompt > (size_t)s->decoder.state.capacity)

@@ -154,6 +154,25 @@ done:
 	return status;
 }
 
+/* NaN compares as smaller than everything: argmax takes no notice. */
+static enum status check_logits(struct trace *t, const struct decoder *d)
+{
+	enum status status;
+	const int n = d->model->hparams.vocab;
+	int bad = 0, first = 0;
+	TRY(decoder_logits(d, t->logits));
+	for (int i = n; i-- > 0;)
+		if (!isfinite(t->logits[i])) {
+			bad++;
+			first = i;
+		}
+	if (bad)
+		violate(t, -1, 0, "%d of %d logits are NaN or infinite, the first of token %d", bad,
+		        n, first);
+done:
+	return status;
+}
+
 static enum status trace_advance(struct trace *t, const struct decoder *d)
 {
 	enum status status;
@@ -167,6 +186,7 @@ static enum status trace_advance(struct trace *t, const struct decoder *d)
 	if (after != t->position + 1)
 		violate(t, -1, 0, "the position after the step is %d, expected %d", after,
 		        t->position + 1);
+	TRY(check_logits(t, d));
 	t->forward++;
 	if (t->found != STATUS_OK)
 		status = fail(t->found, "%s", t->message);
@@ -204,7 +224,8 @@ enum status trace_open(const struct decoder *d, int layer, FILE *csv, struct tra
 	t->rows = t->row_end = malloc(heads * ROW_BYTES);
 	t->output = calloc(outputs, sizeof *t->output);
 	t->previous = calloc(outputs, sizeof *t->previous);
-	if (!t->heads || !t->splits || !t->rows || !t->output || !t->previous) {
+	t->logits = calloc((size_t)h->vocab, sizeof *t->logits);
+	if (!t->heads || !t->splits || !t->rows || !t->output || !t->previous || !t->logits) {
 		trace_close(t);
 		return fail(STATUS_NO_MEMORY, "out of host memory for --trace");
 	}
@@ -224,5 +245,6 @@ void trace_close(struct trace *t)
 	free(t->rows);
 	free(t->output);
 	free(t->previous);
+	free(t->logits);
 	*t = (struct trace){0};
 }

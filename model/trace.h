@@ -18,6 +18,7 @@ struct trace {
 	char *rows, *row_end; /* CSV of the printed layer, but for its last column */
 	float *output,
 	        *previous; /* (layers, heads * head_dim) of this step's attentions and the last's */
+	float *logits;     /* (vocab) of this step */
 	enum status found; /* STATUS_VIOLATION after the first violation of a step; its message is
 	                      kept */
 	char message[256];

@@ -20,7 +20,8 @@ struct instance {
 	int index[MAX_FACTORS];
 };
 
-/* covered[a][i][b][j]: value i of factor a has occurred with value j of factor b > a, or cannot. */
+/* covered[a][i][b][j]: value i of factor a has occurred with value j of factor b > a; of a itself,
+ * i = j: has occurred at all. */
 typedef bool covered_pairs[MAX_FACTORS][MAX_VALUES][MAX_FACTORS][MAX_VALUES];
 
 static int draw(struct space *space, int n)
@@ -67,7 +68,7 @@ static int count_new(const struct space *space, const covered_pairs covered,
 {
 	int n = 0;
 	for (int a = 0; a < space->n; a++)
-		for (int b = a + 1; b < space->n; b++)
+		for (int b = a; b < space->n; b++)
 			n += !covered[a][instance->index[a]][b][instance->index[b]];
 	return n;
 }
@@ -102,17 +103,17 @@ static void take(struct space *space, covered_pairs covered, const struct instan
 	values_of(space, instance, &cover->kases[cover->n], &cover->configs[cover->n]);
 	cover->n++;
 	for (int a = 0; a < space->n; a++)
-		for (int b = a + 1; b < space->n; b++)
+		for (int b = a; b < space->n; b++)
 			covered[a][instance->index[a]][b][instance->index[b]] = true;
 }
 
-static void cover_values(struct space *space, covered_pairs covered, int a, int b,
-                         struct cover *cover)
+static void cover_factors(struct space *space, covered_pairs covered, int a, int b,
+                          struct cover *cover)
 {
 	struct instance instance;
 	for (int i = 0; i < space->factor[a]->n_values; i++)
 		for (int j = 0; j < space->factor[b]->n_values; j++)
-			if (!covered[a][i][b][j] &&
+			if ((a != b || i == j) && !covered[a][i][b][j] &&
 			    best_instance(
 			            space,
 			            (const bool(*)[MAX_VALUES][MAX_FACTORS][MAX_VALUES])covered, a,
@@ -120,7 +121,7 @@ static void cover_values(struct space *space, covered_pairs covered, int a, int 
 				take(space, covered, &instance, cover);
 }
 
-struct cover cover_pairs(const struct kernel *kernel, struct target target)
+static struct cover cover_all(const struct kernel *kernel, struct target target, bool pairs)
 {
 	struct space space = {.kernel = kernel, .target = target, .random = 1};
 	struct cover cover = {0};
@@ -132,10 +133,20 @@ struct cover cover_pairs(const struct kernel *kernel, struct target target)
 	for (int p = 0; p < kernel->n_params; p++)
 		space.factor[space.n++] = &kernel->params[p];
 	for (int a = 0; a < space.n; a++)
-		for (int b = a + 1; b < space.n; b++)
-			cover_values(&space, *covered, a, b, &cover);
+		for (int b = a; b < (pairs ? space.n : a + 1); b++)
+			cover_factors(&space, *covered, a, b, &cover);
 	free(covered);
 	return cover;
+}
+
+struct cover cover_values(const struct kernel *kernel, struct target target)
+{
+	return cover_all(kernel, target, false);
+}
+
+struct cover cover_pairs(const struct kernel *kernel, struct target target)
+{
+	return cover_all(kernel, target, true);
 }
 
 void cover_close(struct cover *cover)

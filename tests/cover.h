@@ -1,5 +1,5 @@
-/* Few instances of a kernel in which every legal pair of values of two of its fields and tunables
- * occurs. */
+/* Few instances of a kernel in which every value of its fields and tunables occurs, or every legal
+ * pair of values of two of them. */
 #ifndef TESTS_COVER_H
 #define TESTS_COVER_H
 
@@ -12,6 +12,7 @@ struct cover {
 };
 
 /* The same set each time. Exits when there is no memory. */
+struct cover cover_values(const struct kernel *kernel, struct target target);
 struct cover cover_pairs(const struct kernel *kernel, struct target target);
 void cover_close(struct cover *cover);
 

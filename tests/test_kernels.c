@@ -118,7 +118,11 @@ static int new_pairs(const struct kernel *kernel, const struct variant *v, bool 
 static int choose(const struct kernel *kernel, const struct variant *variants, int n, bool *chosen)
 {
 	int n_chosen = 0;
+#ifdef WARPSMITH_SPACE_PAIRS
+	const bool all = true; /* no others were compiled */
+#else
 	const bool all = getenv("WARPSMITH_TEST_ALL") != NULL;
+#endif
 	memset(seen, 0, sizeof seen);
 	for (;; n_chosen++) {
 		int best = -1, most = 0;
@@ -282,12 +286,20 @@ static void a_wrong_result_is_found(void **state)
 	problem_close(&problem);
 }
 
-int main(void)
+/* test_kernels [KERNEL]: one, or all. */
+int main(int argc, char **argv)
 {
-	struct CMUnitTest tests[32] = {cmocka_unit_test(a_wrong_result_is_found)};
-	size_t n = 1;
+	struct CMUnitTest tests[32];
+	size_t n = 0;
 	for (const struct kernel *const *k = kernels; *k; k++)
-		tests[n++] = (struct CMUnitTest){(*k)->name, kernels_agree_with_reference, NULL,
-		                                 NULL, (void *)*k};
+		if (argc < 2 || !strcmp((*k)->name, argv[1]))
+			tests[n++] = (struct CMUnitTest){(*k)->name, kernels_agree_with_reference,
+			                                 NULL, NULL, (void *)*k};
+	if (argc < 2 || !strcmp("gemv", argv[1]))
+		tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_wrong_result_is_found);
+	if (!n) {
+		print_error("no kernel %s\n", argv[1]);
+		return 2;
+	}
 	return _cmocka_run_group_tests("kernels", tests, n, open_device, close_device);
 }

@@ -57,6 +57,7 @@ static void refuses_bad_usage(void **state)
 	        {{"-m", MODEL, "--tokens", "288"}, "token 288 is outside the vocabulary of 288"},
 	        {{"-m", MODEL, "--detokenize", "--tokens", "288"}, "token 288 is outside"},
 	        {{"-m", MODEL, "--ppl", "x", "-p", "x"}, "only one of -p, -f, --tokens and --ppl"},
+	        {{"-m", MODEL, "-p", "x", "--device", "cuda:x"}, "--device cuda:x: expected auto"},
 	        {{"-m", MODEL, "--bench", "--at", "2147483647"}, "--at: a cache length of 1 to"},
 	        {{"-m", MODEL, "-n", "-1", "-p", "x"}, "--n: '-1' is not a whole number"},
 	        {{"-m", MODEL, "--kv", "q8_0", "-p", "x"}, "--kv: 'q8_0' is none of"},
@@ -92,6 +93,12 @@ static void names_what_fails(void **state)
 	assert_non_null(strstr(result.err, "--logits /dev/full: No space left"));
 	RUN_WITH("-m", MODEL, "-p", "x", "--device", "cuda:99");
 	assert_int_equal(result.exit_code, 1);
+	/* before anything is measured */
+	command_free(&result);
+	result = command_run((const char *const[]){RUN, "-m", MODEL, "--bench", "--at", "8",
+	                                           "--csv", "/dev/null", "--device", "auto", NULL});
+	expect_error(1, "/dev/null/");
+	assert_null(strstr(result.err, "decoding"));
 }
 
 /* Under a shell, which redirects or closes streams. */
@@ -290,13 +297,13 @@ static void inspect_calls_large_biases_legitimate(void **state)
 }
 
 /* A copy of a model whose last bytes, the final norm's, are NaN. */
-static void inspect_finds_nan(void **state)
+/* A model whose last norm has 16 weights that are NaN: so is every logit. */
+static void make_nan_model(void)
 {
 	enum { NAN_BYTES = 64 };
 	char bytes[4096];
 	size_t n;
 	FILE *from = fopen(DATA "f32-g1-d64-tied.gguf", "rb"), *to = fopen(NAN_MODEL, "wb");
-	(void)state;
 	assert_true(from && to);
 	while ((n = fread(bytes, 1, sizeof bytes, from)) > 0)
 		assert_int_equal(fwrite(bytes, 1, n, to), n);
@@ -305,11 +312,22 @@ static void inspect_finds_nan(void **state)
 	fwrite(bytes, 1, NAN_BYTES, to);
 	fclose(from);
 	fclose(to);
+}
+
+static void inspect_and_trace_find_nan(void **state)
+{
+	(void)state;
+	make_nan_model();
 	RUN_WITH("-m", NAN_MODEL, "--inspect");
 	assert_int_equal(result.exit_code, 3);
 	assert_non_null(strstr(result.err, "16 values are NaN or infinite, the first in tensor "
 	                                   "'output_norm.weight'"));
 	assert_non_null(strstr(result.out, "VIOLATION: NaN or infinite"));
+	RUN_WITH("-m", NAN_MODEL, "--tokens", "5,6", "-n", "2", "--trace", "2");
+	assert_int_equal(result.exit_code, 3);
+	assert_non_null(strstr(result.err, "position 0: 288 of 288 logits are NaN or infinite, the "
+	                                   "first of token 0"));
+	assert_non_null(strstr(result.out, "\n0,0,0,5,0,1,1,")); /* the row is printed first */
 	unlink(NAN_MODEL);
 }
 
@@ -342,7 +360,8 @@ static void help_and_version(void **state)
 	(void)state;
 	assert_int_equal(RUN_WITH("--help"), 0);
 	assert_non_null(strstr(result.out, "Examples:"));
-	assert_int_equal(RUN_WITH("--version"), 0);
+	assert_non_null(strstr(result.out, "-q, --quiet"));
+	assert_int_equal(RUN_WITH("-q", "--version"), 0);
 	assert_int_equal(strncmp(result.out, "warpsmith-run ", 14), 0);
 }
 
@@ -361,7 +380,7 @@ int main(void)
 	        cmocka_unit_test(trace_is_csv_on_stdout),
 	        cmocka_unit_test(trace_warns_of_suspicious_runs),
 	        cmocka_unit_test(inspect_calls_large_biases_legitimate),
-	        cmocka_unit_test(inspect_finds_nan),
+	        cmocka_unit_test(inspect_and_trace_find_nan),
 	        cmocka_unit_test(no_bias_is_an_ablation),
 	        cmocka_unit_test(plan_lists_every_launch),
 	        cmocka_unit_test(help_and_version),

@@ -230,6 +230,23 @@ static void what_the_command_line_refuses(void **state)
 	}
 }
 
+/* A header that cannot be written is found before anything is measured. */
+static void header_is_tried_first(void **state)
+{
+	static const char *const targets[] = {"/dev/full", "/nonexistent/tuned.h"};
+	char line[512];
+	(void)state;
+	for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+		snprintf(line, sizeof line,
+		         "%s -q --journal %s --kernel gemv --shape 64x256 --emit %s 2> %s", PLANTED,
+		         folder, targets[i], in_folder("messages"));
+		int wait_status = system(line);
+		assert_true(WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 1);
+		assert_true(has_message(targets[i]));
+		assert_int_equal(count_rows(in_folder(HOST "/journal.csv"), NULL), 0);
+	}
+}
+
 /* The row of a planted configuration; its reason contains `reason`. */
 static void assert_planted(const char *journal_path, const char *status, const char *reason)
 {
@@ -271,6 +288,7 @@ int main(void)
 	        TUNER_TEST(interrupted_says_how_to_go_on),
 	        TUNER_TEST(two_tunes_do_not_share_a_journal),
 	        TUNER_TEST(what_the_command_line_refuses),
+	        TUNER_TEST(header_is_tried_first),
 	        TUNER_TEST(planted_faults_cost_one_row_each),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

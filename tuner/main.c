@@ -25,7 +25,6 @@ static struct {
 } options = {.device = "auto", .seed = 1, .length = 1024};
 
 static const struct option_row rows[] = {
-        {"device", 0, OPTION_TEXT, &options.device, "DEVICE", "auto, host, host32 or cuda[:N]"},
         {"kernel", 0, OPTION_TEXT, &options.kernels, "NAME,...",
          "kernels to tune (default: all of a decode step)"},
         {"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
@@ -48,7 +47,7 @@ static const struct option_row rows[] = {
          "a first table in two minutes: fewer lengths, candidates and rounds"},
         {"dry-run", 0, OPTION_FLAG, &options.dry_run, NULL,
          "prints what would be measured and how long it takes"},
-        {"quiet", 0, OPTION_FLAG, &options.quiet, NULL, "no progress"},
+        COMMON_OPTIONS(&options.device, &options.quiet),
 };
 
 static const struct command command = {
@@ -368,14 +367,20 @@ done:
 	return status;
 }
 
+/* The header: --emit's FILE, else beside the journals. */
+static void header_path(const char *folder, char path[4096])
+{
+	snprintf(path, 4096, "%s/tuned.h", folder);
+	if (options.emit && options.emit[0])
+		snprintf(path, 4096, "%s", options.emit);
+}
+
 static enum status emit(const char *folder)
 {
 	enum status status;
 	char path[4096];
 	int n_rows;
-	snprintf(path, sizeof path, "%s/tuned.h", folder);
-	if (options.emit && options.emit[0])
-		snprintf(path, sizeof path, "%s", options.emit);
+	header_path(folder, path);
 	TRY(emit_header(folder, path, &n_rows));
 	if (!options.quiet)
 		fprintf(stderr, "%s: %d rows\n", path, n_rows);
@@ -397,7 +402,7 @@ static void close_tune(struct tune *t)
 static enum status tune(const char *folder)
 {
 	enum status status;
-	char path[4096];
+	char path[4096], header[4096];
 	struct tune t = {.journal.log.file = -1, .ceiling_gbps = NAN};
 	TRY(choose_race(&t.race));
 	t.race.report = show_progress;
@@ -412,6 +417,8 @@ static enum status tune(const char *folder)
 		goto done;
 	}
 	TRY(journal_open(path, &t.journal));
+	header_path(folder, header);
+	TRY(check_replaceable(header));
 	TRY(measure_ceiling(&t.worker, &t.ceiling_gbps));
 	TRY(tune_all(&t));
 	TRY(emit(folder));
