@@ -45,6 +45,9 @@
 /* (copy), m, k, len_min, len_max, warps, unroll, blocks, ranges */
 #define TUNED_HOST_STREAM(ROW)
 
+/* (clock), m, k, len_min, len_max, warps */
+#define TUNED_HOST_MARK(ROW)
+
 /* ---- NVIDIA H200: 132 multiprocessors, driver 580.159.04, toolkit CUDA 13.0, tuned 2026-11-23 by exhaustive + race ---- */
 
 /* (w, x, epilogue), m, k, len_min, len_max, lanes, rows, warps, unroll, min_blocks, stream */
@@ -98,5 +101,8 @@
 
 /* (copy), m, k, len_min, len_max, warps, unroll, blocks, ranges */
 #define TUNED_NVIDIA_H200_STREAM(ROW)
+
+/* (clock), m, k, len_min, len_max, warps */
+#define TUNED_NVIDIA_H200_MARK(ROW)
 
 #endif
