@@ -6,7 +6,6 @@
 
 #define MARK_FIELDS(X) X(clock, NAMES_NUMBER, "1: counts cycles too", 1)
 #define MARK_PARAMS(X) X(warps, 1, "warps per block", 1)
-#define MARK_SUBSET(X) X(warps, 1)
 #define MARK_CASES(X)  X(1)
 
 struct mark_case {
