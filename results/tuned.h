@@ -6,32 +6,32 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "98e116a721b95e5e", "4410044b95a63712", "2026-11-23", "exhaustive + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "249344ae0152c5f9", "5d43f162fc0ac2a4", "2026-11-23", "exhaustive + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "98e116a721b95e5e", "4410044b95a63712", "2026-11-23", "exhaustive + race")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "c9400c9aca6a82d4", "5d43f162fc0ac2a4", "2026-11-23", "exhaustive + race")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v669, toolkit gcc 12.2.0, tuned 2026-11-23 by exhaustive + race ---- */
 
-/* (w, x, epilogue), m, k, len_min, len_max, lanes, rows, warps, unroll, min_blocks, stream */
+/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_NONE), 151936, 896, 0, 0, 32, 4, 4, 1, 1, 1) /* 23574.20 us, 35 % of 33 GB/s, 1.36x, win */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_BIAS), 1152, 896, 0, 0, 32, 4, 1, 1, 1, 1) /* 174.71 us, 36 % of 33 GB/s, 1.20x, tie */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 32, 4, 1, 1, 1, 1) /* 136.13 us, 36 % of 33 GB/s, 1.23x, tie */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 32, 4, 1, 1, 1, 1) /* 460.87 us, 57 % of 33 GB/s, 1.33x, tie */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 32, 4, 4, 1, 1, 1) /* 1236.35 us, 42 % of 33 GB/s, 1.38x, tie */
+	/* left out (not legal on its device): ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 4, 32, 1, 4, 1, 4, 1, 1, 1); 23574.20 us, 35 % of 33 GB/s, 1.36x, win, stale */ \
+	/* left out (not legal on its device): ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS), 1152, 896, 0, 0, 0, 4, 32, 1, 4, 1, 4, 1, 1, 1); 174.71 us, 36 % of 33 GB/s, 1.20x, tie, stale */ \
+	/* left out (not legal on its device): ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 4, 32, 1, 4, 1, 4, 1, 1, 1); 136.13 us, 36 % of 33 GB/s, 1.23x, tie, stale */ \
+	/* left out (not legal on its device): ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 1, 4, 1, 4, 1, 1, 1); 460.87 us, 57 % of 33 GB/s, 1.33x, tie, stale */ \
+	/* left out (not legal on its device): ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 4, 32, 1, 4, 1, 4, 1, 1, 1); 1236.35 us, 42 % of 33 GB/s, 1.38x, tie, stale */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, warps, lanes, unroll, min_blocks */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 16, 1, 1) /* 646.91 us at 4096, 10 % of 34 GB/s, 1.23x, tie */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 16, 1, 1) /* 646.91 us at 4096, 10 % of 34 GB/s, 1.23x, tie, stale */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.45 us, 1.30x, win */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.45 us, 1.30x, win, stale */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 7.00 us, 4 % of 33 GB/s, 2.78x, win */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 7.00 us, 4 % of 33 GB/s, 2.78x, win, stale */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_HOST_EMBED(ROW)
@@ -50,42 +50,42 @@
 
 /* ---- NVIDIA H200: 132 multiprocessors, driver 580.159.04, toolkit CUDA 13.0, tuned 2026-11-23 by exhaustive + race ---- */
 
-/* (w, x, epilogue), m, k, len_min, len_max, lanes, rows, warps, unroll, min_blocks, stream */
+/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early */
 #define TUNED_NVIDIA_H200_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_NONE), 896, 4864, 0, 0, 32, 1, 2, 4, 2, 1) /* 6.24 us, 31 % of 4559 GB/s, 1.33x, tie */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_NONE), 151936, 896, 0, 0, 32, 2, 4, 2, 1, 1) /* 63.61 us, 94 % of 4559 GB/s, 1.00x, default */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_NONE), 152064, 3584, 0, 0, 32, 2, 4, 2, 1, 1) /* 242.73 us, 99 % of 4561 GB/s, 1.00x, default */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_BIAS), 896, 4864, 0, 0, 32, 1, 2, 4, 2, 1) /* 6.22 us, 31 % of 4559 GB/s, 1.34x, tie */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_BIAS), 1152, 896, 0, 0, 32, 1, 4, 4, 1, 1) /* 2.27 us, 20 % of 4648 GB/s, 1.20x, tie */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_BIAS), 4608, 3584, 0, 0, 16, 1, 1, 1, 1, 1) /* 9.64 us, 75 % of 4561 GB/s, 1.08x, win */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_BIAS), 151936, 896, 0, 0, 32, 2, 4, 2, 1, 1) /* 63.85 us, 94 % of 4559 GB/s, 1.00x, default */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 32, 1, 2, 4, 1, 1) /* 2.38 us, 15 % of 4648 GB/s, 1.17x, tie */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 32, 1, 2, 4, 2, 1) /* 6.25 us, 31 % of 4559 GB/s, 1.34x, tie */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 16, 1, 1, 1, 1, 1) /* 8.29 us, 68 % of 4561 GB/s, 1.06x, win */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 16, 1, 1, 1, 1, 1) /* 35.59 us, 84 % of 4561 GB/s, 1.02x, tie */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL), 151936, 896, 0, 0, 32, 2, 4, 2, 1, 1) /* 63.61 us, 94 % of 4559 GB/s, 1.00x, default */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_SWIGLU), 896, 4864, 0, 0, 32, 2, 1, 1, 1, 1) /* 7.39 us, 26 % of 4559 GB/s, 1.14x, tie */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 32, 2, 4, 2, 1, 1) /* 6.25 us, 60 % of 4648 GB/s, 1.00x, default */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 32, 2, 4, 2, 1, 1) /* 62.45 us, 95 % of 4561 GB/s, 1.00x, default */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, EPILOGUE_SWIGLU), 151936, 896, 0, 0, 32, 2, 4, 2, 1, 1) /* 62.87 us, 95 % of 4559 GB/s, 1.00x, default */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 1, 32, 1, 4, 4, 4, 2, 1, 1) /* 6.24 us, 31 % of 4559 GB/s, 1.33x, tie, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1) /* 63.61 us, 94 % of 4559 GB/s, 1.00x, default, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1) /* 242.73 us, 99 % of 4561 GB/s, 1.00x, default, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS), 896, 4864, 0, 0, 0, 1, 32, 1, 4, 4, 4, 2, 1, 1) /* 6.22 us, 31 % of 4559 GB/s, 1.34x, tie, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS), 1152, 896, 0, 0, 0, 1, 32, 1, 4, 4, 4, 1, 1, 1) /* 2.27 us, 20 % of 4648 GB/s, 1.20x, tie, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS), 4608, 3584, 0, 0, 0, 1, 16, 1, 4, 1, 4, 1, 1, 1) /* 9.64 us, 75 % of 4561 GB/s, 1.08x, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS), 151936, 896, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1) /* 63.85 us, 94 % of 4559 GB/s, 1.00x, default, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 4, 4, 4, 1, 1, 1) /* 2.38 us, 15 % of 4648 GB/s, 1.17x, tie, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 4, 4, 4, 2, 1, 1) /* 6.25 us, 31 % of 4559 GB/s, 1.34x, tie, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 1, 16, 1, 4, 1, 4, 1, 1, 1) /* 8.29 us, 68 % of 4561 GB/s, 1.06x, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 1, 16, 1, 4, 1, 4, 1, 1, 1) /* 35.59 us, 84 % of 4561 GB/s, 1.02x, tie, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 151936, 896, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1) /* 63.61 us, 94 % of 4559 GB/s, 1.00x, default, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU), 896, 4864, 0, 0, 0, 2, 32, 1, 4, 1, 4, 1, 1, 1) /* 7.39 us, 26 % of 4559 GB/s, 1.14x, tie, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1) /* 6.25 us, 60 % of 4648 GB/s, 1.00x, default, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1) /* 62.45 us, 95 % of 4561 GB/s, 1.00x, default, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU), 151936, 896, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1) /* 62.87 us, 95 % of 4559 GB/s, 1.00x, default, stale */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, warps, lanes, unroll, min_blocks */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 128, 16, 4, 8, 4, 1) /* 4.16 us at 64, 1.45x, tie */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 129, 512, 4, 8, 16, 2, 1) /* 6.72 us at 256, 0 % of 4561 GB/s, 1.17x, tie */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 128, 8, 8, 2, 1) /* 7.80 us at 1024, 1 % of 4561 GB/s, 1.24x, win */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 32768, 32, 8, 4, 4, 1) /* 15.51 us at 16384, 12 % of 4561 GB/s, 1.94x, win */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 32769, 131072, 64, 4, 4, 4, 2) /* 49.54 us at 131072, 30 % of 4561 GB/s, 3.56x, win */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 128, 128, 8, 8, 2, 1) /* 6.12 us at 64, 1 % of 4561 GB/s, 1.36x, win */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 129, 512, 8, 8, 16, 1, 1) /* 7.65 us at 256, 2 % of 4561 GB/s, 1.51x, win */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 513, 2048, 128, 8, 8, 2, 1) /* 10.52 us at 1024, 4 % of 4561 GB/s, 1.34x, win */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 8192, 32, 4, 16, 4, 1) /* 18.92 us at 4096, 10 % of 4561 GB/s, 1.18x, win */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 8193, 131072, 64, 4, 8, 4, 2) /* 113.60 us at 131072, 52 % of 4561 GB/s, 3.07x, win */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 128, 16, 4, 8, 4, 1) /* 4.16 us at 64, 1.45x, tie, stale */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 129, 512, 4, 8, 16, 2, 1) /* 6.72 us at 256, 0 % of 4561 GB/s, 1.17x, tie, stale */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 128, 8, 8, 2, 1) /* 7.80 us at 1024, 1 % of 4561 GB/s, 1.24x, win, stale */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 32768, 32, 8, 4, 4, 1) /* 15.51 us at 16384, 12 % of 4561 GB/s, 1.94x, win, stale */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 32769, 131072, 64, 4, 4, 4, 2) /* 49.54 us at 131072, 30 % of 4561 GB/s, 3.56x, win, stale */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 128, 128, 8, 8, 2, 1) /* 6.12 us at 64, 1 % of 4561 GB/s, 1.36x, win, stale */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 129, 512, 8, 8, 16, 1, 1) /* 7.65 us at 256, 2 % of 4561 GB/s, 1.51x, win, stale */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 513, 2048, 128, 8, 8, 2, 1) /* 10.52 us at 1024, 4 % of 4561 GB/s, 1.34x, win, stale */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 8192, 32, 4, 16, 4, 1) /* 18.92 us at 4096, 10 % of 4561 GB/s, 1.18x, win, stale */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 8193, 131072, 64, 4, 8, 4, 2) /* 113.60 us at 131072, 52 % of 4561 GB/s, 3.07x, win, stale */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_NVIDIA_H200_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.57 us, 1.00x, default */ \
-	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.93 us, 1.35x, win */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.57 us, 1.00x, default, stale */ \
+	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.93 us, 1.35x, win, stale */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_NVIDIA_H200_ROPE(ROW)

@@ -402,17 +402,16 @@ static void chains_need_an_output_like_the_input(void **state)
 	(void)state;
 	const struct {
 		const char *kernel, *shape;
-		int kase[3];
+		int kase[4];
 		bool chains;
 	} rows[] = {
-	        {"gemv", "896x896", {DTYPE_BF16, DTYPE_F32, EPILOGUE_NONE}, true},
-	        {"gemv", "896x896", {DTYPE_BF16, DTYPE_F32, EPILOGUE_SWIGLU}, false},
-	        {"gemv", "1792x896", {DTYPE_BF16, DTYPE_F32, EPILOGUE_SWIGLU}, true},
-	        {"gemv", "1152x896", {DTYPE_BF16, DTYPE_F32, EPILOGUE_RESIDUAL}, false},
+	        {"gemv", "896x896", {DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_NONE}, true},
+	        {"gemv", "896x896", {DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU}, false},
+	        {"gemv", "1792x896", {DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU}, true},
+	        {"gemv", "1152x896", {DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL}, false},
 	        {"rms_norm", "896", {DTYPE_F32, 0}, true},
 	        {"rope", "896", {DTYPE_BF16, 1}, true},
 	        {"gqa_attention", "14/2/64@10", {64, 7, DTYPE_BF16}, true},
-	        {"argmax", "1000", {DTYPE_F32}, false},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct task task = {.kernel = kernel_find(rows[i].kernel)};
@@ -429,7 +428,7 @@ static void a_link_takes_what_the_last_one_wrote(void **state)
 {
 	(void)state;
 	enum { N = 64 };
-	const int kase[] = {DTYPE_F32, DTYPE_F32, EPILOGUE_NONE};
+	const int kase[] = {DTYPE_F32, DTYPE_F32, 0, EPILOGUE_NONE};
 	const struct kernel *kernel = kernel_find("gemv");
 	const struct shape shape = {.m = N, .k = N};
 	const struct variant *variants, *v = NULL;
@@ -609,14 +608,15 @@ static void lists_what_it_would_time(void **state)
 	        run_command(output, sizeof output,
 	                    BENCH " --list --kernel gemv --shape 64x32 --dtype q8_0 --state hot"),
 	        0);
-	assert_non_null(strstr(output, "gemv/64x32/w=q8_0 x=f32 epilogue=none/hot/graph\n"));
+	assert_non_null(strstr(output, "gemv/64x32/w=q8_0 x=f32 norm=0 epilogue=none/hot/graph\n"));
 	assert_null(strstr(output, "cold"));
 	assert_null(strstr(output, "bf16"));
 	assert_int_equal(run_command(output, sizeof output,
 	                             BENCH " --list --kernel gemv --shape qwen2.5-0.5b --dtype "
 	                                   "bf16:bf16 --state chain"),
 	                 0);
-	assert_string_equal(output, "gemv/896x896/w=bf16 x=bf16 epilogue=none/chain/graph\n");
+	assert_string_equal(output,
+	                    "gemv/896x896/w=bf16 x=bf16 norm=0 epilogue=none/chain/graph\n");
 }
 
 /* A line for each task, with what was measured of it in each state. */

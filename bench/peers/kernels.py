@@ -176,7 +176,7 @@ def gemv():
         want = w[0].double() @ x.double() if m * k < 1 << 27 else (w[0].float() @ x.float()).double()
         row, out = x.view(1, k), torch.empty(m, dtype=BF16, device="cuda")
         for name, call in (("torch-mv", lambda i: torch.mv(w[i], x, out=out)), ("torch-linear", lambda i: F.linear(row, w[i]))):
-            yield ("gemv", "w=bf16 x=bf16 epilogue=none", f"{m}x{k}", "cold", n_bytes + 2 * (m + k), name, TORCH,
+            yield ("gemv", "w=bf16 x=bf16 norm=0 epilogue=none", f"{m}x{k}", "cold", n_bytes + 2 * (m + k), name, TORCH,
                    attempt(call, copies, want))
         del w
         torch.cuda.empty_cache()
