@@ -109,7 +109,7 @@ double clock_mhz(int n, const unsigned long long *ns_from, const unsigned long l
 	double mhz[MAX_SAMPLES];
 	int known = 0;
 	for (int i = 0; i < n && known < MAX_SAMPLES; i++) {
-		if (!ns_from[i] || ns_to[i] <= ns_from[i] || cycles_to[i] <= cycles_from[i])
+		if (!ns_from[i] || ns_to[i] <= ns_from[i])
 			continue;
 		const double ns = (double)(ns_to[i] - ns_from[i]);
 		if (ns >= LEAST_NS)

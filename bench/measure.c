@@ -417,7 +417,7 @@ static void time_peer(struct meter *meter, const struct measurement *m, struct f
 	const double noise = meter->timer.options.noise;
 	struct paired_timing timing;
 	int plan;
-	if (!meter->n_ways || !m->graph || m->state == STATE_CHAIN)
+	if (!meter->n_ways || !m->graph || (m->state != STATE_COLD && m->state != STATE_HOT))
 		return;
 	struct launch ours = {meter, f->variant, 0}, theirs = {.meter = meter};
 	theirs.way = choose_way(meter, m->state);

@@ -34,7 +34,8 @@ struct figure {
 	 * NaN elsewhere. */
 	double read_us, read_percent;
 	double empty_us; /* a launch that does nothing, likewise in a graph, dependent, or single */
-	/* The fastest way of all peers, measured in turns with the first figure; NULL: none. */
+	/* The fastest way of all peers, measured in turns with the first figure, in a graph, cold
+	 * and hot; NULL: none. */
 	const char *peer;
 	char peer_version[40]; /* "13.0.2 way 3" */
 	double peer_us;
