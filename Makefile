@@ -3,7 +3,7 @@
 PRESET ?= auto
 jobs   := $(shell nproc)
 
-.PHONY: build bootstrap demo test test-all tune bench profile format clean
+.PHONY: build bootstrap demo test test-all tune bench report profile format clean
 
 build: bootstrap
 	@preset=$$(scripts/configure $(PRESET)) && cmake --build build/$$preset -j $(jobs)
@@ -25,6 +25,10 @@ tune: build
 
 bench: build
 	@scripts/with_build warpsmith-bench --csv results
+
+# results/<device>/REPORT.md, plots and the figures of README.md, from the CSVs alone
+report:
+	@scripts/figures
 
 # tool and output: make profile TOOL=ncu OUTPUT=decode
 profile: build

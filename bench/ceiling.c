@@ -1,15 +1,8 @@
 #include "bench/ceiling.h"
 
+#include "bench/stream_way.h"
 #include "bench/timer.h"
 #include "core/progress.h"
-#include "kernels/stream.h"
-
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* Random words are made once and repeated through memory. */
-static const size_t CHUNK_BYTES = 16 << 20;
 
 /* Each configuration in short, then the best in full. */
 static const struct timer_options SCREEN = {
@@ -30,14 +23,14 @@ static const struct timer_options FINAL = {
 };
 
 struct probe {
-	const struct kernel *kernel;
 	struct device *device;
 	struct timer timer;
+	struct stream_chunk chunk;
 	void *memory; /* reading reads all of it, copying goes from the first half to the second */
-	unsigned *sum;
+	unsigned *sums;
 	size_t bytes;
-	unsigned expected;             /* what reading all adds up to */
-	const struct variant *variant; /* being timed */
+	bool copy;
+	const struct stream_way *way, *reader; /* being timed; one that reads */
 };
 
 static size_t choose_bytes(const struct device_info *info)
@@ -49,33 +42,13 @@ static size_t choose_bytes(const struct device_info *info)
 	return bytes;
 }
 
-static enum status fill(struct probe *p)
-{
-	enum status status = STATUS_OK;
-	uint32_t x = 0x9e3779b9, sum = 0, *words = malloc(CHUNK_BYTES);
-	if (!words)
-		return fail(STATUS_NO_MEMORY, "no memory for %zu random bytes", CHUNK_BYTES);
-	for (size_t i = 0; i < CHUNK_BYTES / sizeof *words; i++) {
-		x ^= x << 13; /* Marsaglia's xorshift */
-		x ^= x >> 17;
-		x ^= x << 5;
-		words[i] = x;
-		sum += x;
-	}
-	p->expected = sum * (uint32_t)(p->bytes / CHUNK_BYTES);
-	for (size_t at = 0; at < p->bytes; at += CHUNK_BYTES)
-		TRY(device_write(p->device, (char *)p->memory + at, words, CHUNK_BYTES));
-done:
-	free(words);
-	return status;
-}
-
 static void probe_close(struct probe *p)
 {
 	timer_close(&p->timer);
+	stream_chunk_close(&p->chunk);
 	if (p->device) {
 		device_free(p->device, p->memory);
-		device_free(p->device, p->sum);
+		device_free(p->device, p->sums);
 	}
 	*p = (struct probe){0};
 }
@@ -83,66 +56,47 @@ static void probe_close(struct probe *p)
 static enum status probe_open(struct probe *p, struct device *device, size_t bytes)
 {
 	enum status status;
-	void *sum;
-	*p = (struct probe){.kernel = kernel_find("stream"), .device = device};
-	p->bytes = bytes < 2 * CHUNK_BYTES ? 2 * CHUNK_BYTES : bytes - bytes % (2 * CHUNK_BYTES);
+	const size_t step = 2 * STREAM_CHUNK_BYTES;
+	*p = (struct probe){.device = device};
+	p->bytes = bytes < step ? step : bytes - bytes % step;
 	TRY(timer_open(&p->timer, device, &SCREEN));
+	TRY(stream_chunk_open(&p->chunk));
 	TRY(device_alloc(device, p->bytes, &p->memory));
-	TRY(device_alloc(device, sizeof *p->sum, &sum));
-	p->sum = sum;
-	TRY(fill(p));
+	TRY(stream_sums_alloc(device, &p->sums));
+	TRY(stream_chunk_fill(&p->chunk, device, p->memory, p->bytes));
 done:
 	if (status != STATUS_OK)
 		probe_close(p);
 	return status;
 }
 
-static bool copies(const struct variant *variant)
-{
-	struct stream_case kase;
-	memcpy(&kase, variant->kase.value, sizeof kase);
-	return kase.copy;
-}
-
 static enum status launch(void *user, int iteration)
 {
 	struct probe *p = user;
-	bool copy = copies(p->variant);
-	size_t bytes = copy ? p->bytes / 2 : p->bytes;
-	const struct stream_args args = {.x = p->memory,
-	                                 .y = (char *)p->memory + bytes,
-	                                 .sum = p->sum,
-	                                 .n = bytes / STREAM_WORD_BYTES};
-	struct shape shape = {.m = (int)(bytes / STREAM_SHAPE_BYTES)};
-	struct grid grid = p->kernel->grid(&shape, p->variant->kase.value, p->variant->config.value,
-	                                   device_info(p->device));
+	size_t bytes = p->copy ? p->bytes / 2 : p->bytes;
 	(void)iteration;
-	return device_launch(p->device, p->variant->entry, grid, &args, sizeof args,
-	                     (struct launch_options){0});
+	return stream_launch(p->device, p->way, p->memory, (char *)p->memory + bytes, p->sums,
+	                     bytes);
 }
 
 /* What copying should write is wiped first; reading everything then finds the sum again. */
-static enum status check(struct probe *p, const struct variant *reader)
+static enum status check(struct probe *p)
 {
-	enum status status;
-	const struct variant *variant = p->variant;
-	unsigned sum;
+	enum status status = STATUS_OK;
+	uint32_t sum;
 	char config[CONFIG_TEXT];
-	if (copies(variant)) {
+	if (p->copy) {
 		TRY(device_fill(p->device, (char *)p->memory + p->bytes / 2, 0, p->bytes / 2));
 		TRY(launch(p, 0));
-		p->variant = reader;
 	}
-	TRY(device_fill(p->device, p->sum, 0, sizeof *p->sum));
-	TRY(launch(p, 0));
-	TRY(device_read(p->device, &sum, p->sum, sizeof sum));
-	if (sum != p->expected)
+	TRY(stream_sums_clear(p->device, p->sums));
+	TRY(stream_launch(p->device, p->copy ? p->reader : p->way, p->memory, NULL, p->sums,
+	                  p->bytes));
+	TRY(stream_sums_total(p->device, p->sums, &sum));
+	if (sum != stream_chunk_sum(&p->chunk, 0, p->bytes))
 		status = fail(STATUS_VIOLATION, "stream %s: wrong sum over %zu bytes",
-		              params_format(p->kernel->params, p->kernel->n_params,
-		                            variant->config.value, config),
-		              p->bytes);
+		              stream_way_text(p->way, config), p->bytes);
 done:
-	p->variant = variant;
 	return status;
 }
 
@@ -160,36 +114,33 @@ done:
 }
 
 /* The ceiling of reading or of copying. */
-static enum status raise(struct probe *p, const struct variant *variants, int n, bool copy,
-                         struct progress *progress, struct ceiling *ceiling)
+static enum status raise(struct probe *p, bool copy, struct progress *progress,
+                         struct ceiling *ceiling)
 {
 	enum status status = STATUS_OK;
-	const struct variant *reader = NULL, *best = NULL;
+	struct stream_way reader[MAX_STREAM_WAYS], way[MAX_STREAM_WAYS];
+	const struct device_info *info = device_info(p->device);
+	const struct stream_way *best = NULL;
+	int n = stream_ways(info, copy, way);
 	double gbps, best_gbps = 0;
-	for (int i = 0; i < n && !reader; i++)
-		if (!copies(&variants[i]))
-			reader = &variants[i];
+	if (!n || !stream_ways(info, false, reader))
+		return fail(STATUS_UNSUPPORTED, "this program has no 'stream' for %s", info->name);
+	p->copy = copy;
+	p->reader = reader;
 	for (int i = 0; i < n; i++) {
-		p->variant = &variants[i];
-		if (copies(p->variant) != copy)
-			continue;
-		TRY(check(p, reader));
+		p->way = &way[i];
+		TRY(check(p));
 		TRY(measure(p, &SCREEN, &gbps));
 		progress_update(progress, copy * n + i, NULL);
 		if (gbps <= best_gbps)
 			continue;
 		best_gbps = gbps;
-		best = p->variant;
+		best = p->way;
 	}
-	if (!best || !reader) {
-		status = fail(STATUS_UNSUPPORTED, "this program has no 'stream' for %s",
-		              device_info(p->device)->name);
-		goto done;
-	}
-	p->variant = best;
+	p->way = best;
 	TRY(measure(p, &FINAL, &ceiling->gbps));
 	ceiling->bytes = (double)p->bytes;
-	params_format(p->kernel->params, p->kernel->n_params, best->config.value, ceiling->config);
+	stream_way_text(best, ceiling->config);
 done:
 	return status;
 }
@@ -205,13 +156,13 @@ enum status ceilings_measure_over(struct device *device, size_t bytes, bool quie
 	enum status status;
 	struct probe p = {0};
 	struct progress progress;
-	const struct variant *variants;
+	struct stream_way ways[MAX_STREAM_WAYS];
 	*ceilings = (struct ceilings){0};
 	TRY(probe_open(&p, device, bytes));
-	int n = kernel_variants(p.kernel, device_info(device), &variants);
-	progress_start(&progress, "memory ceilings", 2 * n, quiet);
-	TRY(raise(&p, variants, n, false, &progress, &ceilings->read));
-	TRY(raise(&p, variants, n, true, &progress, &ceilings->copy));
+	progress_start(&progress, "memory ceilings",
+	               2 * stream_ways(device_info(device), false, ways), quiet);
+	TRY(raise(&p, false, &progress, &ceilings->read));
+	TRY(raise(&p, true, &progress, &ceilings->copy));
 	progress_finish(&progress, NULL);
 done:
 	probe_close(&p);

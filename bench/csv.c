@@ -228,6 +228,65 @@ static enum status cut_torn_tail(struct csv_log *log, off_t *size)
 	return STATUS_OK;
 }
 
+/* A header line that `columns` goes on from; the number of columns that it lacks, else 0. */
+static int missing_columns(const char *text, size_t header, const char *columns)
+{
+	int n = 0;
+	if (header >= strlen(columns) || memcmp(text, columns, header) || columns[header] != ',')
+		return 0;
+	for (const char *c = columns + header; *c; c++)
+		n += *c == ',';
+	return n;
+}
+
+/* A file without the last columns is replaced by one whose rows end with as many empty fields. */
+static enum status add_columns(const char *path, const char *columns)
+{
+	enum status status = STATUS_OK;
+	struct stat info;
+	char *text = NULL, *wide = NULL;
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	if (file < 0 || fstat(file, &info) || info.st_size == 0)
+		goto done;
+	if (flock(file, LOCK_EX | LOCK_NB)) /* its writer has added them */
+		goto done;
+	const size_t bytes = (size_t)info.st_size;
+	text = malloc(bytes);
+	if (!text || read(file, text, bytes) != (ssize_t)bytes) {
+		status = fail_errno(STATUS_FAILED, "%s", path);
+		goto done;
+	}
+	const char *end = memchr(text, '\n', bytes);
+	const int missing = end ? missing_columns(text, (size_t)(end - text), columns) : 0;
+	if (!missing)
+		goto done;
+	size_t rows = 0, n = strlen(columns);
+	for (size_t i = 0; i < bytes; i++)
+		rows += text[i] == '\n';
+	wide = malloc(n + 1 + bytes + rows * (size_t)missing);
+	if (!wide) {
+		status = fail(STATUS_NO_MEMORY, "%s: no memory", path);
+		goto done;
+	}
+	memcpy(wide, columns, n);
+	wide[n++] = '\n';
+	for (const char *row = end + 1; (end = memchr(row, '\n', (size_t)(text + bytes - row)));
+	     row = end + 1) {
+		memcpy(wide + n, row, (size_t)(end - row));
+		n += (size_t)(end - row);
+		memset(wide + n, ',', (size_t)missing);
+		n += (size_t)missing;
+		wide[n++] = '\n';
+	}
+	TRY(write_file_atomically(path, wide, n));
+done:
+	if (file >= 0)
+		close(file);
+	free(text);
+	free(wide);
+	return status;
+}
+
 enum status csv_log_open(const char *path, const char *columns, int exclusive, struct csv_log *log)
 {
 	enum status status = STATUS_OK;
@@ -237,6 +296,7 @@ enum status csv_log_open(const char *path, const char *columns, int exclusive, s
 	*log = (struct csv_log){.path = strdup(path), .file = -1, .n_columns = 1};
 	for (const char *c = columns; *c; c++)
 		log->n_columns += *c == ',';
+	TRY(add_columns(path, columns));
 	log->file = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (log->file < 0) {
 		status = fail_errno(STATUS_FAILED, "%s", path);

@@ -29,8 +29,8 @@ MUST_CHECK enum status csv_number(const struct csv_table *table, int row, int co
                                   double *value);
 
 /* An append-only file: a row is one write(2), so it is there entirely or, after a crash, as a torn
- * tail that the next open cuts off. Writes the header when the file is new or empty; fails when an
- * existing header differs. */
+ * tail that the next open cuts off. Writes the header when the file is new or empty; a file that
+ * lacks the last columns gets them, empty; fails when an existing header differs otherwise. */
 struct csv_log {
 	char *path;
 	int file; /* descriptor */

@@ -1,11 +1,9 @@
-#include "bench/cublas.h"
-
+/* cuBLAS as a peer of gemv. */
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bench/peer.h"
 #include "device/library.h"
-
-#define WORKSPACE_BYTES ((size_t)32 << 20) /* what cuBLAS recommends for sm_90 */
 
 /* From cublas_api.h and library_types.h, which machines without the toolkit lack. */
 struct cublas_context;
@@ -15,12 +13,14 @@ enum {
 	CUBLAS_OP_T = 1,
 	CUBLAS_COMPUTE_32F = 68,
 	CUBLAS_GEMM_DEFAULT = -1,
-	CUDA_R_32F = 0,
-	CUDA_R_16F = 2,
-	CUDA_R_16BF = 14,
 };
 
+/* Ways to state y = Wx as a matrix product: W times one column, one row times W transposed. Which
+ * is faster depends on the shape. */
+enum { FORM_COLUMN, FORM_ROW, N_FORMS };
+
 struct cublas {
+	struct peer base;
 	void *library;
 	int (*create)(struct cublas_context **context);
 	int (*destroy)(struct cublas_context *context);
@@ -32,9 +32,8 @@ struct cublas {
 	            int b_type, int ldb, const void *beta, void *c, int c_type, int ldc,
 	            int compute, int algorithm);
 	struct cublas_context *context;
-	struct device *device;
 	void *workspace;
-	char version[16];
+	struct product product;
 };
 
 static enum status load(struct cublas *cublas)
@@ -48,9 +47,8 @@ static enum status load(struct cublas *cublas)
 	        {"cublasGemmEx", &cublas->gemm},
 	};
 	cublas->library = library_open("cublas", functions, sizeof functions / sizeof functions[0]);
-	return cublas->library
-	               ? STATUS_OK
-	               : fail(STATUS_UNSUPPORTED, "cuBLAS not found (libcublas.so.13 or .12)");
+	return cublas->library ? STATUS_OK
+	                       : fail(STATUS_UNSUPPORTED, "not found (libcublas.so.13 or .12)");
 }
 
 static enum status check(int code, const char *call)
@@ -60,74 +58,71 @@ static enum status check(int code, const char *call)
 	               : fail(STATUS_UNSUPPORTED, "%s: cuBLAS status %d", call, code);
 }
 
-enum status cublas_open(struct device *device, struct cublas **out)
+static void cublas_close(struct peer *peer)
 {
-	enum status status;
-	int version = 0;
-	if (!device_stream(device))
-		return fail(STATUS_UNSUPPORTED, "cuBLAS needs a GPU, not device %s",
-		            device_info(device)->name);
-	struct cublas *cublas = calloc(1, sizeof *cublas);
-	if (!cublas)
-		return fail(STATUS_NO_MEMORY, "no memory for cuBLAS");
-	cublas->device = device;
-	TRY(load(cublas));
-	TRY(device_alloc(device, WORKSPACE_BYTES, &cublas->workspace));
-	TRY(check(cublas->create(&cublas->context), "cublasCreate"));
-	TRY(check(cublas->get_version(cublas->context, &version), "cublasGetVersion"));
-	TRY(check(cublas->set_stream(cublas->context, device_stream(device)), "cublasSetStream"));
-	TRY(check(cublas->set_workspace(cublas->context, cublas->workspace, WORKSPACE_BYTES),
-	          "cublasSetWorkspace"));
-	snprintf(cublas->version, sizeof cublas->version, "%d.%d.%d", version / 10000,
-	         version / 100 % 100, version % 100);
-	*out = cublas;
-	cublas = NULL;
-done:
-	cublas_close(&cublas);
-	return status;
-}
-
-void cublas_close(struct cublas **out)
-{
-	struct cublas *cublas = *out;
+	struct cublas *cublas = (struct cublas *)peer;
 	if (!cublas)
 		return;
 	if (cublas->context)
 		cublas->destroy(cublas->context);
-	device_free(cublas->device, cublas->workspace);
+	device_free(cublas->base.device, cublas->workspace);
 	library_close(cublas->library);
 	free(cublas);
-	*out = NULL;
 }
 
-const char *cublas_version(const struct cublas *cublas)
+static enum status cublas_open(struct device *device, struct peer **peer)
 {
-	return cublas->version;
+	enum status status;
+	int version = 0;
+	struct cublas *cublas = calloc(1, sizeof *cublas);
+	if (!cublas)
+		return fail(STATUS_NO_MEMORY, "no memory for cuBLAS");
+	cublas->base = (struct peer){.kind = &cublas_kind, .device = device};
+	TRY(load(cublas));
+	TRY(device_alloc(device, PEER_WORKSPACE_BYTES, &cublas->workspace));
+	TRY(check(cublas->create(&cublas->context), "cublasCreate"));
+	TRY(check(cublas->get_version(cublas->context, &version), "cublasGetVersion"));
+	TRY(check(cublas->set_stream(cublas->context, device_stream(device)), "cublasSetStream"));
+	TRY(check(cublas->set_workspace(cublas->context, cublas->workspace, PEER_WORKSPACE_BYTES),
+	          "cublasSetWorkspace"));
+	snprintf(cublas->base.version, sizeof cublas->base.version, "%d.%d.%d", version / 10000,
+	         version / 100 % 100, version % 100);
+	*peer = &cublas->base;
+	cublas = NULL;
+done:
+	cublas_close((struct peer *)cublas);
+	return status;
 }
 
-/* -1 for what cuBLAS cannot multiply. */
-static int type_of(int dtype)
+static enum status cublas_plan(struct peer *peer, const struct product *product, int *n)
 {
-	return dtype == DTYPE_F32    ? CUDA_R_32F
-	       : dtype == DTYPE_F16  ? CUDA_R_16F
-	       : dtype == DTYPE_BF16 ? CUDA_R_16BF
-	                             : -1;
+	((struct cublas *)peer)->product = *product;
+	*n = N_FORMS;
+	return STATUS_OK;
 }
 
-enum status cublas_gemv(struct cublas *cublas, int form, int m, int k, int dtype, const void *w,
-                        const void *x, int y_dtype, void *y)
+/* cuBLAS is column-major: to it, W is (k, m). */
+static enum status cublas_run(struct peer *peer, int plan, const struct operands *o)
 {
 	static const float one = 1, zero = 0;
-	const int in = type_of(dtype), out = type_of(y_dtype);
-	if (in < 0 || (out != in && out != CUDA_R_32F))
-		return fail(STATUS_UNSUPPORTED, "cuBLAS has no product of %s weights into %s",
-		            dtype_name(dtype), dtype_name(y_dtype));
-	/* cuBLAS is column-major: to it, W is (k, m). */
-	const int code = form == 0 ? cublas->gemm(cublas->context, CUBLAS_OP_T, CUBLAS_OP_N, m, 1,
-	                                          k, &one, w, in, k, x, in, k, &zero, y, out, m,
-	                                          CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT)
-	                           : cublas->gemm(cublas->context, CUBLAS_OP_N, CUBLAS_OP_N, 1, m,
-	                                          k, &one, x, in, 1, w, in, k, &zero, y, out, 1,
-	                                          CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+	struct cublas *cublas = (struct cublas *)peer;
+	const int m = cublas->product.m, k = cublas->product.k;
+	const int in = cuda_data_type(cublas->product.dtype),
+	          out = cuda_data_type(cublas->product.y_dtype);
+	const int code = plan == FORM_COLUMN
+	                         ? cublas->gemm(cublas->context, CUBLAS_OP_T, CUBLAS_OP_N, m, 1, k,
+	                                        &one, o->w, in, k, o->x, in, k, &zero, o->y, out, m,
+	                                        CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT)
+	                         : cublas->gemm(cublas->context, CUBLAS_OP_N, CUBLAS_OP_N, 1, m, k,
+	                                        &one, o->x, in, 1, o->w, in, k, &zero, o->y, out, 1,
+	                                        CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
 	return check(code, "cublasGemmEx");
 }
+
+const struct peer_kind cublas_kind = {
+        .name = "cublas",
+        .open = cublas_open,
+        .close = cublas_close,
+        .plan = cublas_plan,
+        .run = cublas_run,
+};

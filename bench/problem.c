@@ -139,6 +139,10 @@ static enum status make_copies(struct problem *p)
 	for (int copy = 0; copy < p->copies; copy++) {
 		void **memory = &p->memory[copy * MAX_BUFFERS];
 		for (int b = 0; b < p->n_buffers; b++) {
+			if (copy && p->buffer[b].role == BUFFER_INPUT) {
+				memory[b] = p->memory[b];
+				continue;
+			}
 			TRY(device_alloc(p->device, p->bytes[b] + CANARY_BYTES, &memory[b]));
 			TRY(device_write(p->device, memory[b], p->data[b], p->bytes[b]));
 			TRY(device_fill(p->device, (char *)memory[b] + p->bytes[b], CANARY_BYTE,
@@ -185,7 +189,8 @@ void problem_close(struct problem **problem)
 	if (!p)
 		return;
 	for (int i = 0; p->memory && i < p->copies * MAX_BUFFERS; i++)
-		device_free(p->device, p->memory[i]);
+		if (i < MAX_BUFFERS || p->memory[i] != p->memory[i % MAX_BUFFERS])
+			device_free(p->device, p->memory[i]);
 	for (int b = 0; b < p->n_buffers; b++) {
 		free(p->data[b]);
 		free(p->seen[b]);
@@ -212,14 +217,59 @@ size_t problem_bytes(const struct kernel *kernel, const int *kase, const struct 
 	return bytes;
 }
 
-enum status problem_launch(struct problem *p, const void *entry, const int *config, int copy)
+static enum status launch(struct problem *p, const void *entry, const int *config,
+                          void *const *memory, bool dependent)
 {
 	const struct kernel *kernel = p->kernel;
 	const struct device_info *info = device_info(p->device);
-	kernel->bind(&p->shape, p->kase.value, config, info, &p->memory[copy * MAX_BUFFERS],
-	             p->args);
+	kernel->bind(&p->shape, p->kase.value, config, info, memory, p->args);
 	return device_launch(p->device, entry, kernel->grid(&p->shape, p->kase.value, config, info),
-	                     p->args, kernel->args_bytes, (struct launch_options){0});
+	                     p->args, kernel->args_bytes,
+	                     (struct launch_options){.dependent = dependent});
+}
+
+enum status problem_launch(struct problem *p, const void *entry, const int *config, int copy)
+{
+	return launch(p, entry, config, &p->memory[copy * MAX_BUFFERS], false);
+}
+
+/* The first buffer with a role; -1: none. */
+static int first_of(const struct buffer *buffers, int n, enum buffer_role role)
+{
+	for (int b = 0; b < n; b++)
+		if (buffers[b].role == role)
+			return b;
+	return -1;
+}
+
+bool problem_can_chain(const struct kernel *kernel, const int *kase, const struct shape *shape,
+                       const struct device_info *info)
+{
+	struct buffer buffers[MAX_BUFFERS];
+	struct config config = {0};
+	largest_config(kernel, config.value);
+	const int n = kernel->buffers(shape, kase, config.value, info, buffers);
+	const int in = first_of(buffers, n, BUFFER_INPUT),
+	          out = first_of(buffers, n, BUFFER_OUTPUT);
+	if (out < 0)
+		return first_of(buffers, n, BUFFER_INOUT) >= 0;
+	return in >= 0 && buffers[in].dtype == buffers[out].dtype &&
+	       buffers[in].count == buffers[out].count;
+}
+
+enum status problem_launch_chained(struct problem *p, const void *entry, const int *config,
+                                   int copy, int from)
+{
+	void *memory[MAX_BUFFERS];
+	const int in = first_of(p->buffer, p->n_buffers, BUFFER_INPUT);
+	const int out = first_of(p->buffer, p->n_buffers, BUFFER_OUTPUT);
+	memcpy(memory, &p->memory[copy * MAX_BUFFERS], sizeof memory);
+	for (int b = 0; b < p->n_buffers; b++)
+		if (p->buffer[b].role == BUFFER_INOUT)
+			memory[b] = p->memory[b];
+	if (from >= 0 && in >= 0 && out >= 0)
+		memory[in] = p->memory[from * MAX_BUFFERS + out];
+	return launch(p, entry, config, memory, true);
 }
 
 /* Element i of what a launch left in buffer b. */

@@ -8,7 +8,8 @@
 
 struct problem;
 
-/* `copies` sets of buffers for cold timing, at least 1. Scratch is sized for the largest
+/* `copies` sets of buffers for cold timing, at least 1; what a launch only reads and the one before
+ * it has just written, BUFFER_INPUT, is the same in all. Scratch is sized for the largest
  * configuration of the space. */
 MUST_CHECK enum status problem_open(struct device *device, const struct kernel *kernel,
                                     const int *kase, const struct shape *shape,
@@ -22,6 +23,16 @@ size_t problem_bytes(const struct kernel *kernel, const int *kase, const struct 
 /* Queues one launch on the buffers of a copy. */
 MUST_CHECK enum status problem_launch(struct problem *problem, const void *entry, const int *config,
                                       int copy);
+
+/* Whether launches can follow each other like those of a decode step, each reading what the last
+ * one wrote: the first output is as long as the first input and of its type, or there is none but
+ * what is both. */
+bool problem_can_chain(const struct kernel *kernel, const int *kase, const struct shape *shape,
+                       const struct device_info *info);
+/* Queues a launch that may start before the last one has ended, and takes its input from the
+ * outputs of copy `from`; -1: its own. */
+MUST_CHECK enum status problem_launch_chained(struct problem *problem, const void *entry,
+                                              const int *config, int copy, int from);
 
 /* Poisons the outputs of copy 0, launches and compares. STATUS_VIOLATION when an element is off by
  * more than its tolerance, was not written, or a canary was; the message names buffer, element,

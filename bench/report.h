@@ -5,12 +5,17 @@
 #include "bench/csv.h"
 #include "bench/measure.h"
 
-/* The first 24 are read by other people's scripts. Empty cells: not known or not applicable.
- * launch    "graph": in a captured graph, "single": by itself, between two events
- * percent   of ceiling_gbps, the `ceiling` measured in the same run
- * choice    "tuned": a row of results/tuned.h, or "default"
- * verdict   of a tuned instance measured in turns with the default; ratio is its time over the
- * default's */
+/* The first 25 are read by other people's scripts. Empty cells: not known or not applicable.
+ * launch        "graph": in a captured graph, "single": by itself, between two events
+ * percent       of ceiling_gbps, the `ceiling` measured in the same run
+ * sm_mhz        in between the events, counted by the multiprocessors themselves
+ * choice        "tuned": a row of results/tuned.h, or "default"
+ * verdict       of a tuned instance measured in turns with the default; ratio is its time over the
+ *               default's
+ * read_us       the best reader of as many bytes from cold caches in a graph; read_percent: of us
+ * peer_verdict  of ours measured in turns with the peer; peer_ratio is our time over the peer's
+ * empty_us      a launch that does nothing, made likewise
+ * launches      in a sample; repeated: samples measured again because the device throttled */
 /* clang-format off */
 #define BENCH_COLUMNS(X)                                                                           \
 	X(device)                                                                                  \
@@ -20,7 +25,10 @@
 	        X(gbps) X(ceiling) X(ceiling_gbps) X(percent) X(peer) X(peer_us) X(sm_mhz) X(watt) \
 	                X(celsius) X(throttle) X(status) X(reason) X(choice) X(verdict) X(ratio)   \
 	                        X(ratio_lo) X(ratio_hi) X(driver) X(toolkit) X(source_hash)        \
-	                                X(date)
+	                                X(date) X(read_us) X(read_percent) X(peer_version)         \
+	                                        X(peer_verdict) X(peer_ratio) X(peer_ratio_lo)     \
+	                                                X(peer_ratio_hi) X(empty_us) X(launches)   \
+	                                                        X(repeated)
 /* clang-format on */
 
 #define BENCH_COLUMN_ENTRY(name) BENCH_##name,
@@ -34,8 +42,14 @@ MUST_CHECK enum status report_open(const char *folder, const struct device_info 
 MUST_CHECK enum status report_log(struct csv_log *log, const struct device_info *info,
                                   const struct measurement *m);
 
-/* On stdout. */
-void report_heading(const struct device_info *info, const struct kernel *kernel);
-void report_print(const struct measurement *m);
+/* A table for people on stdout, a line for each task, when all its states have been measured. */
+struct report_table;
+MUST_CHECK enum status report_table_open(const struct device_info *info,
+                                         struct report_table **table);
+/* Prints what is left. */
+void report_table_close(struct report_table **table);
+void report_table_add(struct report_table *table, const struct measurement *m);
+/* A measurement that could not be made at all. */
+void report_table_fail(struct report_table *table, const struct task *task, const char *error);
 
 #endif

@@ -3,6 +3,7 @@
 #include "core/progress.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static const double CONFIDENCE = 0.95;
 /* Caches to leave behind when the device does not tell its own. */
@@ -11,6 +12,8 @@ static const size_t UNKNOWN_CACHE_BYTES = 64 << 20;
 static const double HEALTH_SECONDS = 0.01;
 /* The host shares its cores with other programs: a long sample is sure to be interrupted. */
 static const double HOST_SAMPLE_SECONDS = 0.002;
+/* A sample at a clock this much below the best seen was throttled. */
+static const double CLOCK_DROP = 0.02;
 /* Resolution of device clocks. */
 static const double LEAST_US = 0.001;
 enum { COLD_CACHES = 3, SETTLE_SAMPLES = 5 };
@@ -60,6 +63,8 @@ enum status timer_open(struct timer *timer, struct device *device,
 	enum status status;
 	*timer = (struct timer){.device = device,
 	                        .options = *options,
+	                        .mhz = NAN,
+	                        .best_mhz = NAN,
 	                        .health = {.sm_mhz = NAN, .watt = NAN, .celsius = NAN}};
 	TRY(event_open(device, &timer->from));
 	TRY(event_open(device, &timer->to));
@@ -118,13 +123,35 @@ done:
 	return status;
 }
 
+static enum status begin_sample(struct timer *timer)
+{
+	enum status status = STATUS_OK;
+	if (timer->marks.begin)
+		TRY(timer->marks.begin(timer->marks.user));
+	TRY(event_record(timer->from));
+done:
+	return status;
+}
+
+static enum status end_sample(struct timer *timer, double *us)
+{
+	enum status status = STATUS_OK;
+	TRY(event_record(timer->to));
+	if (timer->marks.end)
+		TRY(timer->marks.end(timer->marks.user));
+	TRY(event_elapsed_us(timer->from, timer->to, us));
+	if (timer->marks.mhz)
+		TRY(timer->marks.mhz(timer->marks.user, &timer->mhz));
+done:
+	return status;
+}
+
 static enum status time_graph(struct timer *timer, struct graph *graph, double *us)
 {
 	enum status status;
-	TRY(event_record(timer->from));
+	TRY(begin_sample(timer));
 	TRY(graph_launch(graph));
-	TRY(event_record(timer->to));
-	TRY(event_elapsed_us(timer->from, timer->to, us));
+	TRY(end_sample(timer, us));
 done:
 	return status;
 }
@@ -135,10 +162,9 @@ static enum status time_launch(struct prepared *p, double *us)
 	enum status status;
 	struct timer *timer = p->timer;
 	TRY(call(p, p->next, true, false));
-	TRY(event_record(timer->from));
+	TRY(begin_sample(timer));
 	TRY(call(p, p->next, false, true));
-	TRY(event_record(timer->to));
-	TRY(event_elapsed_us(timer->from, timer->to, us));
+	TRY(end_sample(timer, us));
 	p->next = (p->next + 1) % p->workload.copies;
 done:
 	return status;
@@ -149,9 +175,9 @@ static enum status time_launches(struct prepared *p, double *us)
 {
 	enum status status;
 	double between_us = 0;
-	TRY(time_graph(p->timer, p->graph[p->next], us));
 	if (p->between[p->next])
 		TRY(time_graph(p->timer, p->between[p->next], &between_us));
+	TRY(time_graph(p->timer, p->graph[p->next], us)); /* last, so that the clock is its own */
 	/* Noise can make the rest negative; a ratio needs it positive. */
 	*us = fmax(*us - between_us, LEAST_US) / p->launches;
 	p->next = (p->next + 1) % p->n_graphs;
@@ -163,11 +189,14 @@ enum status prepared_sample(struct prepared *p, double *us)
 {
 	enum status status = STATUS_OK;
 	struct timer *timer = p->timer;
-	if (timer->source.sample)
-		return timer->source.sample(timer->source.user, p->workload.user, us);
-	if (p->flush)
-		TRY(flush_caches(timer));
-	TRY(p->n_graphs ? time_launches(p, us) : time_launch(p, us));
+	if (timer->source.sample) {
+		TRY(timer->source.sample(timer->source.user, p->workload.user, us));
+	} else {
+		if (p->flush)
+			TRY(flush_caches(timer));
+		TRY(p->n_graphs ? time_launches(p, us) : time_launch(p, us));
+	}
+	timer->best_mhz = fmax(timer->best_mhz, timer->mhz);
 done:
 	return status;
 }
@@ -191,6 +220,10 @@ static enum status capture_graphs(struct prepared *p)
 	if (!device_info(p->timer->device)->target.sm)
 		most_us = fmin(most_us, 1e6 * HOST_SAMPLE_SECONDS);
 	p->launches = p->timer->options.launches;
+	if (us * p->launches < p->timer->options.least_us)
+		p->launches = (int)fmin(p->timer->options.least_us / us, TIMER_MAX_LAUNCHES);
+	if (p->workload.max_launches && p->launches > p->workload.max_launches)
+		p->launches = p->workload.max_launches;
 	if (us * p->launches > most_us)
 		p->launches = (int)(most_us / us);
 	if (fits_caches(p, p->workload.footprint_bytes) && p->launches > p->workload.copies)
@@ -261,9 +294,18 @@ void prepared_close(struct prepared *p)
 	*p = (struct prepared){0};
 }
 
-/* Drops what was measured since the last reading when the device throttles, as long as no more than
- * half of all samples have been measured again: a device that always throttles is measured as it
- * is, and its row says so. */
+/* Samples that are not to be trusted are dropped, as long as no more than half of all have been
+ * measured again: a device that always throttles is measured as it is, and its row says so. */
+static bool drop(const struct timer *timer, int n, int *n_kept, struct timing *timing)
+{
+	if (timing->repeated + n > timer->options.max_samples / 2)
+		return false;
+	timing->repeated += n;
+	*n_kept -= n;
+	return true;
+}
+
+/* Drops what was measured since the last reading when the device throttles. */
 static void check_health(struct timer *timer, int *n, int *n_healthy, struct timing *timing)
 {
 	double t = now(timer);
@@ -271,13 +313,31 @@ static void check_health(struct timer *timer, int *n, int *n_healthy, struct tim
 		return;
 	timer->health_read = t;
 	device_read_health(timer->device, &timer->health);
-	int suspect = *n - *n_healthy;
-	if (timer->health.throttle[0] &&
-	    timing->repeated + suspect <= timer->options.max_samples / 2) {
-		timing->repeated += suspect;
-		*n -= suspect;
-	}
+	if (timer->health.throttle[0])
+		drop(timer, *n - *n_healthy, n, timing);
 	*n_healthy = *n;
+}
+
+static bool slow_clock(const struct timer *timer, double mhz)
+{
+	return mhz < (1 - CLOCK_DROP) * timer->best_mhz;
+}
+
+/* The reading of a measurement, from samples at these clocks. */
+static struct device_health conclude_health(const struct timer *timer, const double *mhz, int n)
+{
+	struct device_health health = timer->health;
+	double known[MAX_SAMPLES];
+	int n_known = 0;
+	for (int i = 0; i < n; i++)
+		if (isfinite(mhz[i]))
+			known[n_known++] = mhz[i];
+	if (!n_known)
+		return health;
+	health.sm_mhz = median(known, n_known);
+	if (!health.throttle[0] && slow_clock(timer, health.sm_mhz))
+		snprintf(health.throttle, sizeof health.throttle, "slow_clock");
+	return health;
 }
 
 static void summarise(const double *us, int n, struct timing *timing)
@@ -305,7 +365,7 @@ enum status timer_measure(struct timer *timer, const struct workload *workload,
 {
 	enum status status;
 	const struct timer_options *o = &timer->options;
-	double us[MAX_SAMPLES], start;
+	double us[MAX_SAMPLES], mhz[MAX_SAMPLES], start;
 	int n = 0, n_healthy = 0;
 	struct prepared p = {0};
 	*timing = (struct timing){.stop = TIMER_SAMPLES};
@@ -314,7 +374,10 @@ enum status timer_measure(struct timer *timer, const struct workload *workload,
 	start = now(timer);
 	while (n < most_samples(o)) {
 		TRY(prepared_sample(&p, &us[n]));
+		mhz[n] = timer->mhz;
 		n++;
+		if (slow_clock(timer, timer->mhz) && drop(timer, 1, &n, timing))
+			continue;
 		check_health(timer, &n, &n_healthy, timing);
 		if (n < 1)
 			continue;
@@ -328,24 +391,26 @@ enum status timer_measure(struct timer *timer, const struct workload *workload,
 			break;
 		}
 	}
-	timing->health = timer->health;
+	timing->health = conclude_health(timer, mhz, n);
 done:
 	prepared_close(&p);
 	return status;
 }
 
-/* One round a b b a, or b a a b; geometric means. Two of each around one centre cancel a linear
- * drift, the turns what is left of a curved one. */
+/* One round a b b a, or b a a b; geometric means, and the lowest clock. Two of each around one
+ * centre cancel a linear drift, the turns what is left of a curved one. */
 static enum status measure_round(struct prepared *a, struct prepared *b, bool b_first, double *a_us,
-                                 double *b_us)
+                                 double *b_us, double *mhz)
 {
-	enum status status;
+	enum status status = STATUS_OK;
 	struct prepared *outer = b_first ? b : a, *inner = b_first ? a : b;
+	struct prepared *order[4] = {outer, inner, inner, outer};
 	double us[4];
-	TRY(prepared_sample(outer, &us[0]));
-	TRY(prepared_sample(inner, &us[1]));
-	TRY(prepared_sample(inner, &us[2]));
-	TRY(prepared_sample(outer, &us[3]));
+	*mhz = NAN;
+	for (int i = 0; i < 4; i++) {
+		TRY(prepared_sample(order[i], &us[i]));
+		*mhz = fmin(*mhz, a->timer->mhz);
+	}
 	*(b_first ? b_us : a_us) = sqrt(us[0] * us[3]);
 	*(b_first ? a_us : b_us) = sqrt(us[1] * us[2]);
 done:
@@ -366,7 +431,7 @@ enum status timer_pair(struct timer *timer, const struct workload *a, const stru
 {
 	enum status status;
 	const struct timer_options *o = &timer->options;
-	double a_us[MAX_SAMPLES], b_us[MAX_SAMPLES], start;
+	double a_us[MAX_SAMPLES], b_us[MAX_SAMPLES], mhz[MAX_SAMPLES], start;
 	double confidence = 1 - (1 - CONFIDENCE) / count_looks(o);
 	int n = 0, n_healthy = 0, look = o->min_samples;
 	enum timer_stop stop = TIMER_SAMPLES;
@@ -376,8 +441,10 @@ enum status timer_pair(struct timer *timer, const struct workload *a, const stru
 	TRY(prepared_open(timer, b, &pb));
 	start = now(timer);
 	while (n < most_samples(o)) {
-		TRY(measure_round(&pa, &pb, n % 2, &a_us[n], &b_us[n]));
+		TRY(measure_round(&pa, &pb, n % 2, &a_us[n], &b_us[n], &mhz[n]));
 		n++;
+		if (slow_clock(timer, mhz[n - 1]) && drop(timer, 1, &n, &timing->a))
+			continue;
 		check_health(timer, &n, &n_healthy, &timing->a);
 		bool late = now(timer) - start > 2 * o->limit_seconds;
 		if (n < 1 || (n < look && n < most_samples(o) && !late))
@@ -394,7 +461,7 @@ enum status timer_pair(struct timer *timer, const struct workload *a, const stru
 	summarise(b_us, n, &timing->b);
 	timing->a.launches = pa.launches;
 	timing->b.launches = pb.launches;
-	timing->a.health = timing->b.health = timer->health;
+	timing->a.health = timing->b.health = conclude_health(timer, mhz, n);
 	timing->b.repeated = timing->a.repeated;
 	timing->a.stop = timing->b.stop = stop;
 done:

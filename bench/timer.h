@@ -16,8 +16,10 @@ struct timer_options {
 	double warmup_seconds; /* longest warm-up; it ends earlier when times have settled */
 	double sample_seconds; /* a sample that would take longer has fewer launches; 2 ms on the
 	                          host */
-	int launches; /* in a sample, as one captured graph; 1: single launches, no graph */
-	double noise; /* relative difference that does not matter to timer_pair() */
+	int launches;    /* in a sample, as one captured graph; 1: single launches, no graph */
+	double least_us; /* more launches in a graph, up to TIMER_MAX_LAUNCHES, until a sample
+	                    takes this long */
+	double noise;    /* relative difference that does not matter to timer_pair() */
 };
 
 /* 15 to 301 samples, 0.5 %, 20 launches to a graph, noise 1 %. */
@@ -33,6 +35,7 @@ struct workload {
 	int copies;             /* at least 1 */
 	size_t footprint_bytes; /* of all copies together */
 	bool cold; /* nothing of a copy may be left in the last-level cache when it is used */
+	int max_launches; /* in a graph; 0: as many as the options say */
 };
 
 enum timer_stop { TIMER_PRECISION, TIMER_SAMPLES, TIMER_TIME };
@@ -43,7 +46,9 @@ struct timing {
 	int samples, launches;   /* launches in a sample */
 	int repeated;            /* samples measured again because the device throttled */
 	enum timer_stop stop;
-	struct device_health health; /* the last reading */
+	/* the last reading; its clock is the true one, the median over the samples, where marks
+	 * tell it */
+	struct device_health health;
 };
 
 struct paired_timing {
@@ -58,10 +63,22 @@ struct timer_source {
 	void *user;
 };
 
+/* What surrounds the work of a sample on the device, outside the measured time: begin() holds the
+ * device up until the sample is queued behind it; mhz(), after the sample, says at what clock the
+ * device ran in between, NaN when that is unknown. */
+struct timer_marks {
+	enum status (*begin)(void *user);
+	enum status (*end)(void *user);
+	enum status (*mhz)(void *user, double *mhz);
+	void *user;
+};
+
 struct timer {
 	struct device *device;
 	struct timer_options options;
 	struct timer_source source; /* all zero: the device */
+	struct timer_marks marks;   /* all zero: none */
+	double mhz, best_mhz;       /* of the last sample; the highest of any; NaN: unknown */
 	struct event *from, *to;
 	void *flush; /* flush_bytes on the device, allocated when first needed */
 	size_t flush_bytes;
@@ -88,7 +105,8 @@ MUST_CHECK enum status timer_pair(struct timer *timer, const struct workload *a,
                                   const struct workload *b, struct paired_timing *timing);
 
 /* A workload that has been captured and warmed up, for callers that interleave more than two. */
-#define TIMER_MAX_GRAPHS 512
+#define TIMER_MAX_GRAPHS   512
+#define TIMER_MAX_LAUNCHES 512
 struct prepared {
 	struct timer *timer;
 	struct workload workload;

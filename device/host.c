@@ -62,15 +62,11 @@ static enum status count_workers(int *n)
 	return STATUS_OK;
 }
 
-/* Bytes of the last-level cache; 0 when unknown. */
+/* Bytes of the last-level cache that a core can fill; 0 when unknown. The C library may count the
+ * caches of all cores of a processor instead, ten times as much. */
 static size_t read_cache_bytes(void)
 {
 	static const int names[] = {_SC_LEVEL3_CACHE_SIZE, _SC_LEVEL2_CACHE_SIZE};
-	for (int i = 0; i < 2; i++) {
-		const long bytes = sysconf(names[i]);
-		if (bytes > 0)
-			return (size_t)bytes;
-	}
 	for (int index = 4; index-- > 0;) {
 		char path[80];
 		unsigned long kib = 0;
@@ -83,6 +79,11 @@ static size_t read_cache_bytes(void)
 		fclose(file);
 		if (n_read == 1 && kib)
 			return kib << 10;
+	}
+	for (int i = 0; i < 2; i++) {
+		const long bytes = sysconf(names[i]);
+		if (bytes > 0)
+			return (size_t)bytes;
 	}
 	return 0;
 }

@@ -32,6 +32,8 @@
  *	atomic_inc_ordered(p, limit)      what the block wrote comes before, what it reads after
  *	fence_block() fence_device()
  *	spin_pause()                      in a loop that waits for another thread
+ *	time_ns() clock_cycles() sm_id()  of the device, of this multiprocessor, its number; on the
+ *	                                  host a clock is one of 1 GHz and a block its own processor
  *	arrive_last(counter, n_blocks)    true in the last block to call it; see below
  *	grid_wait() grid_launch_dependents() programmatic dependent launch
  *	mma_bf16_16816(d, a, b, c)        tensor core, 32 lanes
@@ -300,6 +302,25 @@ SIMT_FN void fence_device()
 SIMT_FN void spin_pause()
 {
 	__nanosleep(20);
+}
+
+SIMT_FN unsigned long long time_ns()
+{
+	unsigned long long ns;
+	asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(ns)::"memory");
+	return ns;
+}
+SIMT_FN unsigned long long clock_cycles()
+{
+	unsigned long long cycles;
+	asm volatile("mov.u64 %0, %%clock64;" : "=l"(cycles)::"memory");
+	return cycles;
+}
+SIMT_FN unsigned sm_id()
+{
+	unsigned id;
+	asm volatile("mov.u32 %0, %%smid;" : "=r"(id));
+	return id;
 }
 
 SIMT_FN void grid_wait()

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <source_location>
+#include <time.h>
 #ifdef __F16C__
 #include <immintrin.h>
 #endif
@@ -523,6 +524,21 @@ SIMT_FN void fence_device()
 SIMT_FN void spin_pause()
 {
 	spin_yield();
+}
+
+SIMT_FN unsigned long long time_ns()
+{
+	timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return 1000000000ull * (unsigned long long)now.tv_sec + (unsigned long long)now.tv_nsec;
+}
+SIMT_FN unsigned long long clock_cycles()
+{
+	return time_ns();
+}
+SIMT_FN unsigned sm_id()
+{
+	return blockIdx.x;
 }
 
 SIMT_FN void grid_wait()

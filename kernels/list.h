@@ -10,6 +10,7 @@
 	X(embed, EMBED)                 \
 	X(argmax, ARGMAX)               \
 	X(advance, ADVANCE)             \
-	X(stream, STREAM)
+	X(stream, STREAM)               \
+	X(mark, MARK)
 
 #endif

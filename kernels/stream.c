@@ -21,9 +21,12 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
                         const struct device_info *info)
 {
 	const struct stream_config *c = AS(stream_config, config);
-	(void)shape, (void)kase;
-	return (struct grid){(unsigned)(info->sm_count * c->blocks), 1,
-	                     (unsigned)(c->warps * info->target.lanes), 0};
+	const unsigned threads = (unsigned)(c->warps * info->target.lanes);
+	const unsigned most = (unsigned)(info->sm_count * c->blocks);
+	const unsigned tiles = div_up((size_t)shape->m * STREAM_SHAPE_BYTES / STREAM_WORD_BYTES,
+	                              (size_t)threads * (size_t)c->unroll);
+	(void)kase;
+	return (struct grid){.x = tiles < most ? tiles : most, .y = 1, .threads = threads};
 }
 
 static double bytes(const struct shape *shape, const int *kase)

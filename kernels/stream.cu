@@ -39,19 +39,14 @@ SIMT_FN void load_words(const uint4 *x, unsigned long long i, int stride, unsign
 		                              : make_uint4(0, 0, 0, 0);
 }
 
-SIMT_FN unsigned sum_block(unsigned sum)
+SIMT_FN void add_warp(const stream_args &a, unsigned sum)
 {
-	SIMT_SHARED(unsigned[32], part);
 #pragma unroll
 	for (int lanes = simt::kWarp / 2; lanes > 0; lanes /= 2)
 		sum += simt::shuffle_xor(sum, lanes);
+	const unsigned warp = blockIdx.x * (blockDim.x / simt::kWarp) + simt::warp_id();
 	if (simt::lane_id() == 0)
-		part[simt::warp_id()] = sum;
-	simt::sync_block();
-	sum = 0;
-	for (unsigned w = 0; w < blockDim.x / simt::kWarp; w++)
-		sum += part[w];
-	return sum;
+		simt::atomic_add(a.sum + (warp & a.sum_mask) * STREAM_SUM_STRIDE, sum);
 }
 
 template <stream_case K, stream_config C>
@@ -89,9 +84,7 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) stream(const stream_args
 #pragma unroll
 		for (int u = 0; u < C.unroll; u++)
 			sum += sums[u].x + sums[u].y + sums[u].z + sums[u].w;
-		sum = sum_block(sum);
-		if (me == 0)
-			simt::atomic_add(a.sum, sum);
+		add_warp(a, sum);
 	}
 }
 

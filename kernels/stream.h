@@ -25,12 +25,16 @@ struct stream_config {
 #define STREAM_WORD_BYTES  16   /* of args.n */
 #define STREAM_SHAPE_BYTES 1024 /* of shape.m */
 
-/* x and y (n) 16-byte words. Reading adds the sum of all 32-bit words, modulo 2^32, to *sum: one
- * addition per block. */
+/* Distance of two sums, in words: a memory sector each. */
+#define STREAM_SUM_STRIDE 8
+
+/* x and y (n) 16-byte words. Reading adds up all 32-bit words, modulo 2^32: each warp adds its part
+ * to one of sum_mask + 1 sums (a power of two), so that warps need not queue for one of them. */
 struct stream_args {
 	const void *x;
 	void *y;
 	unsigned *sum;
+	unsigned sum_mask;
 	unsigned long long n;
 };
 

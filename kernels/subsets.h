@@ -44,12 +44,15 @@
 #define ARGMAX_SUBSET(X)  X(warps, 1, 4, 8) X(blocks, 1, 8, 32)
 #define ADVANCE_SUBSET(X) X(warps, 1)
 
-/* Every program has these: a ceiling is the best of several. The host's prefetchers follow one
- * range per worker. */
+/* Every program has these: a ceiling is the best of several. `blocks` is a matter of the grid
+ * alone, so that one instance stands for all its values. The host's prefetchers follow one range
+ * per worker. */
 #ifdef __CUDACC__
-#define STREAM_SUBSET(X) X(warps, 8, 16) X(unroll, 4, 8) X(blocks, 4, 8) X(ranges, 0)
+#define STREAM_SUBSET(X) X(warps, 8, 16) X(unroll, 1, 2, 4, 8) X(blocks, 4) X(ranges, 0)
 #else
-#define STREAM_SUBSET(X) X(warps, 1, 8) X(unroll, 8) X(blocks, 1, 4) X(ranges, 0, 1)
+#define STREAM_SUBSET(X) X(warps, 1, 8) X(unroll, 8) X(blocks, 4) X(ranges, 0, 1)
 #endif
+
+#define MARK_SUBSET(X) X(warps, 1)
 
 #endif

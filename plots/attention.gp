@@ -1,28 +1,14 @@
-# Attention time against cache length: the rows that the tuner chose and the defaults.
-# gnuplot -e "input='journal.csv'; output='attention.svg'" plots/attention.gp
-set datafile separator comma
-set datafile columnheaders
-set datafile missing NaN
-
-# Rows of the newest key, that is of the present sources. A shape is heads/kv heads/head dim@length.
-newest = ''
-device = ''
+# Attention time against cache length: the rows that the tuner chose, the defaults, the best peer; where one row ends and the
+# next begins. input: heads, length, us, us of the default, us at the read ceiling; peers: heads, length, us; ranges: heads, length
+set datafile separator tab
+set datafile missing 'NaN'
 heads = ''
-is_key(x) = strcol('kernel') eq 'gqa_attention' && strcol('status') eq 'key'
-between(text, a, b) = (rest = text[strstrt(text, a) + strlen(a):*], rest[1:strstrt(rest, b) - 1])
-stats input using (is_key(0) ? \
-	(newest = strcol('key'), device = between(strcol('reason'), 'device=', ';'), 1) : NaN) nooutput
-if (newest eq '') exit
+add(name) = (strstrt(' '.heads, ' '.name.' ') ? 0 : (heads = heads.name.' ', 0), 1)
+stats input using (add(strcol(1))) nooutput
+n_peers = int(system("wc -l <'".peers."'"))
+n_ranges = int(system("wc -l <'".ranges."'"))
 
-chosen(x) = strcol('key') eq newest && strstrt(' win tie default ', ' '.strcol('status').' ') > 0
-head(shape) = shape[1:strstrt(shape, '@') - 1]
-length_of(shape) = real(shape[strstrt(shape, '@') + 1:*])
-has(name) = strstrt(' '.heads, ' '.name.' ') > 0
-add(name) = (has(name) ? 0 : (heads = heads.name.' ', 0), 1)
-stats input using (chosen(0) ? add(head(strcol('shape'))) : NaN) nooutput
-if (heads eq '') exit
-
-set terminal svg size 900,420 font 'sans-serif,13' background '#ffffff' noenhanced
+set terminal svg size 1000,440 font 'sans-serif,13' background '#ffffff' noenhanced
 set output output
 set title device.': GQA attention of one token, bf16 cache'
 set xlabel 'cache length, tokens'
@@ -32,16 +18,18 @@ set logscale y 10
 set grid linecolor '#dddddd'
 set border 3 linecolor '#555555'
 set tics nomirror
-set xtics 1, 2, 2.0**30
+set xtics 1, 4, 2.0**30
 set yrange [1:*]
-set key top left Left reverse title 'heads/kv heads/head dim'
+set key outside right top Left reverse title 'heads/kv heads/head dim'
 array colour[4] = ['#2060a0', '#b04020', '#208050', '#806020']
-at(name) = chosen(0) && head(strcol('shape')) eq name ? length_of(strcol('shape')) : NaN
-# The bytes of a row over the read ceiling, where it has one.
-at_ceiling(x) = column('us') * column('gbps') / column('ceiling_gbps')
+of(name, column) = strcol(1) eq name ? column : NaN
 plot for [i = 1:words(heads)] for [tuned = 0:1] input \
-	using (at(word(heads, i))):(column(tuned ? 'us' : 'default_us')) with linespoints \
+	using 2:(of(word(heads, i), column(4 - tuned))) with linespoints \
 	linewidth 2 dashtype 2 - tuned linecolor rgb colour[i] pointtype 6 + tuned pointsize 0.8 \
 	title word(heads, i).(tuned ? ' tuned' : ' default'), \
-	for [i = 1:words(heads)] input using (at(word(heads, i))):(at_ceiling(0)) with lines \
-	linewidth 1 linecolor rgb colour[i] title word(heads, i).' at the read ceiling'
+	for [i = 1:words(heads)] input using 2:(of(word(heads, i), column(5))) with lines \
+	linewidth 1 linecolor rgb colour[i] title word(heads, i).' at the read ceiling', \
+	for [i = 1:(n_peers ? words(heads) : 0)] peers using 2:(of(word(heads, i), column(3))) with points \
+	linewidth 2 linecolor rgb colour[i] pointtype 2 pointsize 1 title word(heads, i).' best peer', \
+	for [i = 1:(n_ranges ? words(heads) : 0)] ranges using 2:(of(word(heads, i), 1.0 + 0.2 * i)) with points \
+	linecolor rgb colour[i] pointtype 9 pointsize 1.2 title word(heads, i).' next tuned row'

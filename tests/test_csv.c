@@ -141,7 +141,7 @@ static void another_header_is_refused(void **state)
 {
 	(void)state;
 	struct csv_log log;
-	const char *const others[] = {"kernel,config,us,reason\n", "kernel,config\n",
+	const char *const others[] = {"kernel,config,us,reason\n", "kernel,conf\n",
 	                              "kernel,config,ms\nx,y,z\n", "no line break"};
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
 		put(others[i]);
@@ -153,6 +153,22 @@ static void another_header_is_refused(void **state)
 	assert_int_equal(csv_log_open(path, "kernel,config,us", 0, &log), STATUS_OK);
 	assert_holds("kernel,config,us\n");
 	csv_log_close(&log);
+}
+
+/* Rows are kept; what they lack is empty; a torn one goes. */
+static void later_columns_are_added(void **state)
+{
+	(void)state;
+	struct csv_log log;
+	put("kernel,config\ngemv,\"a,b\"\nrope,c\ntorn");
+	assert_int_equal(csv_log_open(path, "kernel,config,us,reason", 0, &log), STATUS_OK);
+	assert_int_equal(csv_log_row(&log, (const char *[]){"x", "y", "1", "2"}), STATUS_OK);
+	csv_log_close(&log);
+	assert_holds("kernel,config,us,reason\ngemv,\"a,b\",,\nrope,c,,\nx,y,1,2\n");
+	put("kernel,config\n");
+	assert_int_equal(csv_log_open(path, "kernel,config,us", 0, &log), STATUS_OK);
+	csv_log_close(&log);
+	assert_holds("kernel,config,us\n");
 }
 
 static void line_breaks_are_refused(void **state)
@@ -233,6 +249,7 @@ int main(void)
 	        cmocka_unit_test(a_torn_last_row_is_left_out_while_written),
 	        cmocka_unit_test(damage_is_named),
 	        cmocka_unit_test(another_header_is_refused),
+	        cmocka_unit_test(later_columns_are_added),
 	        cmocka_unit_test(line_breaks_are_refused),
 	        cmocka_unit_test(one_writer_at_a_time),
 	        cmocka_unit_test(a_full_disk_costs_the_row_alone),

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/cublas.h"
+#include "bench/peer.h"
 #include "tests/toy.h"
 
 #include <cmocka.h>
@@ -220,34 +220,38 @@ static void too_much_memory_is_an_error(void **state)
 	device_free(gpu, memory);
 }
 
-static void cublas_multiplies(void **state)
+/* Exact in every type: small integers, sums below 2^8. */
+static void multiply(const struct peer_kind *kind, int dtype, int y_dtype)
 {
 	enum { M = 96, K = 64 };
 	static float w[M * K], v[K], product[M];
-	struct cublas *cublas = NULL;
-	float *gpu_w, *gpu_v, *gpu_product;
-	(void)state;
-	need_gpu();
-	if (cublas_open(gpu, &cublas) != STATUS_OK) {
-		print_message("%s\n", fail_message());
-		skip();
-	}
-	print_message("cuBLAS %s\n", cublas_version(cublas));
+	static unsigned char raw[M * K * sizeof(float)];
+	void *gpu_w, *gpu_v, *gpu_y;
+	struct peer *peer;
+	int n;
+	assert_int_equal(peer_open(kind, gpu, &peer), STATUS_OK);
 	for (int i = 0; i < M * K; i++)
 		w[i] = (float)(i % 7 - 3);
 	for (int i = 0; i < K; i++)
 		v[i] = (float)(i % 5 - 2);
-	assert_int_equal(device_alloc(gpu, sizeof w, (void **)&gpu_w), STATUS_OK);
-	assert_int_equal(device_alloc(gpu, sizeof v, (void **)&gpu_v), STATUS_OK);
-	assert_int_equal(device_alloc(gpu, sizeof product, (void **)&gpu_product), STATUS_OK);
-	assert_int_equal(device_write(gpu, gpu_w, w, sizeof w), STATUS_OK);
-	assert_int_equal(device_write(gpu, gpu_v, v, sizeof v), STATUS_OK);
-	for (int form = 0; form < CUBLAS_FORMS; form++) {
-		assert_int_equal(device_fill(gpu, gpu_product, 0xff, sizeof product), STATUS_OK);
-		assert_int_equal(cublas_gemv(cublas, form, M, K, DTYPE_F32, gpu_w, gpu_v, DTYPE_F32,
-		                             gpu_product),
-		                 STATUS_OK);
-		assert_int_equal(device_read(gpu, product, gpu_product, sizeof product), STATUS_OK);
+	assert_int_equal(device_alloc(gpu, sizeof w, &gpu_w), STATUS_OK);
+	assert_int_equal(device_alloc(gpu, sizeof v, &gpu_v), STATUS_OK);
+	assert_int_equal(device_alloc(gpu, sizeof product, &gpu_y), STATUS_OK);
+	dtype_from_f32(dtype, w, raw, M * K);
+	assert_int_equal(device_write(gpu, gpu_w, raw, dtype_bytes(dtype, M * K)), STATUS_OK);
+	dtype_from_f32(dtype, v, raw, K);
+	assert_int_equal(device_write(gpu, gpu_v, raw, dtype_bytes(dtype, K)), STATUS_OK);
+	const struct product shape = {M, K, dtype, y_dtype};
+	assert_int_equal(peer_plan(peer, &shape, &n), STATUS_OK);
+	print_message("%s %s, %s into %s: %d ways\n", kind->name, peer->version, dtype_name(dtype),
+	              dtype_name(y_dtype), n);
+	assert_in_range(n, 1, 32);
+	for (int way = 0; way < n; way++) {
+		const struct operands operands = {gpu_w, gpu_v, gpu_y};
+		assert_int_equal(device_fill(gpu, gpu_y, 0xff, sizeof product), STATUS_OK);
+		assert_int_equal(peer_run(peer, way, &operands), STATUS_OK);
+		assert_int_equal(device_read(gpu, raw, gpu_y, dtype_bytes(y_dtype, M)), STATUS_OK);
+		dtype_to_f32(y_dtype, raw, product, M);
 		for (int i = 0; i < M; i++) {
 			float sum = 0;
 			for (int j = 0; j < K; j++)
@@ -255,14 +259,32 @@ static void cublas_multiplies(void **state)
 			assert_float_equal(product[i], sum, 0);
 		}
 	}
-	assert_int_equal(
-	        cublas_gemv(cublas, 0, M, K, DTYPE_Q8_0, gpu_w, gpu_v, DTYPE_F32, gpu_product),
-	        STATUS_UNSUPPORTED);
+	const struct product quantised = {M, K, DTYPE_Q8_0, DTYPE_F32};
+	assert_int_equal(peer_plan(peer, &quantised, &n), STATUS_UNSUPPORTED);
+	assert_int_equal(n, 0);
 	device_free(gpu, gpu_w);
 	device_free(gpu, gpu_v);
-	device_free(gpu, gpu_product);
-	cublas_close(&cublas);
-	cublas_close(&cublas);
+	device_free(gpu, gpu_y);
+	peer_close(&peer);
+	peer_close(&peer);
+}
+
+static void peers_multiply(void **state)
+{
+	struct peer *peer;
+	(void)state;
+	need_gpu();
+	for (int i = 0; i < N_PEERS; i++) {
+		if (peer_open(peer_kinds[i], gpu, &peer) != STATUS_OK) {
+			print_message("no %s: %s\n", peer_kinds[i]->name, fail_message());
+			continue;
+		}
+		peer_close(&peer);
+		multiply(peer_kinds[i], DTYPE_F32, DTYPE_F32);
+		multiply(peer_kinds[i], DTYPE_BF16, DTYPE_BF16);
+		multiply(peer_kinds[i], DTYPE_BF16, DTYPE_F32);
+		multiply(peer_kinds[i], DTYPE_F16, DTYPE_F16);
+	}
 }
 
 /* The last test: after it the GPU answers this process with errors alone. */
@@ -326,7 +348,7 @@ int main(void)
 	        cmocka_unit_test(shared_memory_is_raised_up_to_the_limit),
 	        cmocka_unit_test(resources_agree_with_the_image),
 	        cmocka_unit_test(too_much_memory_is_an_error),
-	        cmocka_unit_test(cublas_multiplies),
+	        cmocka_unit_test(peers_multiply),
 	        cmocka_unit_test(illegal_access_names_error_and_kernel),
 	};
 	return cmocka_run_group_tests(tests, open_gpu, close_gpu);

@@ -32,6 +32,7 @@ static const struct {
         {"argmax", {"1", "5", "4097", "151936"}},
         {"advance", {"7", "16"}},
         {"stream", {"1", "37", "4096"}},
+        {"mark", {"1", "99"}},
 };
 
 static const int lengths[] = {1, 5, 63, 1000, 4097};

@@ -43,6 +43,7 @@ static const struct {
         {"argmax", {"1", "3", "1000", "151936"}},
         {"advance", {"1", "16"}},
         {"stream", {"64", "1000"}},
+        {"mark", {"1", "3"}},
 };
 static const int lengths[] = {1, 5, 63, 1000};
 static const char *const generic_attention[] = {"5/5/40@63", "14/2/80@1000", "3/1/96@5",

@@ -15,6 +15,11 @@ struct machine {
 	uint64_t random;
 	double seconds, drift_per_second, jitter, spikes;
 	int samples, fail_at;
+	/* The clock of all samples but each `slow_every`-th, which takes as much longer as its
+	   clock is lower; all: 1. 0: no clock is known. */
+	struct timer *timer;
+	double mhz, slow_mhz;
+	int slow_every;
 };
 
 static struct device *device;
@@ -54,6 +59,11 @@ static enum status machine_sample(void *source_user, void *workload_user, double
 		return (fail)(STATUS_FAILED, "planted failure"); /* cmocka has a macro fail() */
 	*us = *(const double *)workload_user * (1 + m->drift_per_second * m->seconds) *
 	      exp(m->jitter * normal(m)) * (uniform(m) < m->spikes ? 4 : 1);
+	if (m->mhz > 0) {
+		bool slow = ++m->samples > 1 && m->samples % m->slow_every == 0;
+		m->timer->mhz = slow ? m->slow_mhz : m->mhz;
+		*us *= m->mhz / m->timer->mhz;
+	}
 	m->seconds += 1e-6 * *us;
 	return STATUS_OK;
 }
@@ -75,6 +85,7 @@ static struct timing measure(struct machine m, double us)
 	struct timing timing;
 	const struct workload workload = {.user = &us, .copies = 1};
 	open_simulated(&timer, &m);
+	m.timer = &timer;
 	assert_int_equal(timer_measure(&timer, &workload, &timing), STATUS_OK);
 	timer_close(&timer);
 	timer_close(&timer);
@@ -103,6 +114,68 @@ static void stops_for_the_reason_it_names(void **state)
 	assert_int_equal(slow.stop, TIMER_TIME);
 	assert_in_range(slow.samples, 2, 8);
 	assert_string_equal(timer_stop_name(slow.stop), "time");
+}
+
+/* A third of the samples at a lower clock: none of them is left. */
+static void slow_samples_are_measured_again(void **state)
+{
+	(void)state;
+	struct timing t = measure((struct machine){.random = 5,
+	                                           .jitter = 0.001,
+	                                           .mhz = 1980,
+	                                           .slow_mhz = 1500,
+	                                           .slow_every = 3},
+	                          100);
+	assert_in_range(t.repeated, 5, 10);
+	assert_int_equal(t.samples, timer_defaults.min_samples);
+	assert_true(t.us_hi < 101);
+	assert_float_equal(t.health.sm_mhz, 1980, 0);
+	assert_string_equal(t.health.throttle, "");
+}
+
+/* Slow but for the first sample: measured as it is, in the end, and the row says so. */
+static void a_slow_device_is_measured_as_it_is(void **state)
+{
+	(void)state;
+	struct timing t = measure((struct machine){.random = 5,
+	                                           .jitter = 0.001,
+	                                           .mhz = 1980,
+	                                           .slow_mhz = 1500,
+	                                           .slow_every = 1},
+	                          100);
+	assert_int_equal(t.repeated, timer_defaults.max_samples / 2);
+	assert_true(fabs(t.us - 132) < 1);
+	assert_float_equal(t.health.sm_mhz, 1500, 0);
+	assert_string_equal(t.health.throttle, "slow_clock");
+	/* 1 % below the best is nothing, and where no clock is known nothing is dropped */
+	t = measure((struct machine){.random = 5,
+	                             .jitter = 0.001,
+	                             .mhz = 1980,
+	                             .slow_mhz = 1965,
+	                             .slow_every = 2},
+	            100);
+	assert_int_equal(t.repeated, 0);
+	t = measure((struct machine){.random = 5, .jitter = 0.001}, 100);
+	assert_int_equal(t.repeated, 0);
+}
+
+static void slow_rounds_are_measured_again(void **state)
+{
+	(void)state;
+	struct timer timer;
+	struct paired_timing t;
+	double a_us = 100, b_us = 110;
+	const struct workload a = {.user = &a_us, .copies = 1}, b = {.user = &b_us, .copies = 1};
+	struct machine m = {
+	        .random = 5, .jitter = 0.001, .mhz = 1980, .slow_mhz = 1000, .slow_every = 9};
+	open_simulated(&timer, &m);
+	m.timer = &timer;
+	assert_int_equal(timer_pair(&timer, &a, &b, &t), STATUS_OK);
+	assert_int_equal(t.comparison.verdict, VERDICT_SLOWER);
+	assert_true(t.a.repeated > 0);
+	assert_true(t.a.us_hi < 101 && t.b.us_hi < 111.5 && t.comparison.ratio.hi < 1.11);
+	assert_float_equal(t.b.health.sm_mhz, 1980, 0);
+	timer_close(&timer);
 }
 
 static void spikes_do_not_move_the_median(void **state)
@@ -238,6 +311,74 @@ static void graphs_use_every_copy(void **state)
 	timer_close(&timer);
 }
 
+/* Until a sample takes long enough, but never more than a workload can chain. */
+static void short_launches_have_long_graphs(void **state)
+{
+	(void)state;
+	struct timer timer;
+	struct prepared p;
+	struct calls calls = {0};
+	struct timer_options options = timer_defaults;
+	struct workload w = {.run = count_run, .user = &calls, .copies = 2};
+	options.least_us = 1e9;
+	assert_int_equal(timer_open(&timer, device, &options), STATUS_OK);
+	assert_int_equal(prepared_open(&timer, &w, &p), STATUS_OK);
+	assert_int_equal(p.launches, TIMER_MAX_LAUNCHES);
+	prepared_close(&p);
+	w.max_launches = 64;
+	assert_int_equal(prepared_open(&timer, &w, &p), STATUS_OK);
+	assert_int_equal(p.launches, 64);
+	prepared_close(&p);
+	timer_close(&timer);
+}
+
+/* Marks surround each sample in order, and what they say is its clock. */
+struct marked {
+	int begun, ended, run_between;
+	struct calls calls;
+};
+
+static enum status mark_begin(void *user)
+{
+	struct marked *m = user;
+	assert_int_equal(m->begun, m->ended);
+	m->begun++;
+	m->run_between = m->calls.run;
+	return STATUS_OK;
+}
+
+static enum status mark_end(void *user)
+{
+	struct marked *m = user;
+	m->ended++;
+	assert_int_equal(m->begun, m->ended);
+	m->run_between = m->calls.run - m->run_between;
+	return STATUS_OK;
+}
+
+static enum status mark_mhz(void *user, double *mhz)
+{
+	*mhz = 1000 + ((struct marked *)user)->run_between;
+	return STATUS_OK;
+}
+
+static void marks_surround_a_sample(void **state)
+{
+	(void)state;
+	struct timer timer;
+	struct timing timing;
+	struct marked marked = {0};
+	struct timer_options options = timer_defaults;
+	const struct workload w = {.run = count_run, .user = &marked.calls, .copies = 1};
+	options.launches = 1;
+	assert_int_equal(timer_open(&timer, device, &options), STATUS_OK);
+	timer.marks = (struct timer_marks){mark_begin, mark_end, mark_mhz, &marked};
+	assert_int_equal(timer_measure(&timer, &w, &timing), STATUS_OK);
+	assert_true(marked.begun >= timing.samples);
+	assert_float_equal(timing.health.sm_mhz, 1001, 0);
+	timer_close(&timer);
+}
+
 /* Few small copies: caches are flushed before each sample, and no copy comes twice in it. */
 static void small_cold_copies_are_flushed(void **state)
 {
@@ -282,6 +423,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(stops_for_the_reason_it_names),
+	        cmocka_unit_test(slow_samples_are_measured_again),
+	        cmocka_unit_test(a_slow_device_is_measured_as_it_is),
+	        cmocka_unit_test(slow_rounds_are_measured_again),
 	        cmocka_unit_test(spikes_do_not_move_the_median),
 	        cmocka_unit_test(equal_workloads_are_rarely_told_apart),
 	        cmocka_unit_test(equal_workloads_are_called_same),
@@ -289,6 +433,8 @@ int main(void)
 	        cmocka_unit_test(failures_come_through),
 	        cmocka_unit_test(cold_copies_exceed_the_cache),
 	        cmocka_unit_test(graphs_use_every_copy),
+	        cmocka_unit_test(short_launches_have_long_graphs),
+	        cmocka_unit_test(marks_surround_a_sample),
 	        cmocka_unit_test(small_cold_copies_are_flushed),
 	        cmocka_unit_test(single_launches_have_no_graph),
 	};

@@ -42,6 +42,7 @@ struct builder {
 	const int *lengths;
 	struct tasks *tasks;
 	int dtype; /* of weights; the cache has it too where it can */
+	int x;     /* dtype of activations; -1: what the decode step has, epilogues included */
 	int found; /* tasks of the shape being added, known ones included */
 };
 
@@ -82,13 +83,14 @@ static void set_field(const struct kernel *kernel, struct kase *kase, const char
 
 /* The case that the decode step uses: f32 activations, cache appended to, nothing added but by
  * epilogues. */
-static struct kase decode_case(const struct kernel *kernel, int dtype)
+static struct kase decode_case(const struct builder *b, const struct kernel *kernel)
 {
 	struct kase kase = {0};
-	set_field(kernel, &kase, "w", dtype);
+	set_field(kernel, &kase, "w", b->dtype);
 	set_field(kernel, &kase, "x", DTYPE_F32);
+	set_field(kernel, &kase, "x", b->x);
 	set_field(kernel, &kase, "kv", DTYPE_BF16);
-	set_field(kernel, &kase, "kv", dtype);
+	set_field(kernel, &kase, "kv", b->dtype);
 	set_field(kernel, &kase, "append", 1);
 	return kase;
 }
@@ -98,9 +100,9 @@ static enum status add_gemv(struct builder *b, bool norm, int epilogue, int m, i
 	const struct kernel *kernel = kernel_find("gemv");
 	if (!kernel || !listed(b->request->kernels, kernel->name))
 		return STATUS_OK;
-	struct kase kase = decode_case(kernel, b->dtype);
-	set_field(kernel, &kase, "norm", norm);
-	set_field(kernel, &kase, "epilogue", epilogue);
+	struct kase kase = decode_case(b, kernel);
+	set_field(kernel, &kase, "norm", b->x < 0 && norm);
+	set_field(kernel, &kase, "epilogue", b->x < 0 ? epilogue : EPILOGUE_NONE);
 	return add(b, kernel, &kase, &(struct shape){.m = m, .k = k});
 }
 
@@ -111,7 +113,7 @@ static enum status add_lengths(struct builder *b, const char *name, struct shape
 	const struct kernel *kernel = kernel_find(name);
 	if (!kernel || !listed(b->request->kernels, name))
 		return STATUS_OK;
-	struct kase kase = decode_case(kernel, b->dtype);
+	struct kase kase = decode_case(b, kernel);
 	if (!grid)
 		return add(b, kernel, &kase, &shape);
 	for (const int *len = b->lengths; *len; len++) {
@@ -212,6 +214,21 @@ static enum status check_kernels(const char *list)
 	return STATUS_OK;
 }
 
+/* "bf16" or "bf16:bf16", both as GEMV has them. */
+static enum status parse_dtypes(struct builder *b, const char *text)
+{
+	const struct kernel *gemv = kernel_find("gemv");
+	const char *colon = strchr(text, ':');
+	char w[32];
+	snprintf(w, sizeof w, "%.*s", colon ? (int)(colon - text) : (int)strlen(text), text);
+	b->dtype = dtype_parse(w);
+	b->x = colon ? dtype_parse(colon + 1) : -1;
+	if (b->dtype < 0 || !param_allows(&gemv->fields[field_index(gemv, "w")], b->dtype) ||
+	    (colon && (b->x < 0 || !param_allows(&gemv->fields[field_index(gemv, "x")], b->x))))
+		return fail(STATUS_USAGE, "--dtype: no kernel takes '%s'", text);
+	return STATUS_OK;
+}
+
 enum status tasks_open(const struct tasks_request *request, const struct device_info *info,
                        struct tasks *tasks)
 {
@@ -224,12 +241,7 @@ enum status tasks_open(const struct tasks_request *request, const struct device_
 	TRY(check_kernels(request->kernels));
 	snprintf(dtypes, sizeof dtypes, "%s", request->dtypes ? request->dtypes : "bf16");
 	for (char *d = strtok_r(dtypes, ",", &save); d; d = strtok_r(NULL, ",", &save)) {
-		b.dtype = dtype_parse(d);
-		int w = field_index(kernel_find("gemv"), "w");
-		if (b.dtype < 0 || !param_allows(&kernel_find("gemv")->fields[w], b.dtype)) {
-			status = fail(STATUS_USAGE, "--dtype: no kernel takes '%s'", d);
-			goto done;
-		}
+		TRY(parse_dtypes(&b, d));
 		snprintf(shapes, sizeof shapes, "%s",
 		         request->shapes          ? request->shapes
 		         : gpu && !request->quick ? "qwen2.5-0.5b,qwen2.5-7b"

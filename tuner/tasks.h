@@ -17,9 +17,10 @@ struct tasks {
 };
 
 /* Lists separated by commas; NULL is the device's default: all kernels of a decode step; the 0.5B
- * and 7B shapes of Qwen2.5 on a GPU, 0.5B on the host; bf16. A shape is the name of a model size or
- * as the kernels write theirs; attention shapes without a length stand for the whole grid of
- * lengths, which is shorter when `quick`. */
+ * and 7B shapes of Qwen2.5 on a GPU, 0.5B on the host; bf16. A dtype is that of weights, or of
+ * weights and activations, "bf16:bf16": then a GEMV is the product alone, as libraries have it. A
+ * shape is the name of a model size or as the kernels write theirs; attention shapes without a
+ * length stand for the whole grid of lengths, which is shorter when `quick`. */
 struct tasks_request {
 	const char *kernels, *shapes, *dtypes;
 	bool quick;

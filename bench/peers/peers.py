@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""What others reach on this GPU, measured by the rules of warpsmith-bench, for those who want to compare; nothing else
+needs this.
+
+  python3 bench/peers/peers.py --csv results                     all peers, into results/<device>/peers.csv
+  python3 bench/peers/peers.py --csv results --only norm,rope    some of them
+  python3 bench/peers/peers.py --selftest                        the form of the files; needs no GPU and no torch
+
+peers.csv has the columns of bench.csv and peers_decode.csv those of decode.csv. A peer that is not installed is named
+absent in one line on stderr."""
+
+import argparse
+import csv
+import pathlib
+import sys
+import tempfile
+import time
+
+import form
+
+FAMILIES = ("attention", "norm", "rope", "gemv", "decode")
+
+
+def say(text):
+    print(f"peers: {text}", file=sys.stderr, flush=True)
+
+
+def bench_row(log, ceiling, measured):
+    """One row, or a line on stderr for what has none."""
+    kernel, case, shape, state, n_bytes, peer, version, got = measured
+    if isinstance(got, str):
+        say(f"{' '.join(filter(None, (peer, kernel, shape)))}: {got}")
+        return False
+    gbps = n_bytes / got.us / 1e3
+    log.row(kernel=kernel, case=case, shape=shape, state=state, launch="graph", bytes=n_bytes, gbps=gbps,
+            ceiling="read" if ceiling else None, ceiling_gbps=ceiling,
+            percent=100 * gbps / ceiling if ceiling else None, peer=peer, peer_version=version, status="ok",
+            choice="peer", **got.columns())
+    print(f"{kernel} {shape} {state} {peer}: {got.us:.4g} us [{got.us_lo:.4g}, {got.us_hi:.4g}]", flush=True)
+    return True
+
+
+def decode_row(log, ceiling, measured):
+    model, context, n_bytes, peer, version, got = measured
+    if isinstance(got, str):
+        say(f"{' '.join(filter(None, (peer, model, str(context or ''))))}: {got}")
+        return False
+    seconds, lo, hi = got
+    log.row(model=model, dtype="bf16", kv="bf16", context=context, plan="peer", tok_s=1 / seconds, tok_s_lo=1 / hi,
+            tok_s_hi=1 / lo, bytes=n_bytes, ceiling_gbps=ceiling,
+            percent=100 * n_bytes / seconds / 1e9 / ceiling if ceiling else None, peer=peer, peer_version=version)
+    print(f"{model} at {context} {peer}: {1 / seconds:.4g} tok/s", flush=True)
+    return True
+
+
+def take(rows, write, deadline):
+    """Writes rows until they end or time is up."""
+    n = 0
+    for row in rows:
+        n += write(row)
+        if time.monotonic() > deadline:
+            say("time is up: the rest is left out (--seconds)")
+            break
+    return n
+
+
+def measure(options):
+    try:
+        import torch
+    except ImportError as error:
+        say(f"torch is absent ({error}): nothing to measure")
+        return 1
+    if not torch.cuda.is_available():
+        say("torch finds no GPU: nothing to measure")
+        return 1
+    import decode
+    import kernels
+    import timing
+
+    deadline = time.monotonic() + options.seconds
+    device = torch.cuda.get_device_name()
+    bench = form.Log(options.csv, device, "peers.csv", form.bench_columns())
+    steps = form.Log(options.csv, device, "peers_decode.csv", form.decode_columns())
+    ceiling = timing.read_ceiling()
+    say(f"{device}, {kernels.cudnn_version()}, read ceiling " + (f"{ceiling:.0f} GB/s" if ceiling else "unknown (no triton)"))
+    lengths = [int(n) for n in options.lengths.split(",")] if options.lengths else None
+    n = 0
+    for family in options.only:
+        start = time.monotonic()
+        if start > deadline:
+            say(f"{family}: left out, time is up (--seconds)")
+        elif family == "decode":
+            n += take(decode.decode(), lambda row: decode_row(steps, ceiling, row), deadline)
+        else:
+            rows = kernels.attention(lengths) if family == "attention" else getattr(kernels, family)()
+            n += take(rows, lambda row: bench_row(bench, ceiling, row), deadline)
+        say(f"{family}: {time.monotonic() - start:.0f} s")
+    return 0 if n else 1
+
+
+class FakeTiming:
+    us, us_lo, us_hi = 4.0, 3.9, 4.1
+
+    def columns(self):
+        return dict(us=4.0, us_lo=3.9, us_hi=4.1, samples=15, launches=20, stop="precision")
+
+
+def selftest():
+    """The files have the columns that are read elsewhere, and rows say what was measured."""
+    documented = ("device,kernel,case,shape,config,state,launch,us,us_lo,us_hi,samples,stop,bytes,gbps,ceiling,"
+                  "ceiling_gbps,percent,peer,peer_us,sm_mhz,watt,celsius,throttle,status,reason").split(",")
+    columns = form.bench_columns()
+    assert columns[:25] == documented, columns
+    assert "peer_version" in columns and "launches" in columns
+    steps = "device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,ceiling_gbps,percent,joule,source_hash"
+    assert form.decode_columns()[:14] == steps.split(","), form.decode_columns()
+    assert form.slug("NVIDIA H200") == "nvidia-h200"
+    assert [form.rank(n) for n in (5, 6, 15, 301)] == [0, 1, 4, 134], [form.rank(n) for n in (5, 6, 15, 301)]
+    assert form.interval([5, 1, 3, 2, 4, 6]) == (3.5, 1, 6)
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(2):  # appended to, with one header
+            log = form.Log(folder, "NVIDIA H200", "peers.csv", columns)
+            assert bench_row(log, 1000.0, ("gemv", "c", "8x32", "cold", 512, "torch, mv", "torch 2", FakeTiming()))
+            assert not bench_row(log, 1000.0, ("gemv", "c", "8x32", "cold", 512, "x", "", "absent: not installed"))
+            log = form.Log(folder, "NVIDIA H200", "peers_decode.csv", form.decode_columns())
+            assert decode_row(log, 1000.0, ("m", 1024, 10**9, "torch-compile", "torch 2", (0.002, 0.001, 0.004)))
+        with open(pathlib.Path(folder) / "nvidia-h200/peers.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 2 and rows[0]["peer"] == "torch, mv" and rows[0]["us"] == "4"
+        assert rows[0]["gbps"] == "0.128" and rows[0]["percent"] == "0.0128" and rows[0]["reason"] == ""
+        with open(pathlib.Path(folder) / "nvidia-h200/peers_decode.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 2 and rows[1]["tok_s"] == "500" and rows[1]["percent"] == "50"
+        assert (rows[1]["tok_s_lo"], rows[1]["tok_s_hi"]) == ("250", "1000")
+        try:
+            form.Log(folder, "NVIDIA H200", "peers.csv", columns[:-1])
+        except SystemExit as error:
+            assert "header is not" in str(error)
+        else:
+            raise AssertionError("another header was accepted")
+    print("peers: selftest passed")
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--csv", metavar="DIR", help="append to DIR/<device>/peers.csv and peers_decode.csv")
+    parser.add_argument("--only", metavar="NAME,...", default=",".join(FAMILIES), help="of " + ", ".join(FAMILIES))
+    parser.add_argument("--seconds", type=float, default=240, metavar="N", help="leave out what is not begun by then (240)")
+    parser.add_argument("--lengths", metavar="N,...", help="cache lengths of attention")
+    parser.add_argument("--selftest", action="store_true", help="check the form of the files")
+    options = parser.parse_args()
+    options.only = options.only.split(",")
+    unknown = [name for name in options.only if name not in FAMILIES]
+    if options.selftest:
+        return selftest()
+    if unknown or not options.csv:
+        parser.error(f"--only: no family '{unknown[0]}'" if unknown else "--csv is needed")
+    return measure(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,290 @@
+# REPORT.md of one device. Input, separated by tabs, the first field says what a line is:
+#   goal   device what dtype shape state unit pass goal record peer peer_value peer_source    of results/goals.csv
+#   peer   kernel shape state launch status peer peer_version us date                         of peers.csv
+#   row    the columns of bench.csv that scripts/report lists
+#   peer_step, step                                                                           of peers_decode.csv, decode.csv
+# Of several rows of one measurement the last counts.
+
+# x with n significant digits and no exponent; a dash for none.
+function figure(x, n,   decimals, y) {
+	if (x == "")
+		return "–"
+	decimals = n
+	for (y = x; y >= 1; y /= 10)
+		decimals--
+	return sprintf("%.*f", decimals > 0 ? decimals : 0, x)
+}
+
+function percent(x) {
+	return x == "" ? "–" : sprintf("%.1f %%", x)
+}
+
+function field_of(text, name) {
+	return match(" " text " ", " " name "=[^ ]*") ? substr(" " text, RSTART + length(name) + 2, RLENGTH - length(name) - 2) : ""
+}
+
+# What a goal is keyed by: the type of the weights, of the cache, of the vector.
+function dtype_of(kernel, kase) {
+	return field_of(kase, kernel == "gemv" ? "w" : kernel == "rms_norm" ? "x" : "kv")
+}
+
+# A goal and whether it is met; `less`: smaller is better.
+function goal_text(goal, value, less) {
+	if (goal == "")
+		return "–"
+	return goal (value == "" ? "" : (less ? value <= goal : value >= goal) ? " met" : " missed")
+}
+
+function note_peer(key, name, value, version, less) {
+	if (value == "")
+		return
+	versions[version != "" ? name ": " version : name] = 1
+	if (key in peer_value && (less ? value >= peer_value[key] : value <= peer_value[key]))
+		return
+	peer_value[key] = value
+	peer_name[key] = name
+}
+
+# Sets best_name and best_value: measured peers of the row, else the one that is cited.
+function find_peer(row_key, own, own_value, own_version, shared_key, goal_key, less) {
+	best_name = best_value = ""
+	if (own_value != "") {
+		best_name = own
+		best_value = own_value
+		sub(/ way [0-9]+$/, "", own_version)
+		versions[own_version != "" ? own ": " own_version : own] = 1
+	}
+	if (shared_key in peer_value && (best_value == "" || (less ? peer_value[shared_key] < best_value : peer_value[shared_key] > best_value))) {
+		best_name = peer_name[shared_key]
+		best_value = peer_value[shared_key]
+	}
+	if (best_value == "" && cited[goal_key] != "") {
+		best_name = cited_name[goal_key] "†"
+		best_value = cited[goal_key]
+		sources[cited_name[goal_key] ": " cited_source[goal_key]] = 1
+	}
+}
+
+function list(set,   i, n, sorted, text, j, key) {
+	n = 0
+	for (key in set)
+		sorted[++n] = key
+	for (i = 2; i <= n; i++)
+		for (j = i; j > 1 && sorted[j - 1] > sorted[j]; j--) {
+			key = sorted[j]
+			sorted[j] = sorted[j - 1]
+			sorted[j - 1] = key
+		}
+	for (i = 1; i <= n; i++)
+		text = text (i > 1 ? "; " : "") sorted[i]
+	return text
+}
+
+BEGIN { FS = "\t" }
+
+# Goals of other devices are no goals here.
+$1 == "goal" {
+	key = $3 SUBSEP $4 SUBSEP $5 SUBSEP $6
+	if ($2 != device)
+		next
+	if ($7 == "read %") {
+		read_goal[key] = $9
+		next
+	}
+	pass[key] = $8
+	goal[key] = $9
+	record[key] = $10
+	cited_name[key] = $11
+	cited[key] = $12
+	cited_source[key] = $13
+	next
+}
+
+# The last of each peer, then the best of them.
+$1 == "peer" && $5 == "graph" && $6 == "ok" {
+	if (!(($2, $3, $4, $7) in last_peer))
+		peer_order[++n_peers] = $2 SUBSEP $3 SUBSEP $4 SUBSEP $7
+	last_peer[$2, $3, $4, $7] = $9 "\t" $8
+	next
+}
+
+$1 == "peer_step" {
+	if (!(($2, $3, $5, $6) in last_step))
+		step_order[++n_steps] = $2 SUBSEP $3 SUBSEP $5 SUBSEP $6
+	last_step[$2, $3, $5, $6] = $7 "\t" $8
+	next
+}
+
+$1 == "row" {
+	kernel = $3; kase = $4; shape = $5; state = $6; launch = $7; choice = $20
+	drivers[$21] = toolkits[$22] = hashes[$23] = 1
+	if ($15 != "") {
+		ceiling[$14] = $15
+		if (first_date == "" || $24 < first_date)
+			first_date = $24
+		if ($24 > last_date)
+			last_date = $24
+	}
+	if ($18 != "ok")
+		bad[kernel SUBSEP kase SUBSEP shape SUBSEP state SUBSEP launch SUBSEP choice] = $18 ": " $19
+	else
+		delete bad[kernel SUBSEP kase SUBSEP shape SUBSEP state SUBSEP launch SUBSEP choice]
+	id = kernel SUBSEP kase SUBSEP shape
+	if (!(id in known)) {
+		known[id] = 1
+		order[++n_ids] = id
+	}
+	line[id, state, launch, choice] = $18 == "ok" ? $0 : ""
+	next
+}
+
+$1 == "step" {
+	id = $3 SUBSEP $4 SUBSEP $5 SUBSEP $6
+	if (!(id in step_known)) {
+		step_known[id] = 1
+		steps[++n_step_ids] = id
+	}
+	step[id, $7] = $0
+	next
+}
+
+# Our row: tuned where there is one. Splits it into f; 0 without one.
+function ours(id, state, launch) {
+	split("", f)
+	if (line[id, state, launch, "tuned"] != "")
+		return split(line[id, state, launch, "tuned"], f, "\t")
+	return split(line[id, state, launch, "default"], f, "\t")
+}
+
+function us(id, state, launch,   n) {
+	n = ours(id, state, launch)
+	return n ? f[8] : ""
+}
+
+function health(   text) {
+	text = f[16] == "" ? "–" : sprintf("%d", f[16])
+	return text (f[17] == "" ? "" : sprintf(", %d W", f[17])) (f[25] == "" ? "" : ", " f[25])
+}
+
+# Kernels that are bound by reading: cold, in a graph.
+function memory_table(kernel, title,   i, id, part, key, cold, n) {
+	n = 0
+	for (i = 1; i <= n_ids; i++) {
+		id = order[i]
+		split(id, part, SUBSEP)
+		if (part[1] != kernel || !ours(id, "cold", "graph"))
+			continue
+		if (!n++) {
+			print "## " title "\n"
+			print "| shape | case | rows | µs | goal | best peer | its µs | ours / peer | plain read, µs | read / ours | of ceiling | SM MHz |"
+			print "|---|---|---|--:|--:|---|--:|--:|--:|--:|--:|---|"
+		}
+		cold = f[8]
+		key = kernel SUBSEP dtype_of(kernel, part[2]) SUBSEP part[3] SUBSEP "cold"
+		find_peer(id, f[12], f[13], f[28], kernel == "gemv" && field_of(part[2], "x") != "bf16" ? "" : kernel SUBSEP part[3] SUBSEP "cold",
+			key, 1)
+		printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", part[3], part[2], f[20], figure(cold, 4),
+			goal_text(goal[key], cold, 1), best_name == "" ? "–" : best_name, figure(best_value, 4),
+			best_value == "" ? "–" : sprintf("%.3f", best_name == f[12] && f[29] != "" ? f[29] : cold / best_value),
+			figure(f[26], 4), percent(f[27]) (read_goal[key] == "" ? "" : ", goal " read_goal[key]), percent(f[11]), health()
+	}
+	if (n)
+		print ""
+}
+
+# Kernels that are bound by latency: hot, beside a launch that does nothing.
+function latency_table(kernel, title,   i, id, part, key, hot, n, empty) {
+	n = 0
+	for (i = 1; i <= n_ids; i++) {
+		id = order[i]
+		split(id, part, SUBSEP)
+		if (part[1] != kernel || !ours(id, "hot", "graph"))
+			continue
+		if (!n++) {
+			print "## " title "\n"
+			print "| shape | case | rows | hot, µs | goal | best peer | its µs | ours / peer | empty launch, µs | cold, µs | chain, µs | single, µs |"
+			print "|---|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|"
+		}
+		hot = f[8]
+		empty = f[30]
+		key = kernel SUBSEP "bf16" SUBSEP part[3] SUBSEP "hot"
+		find_peer(id, f[12], f[13], f[28], kernel SUBSEP part[3] SUBSEP "hot", key, 1)
+		printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s |", part[3], part[2], f[20], figure(hot, 4), goal_text(goal[key], hot, 1),
+			best_name == "" ? "–" : best_name, figure(best_value, 4), best_value == "" ? "–" : sprintf("%.3f", hot / best_value), figure(empty, 3)
+		printf " %s | %s | %s |\n", figure(us(id, "cold", "graph"), 4), figure(us(id, "chain", "graph"), 4), figure(us(id, "hot", "single"), 4)
+	}
+	if (n)
+		print ""
+}
+
+function decode_table(   i, id, part, key, name, n) {
+	n = 0
+	for (i = 1; i <= n_step_ids; i++) {
+		id = steps[i]
+		split(id, part, SUBSEP)
+		name = (id, "tuned") in step ? "tuned" : "default"
+		if (!((id, name) in step))
+			continue
+		split(step[id, name], f, "\t")
+		if (!n++) {
+			print "## Decode, batch 1\n"
+			print "| model | weights, cache | context | rows | tokens/s | pass | goal | record | best peer | its tokens/s | ours / peer | of ceiling | J per token |"
+			print "|---|---|--:|---|--:|--:|--:|--:|---|--:|--:|--:|--:|"
+		}
+		key = part[1] SUBSEP part[2] SUBSEP part[4] SUBSEP "decode"
+		find_peer(id, "", "", "", "step" SUBSEP part[1] SUBSEP part[2] SUBSEP part[4], key, 0)
+		printf "| %s | %s, %s | %d | %s | %s (%s–%s) | %s | %s | %s | %s | %s | %s | %s | %s |\n", part[1], part[2], part[3], part[4], name,
+			figure(f[8], 4), figure(f[9], 4), figure(f[10], 4), goal_text(pass[key], f[8], 0), goal_text(goal[key], f[8], 0),
+			goal_text(record[key], f[8], 0), best_name == "" ? "–" : best_name, figure(best_value, 4),
+			best_value == "" ? "–" : sprintf("%.2f", f[8] / best_value), percent(f[11]), figure(f[12], 3)
+	}
+	if (n)
+		print ""
+}
+
+END {
+	for (i = 1; i <= n_peers; i++) {
+		split(peer_order[i], part, SUBSEP)
+		split(last_peer[peer_order[i]], value, "\t")
+		note_peer(part[1] SUBSEP part[2] SUBSEP part[3], part[4], value[1], value[2], 1)
+	}
+	for (i = 1; i <= n_steps; i++) {
+		split(step_order[i], part, SUBSEP)
+		split(last_step[step_order[i]], value, "\t")
+		note_peer("step" SUBSEP part[1] SUBSEP part[2] SUBSEP part[3], part[4], value[1], value[2], 0)
+	}
+	print "# " device "\n"
+	print "Written by `make report` from the CSVs of this folder and `results/goals.csv`; nothing here is typed by hand.\n"
+	if (last_date != "") {
+		print "Kernels measured " first_date " to " last_date ", driver " list(drivers) ", " list(toolkits) ". Ceilings of the last run: read " \
+			figure(ceiling["read"], 4) " GB/s" (ceiling["copy"] == "" ? "" : ", copy " figure(ceiling["copy"], 4) " GB/s") ". Sources " list(hashes) ".\n"
+		print "Microseconds of one launch inside a graph of at least 20, cold weights unless a column says otherwise: medians. A plain read is the best of"
+		print "several readers of as many bytes, cold, in the same run. Ours and the peer are timed by turns where the peer is a library that the bench calls.\n"
+	}
+	memory_table("gemv", "GEMV")
+	memory_table("gqa_attention", "Attention of one token")
+	latency_table("rms_norm", "RMSNorm")
+	latency_table("rope", "RoPE")
+	decode_table()
+	n = 0
+	for (key in bad)
+		n++
+	if (n) {
+		print "## What has no time\n"
+		split("", lines)
+		for (key in bad) {
+			text = key
+			gsub(SUBSEP, " ", text)
+			lines["- " text ": " bad[key]] = 1
+		}
+		text = list(lines)
+		gsub(/; - /, "\n- ", text)
+		print text "\n"
+	}
+	text = list(versions)
+	if (text != "")
+		print "Peers, measured on this device: " text ".\n"
+	text = list(sources)
+	if (text != "")
+		print "† not measured beside ours, but cited: " text ".\n"
+}

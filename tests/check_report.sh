@@ -1,0 +1,72 @@
+#!/bin/sh
+# What scripts/report says of a device with a row of each kind: goals, peers, plain reads, what failed.
+set -eu
+cd "$(dirname "$0")/.."
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+mkdir "$results/test-gpu"
+
+cat >"$results/goals.csv" <<'CSV'
+device,what,dtype,shape,state,unit,pass,goal,record,peer,peer_value,peer_source
+Test GPU,gemv,bf16,8x32,cold,us,,2.4,,cublas,9,"someone, 2020"
+Test GPU,gemv,q8_0,8x64,cold,read %,,88,,,,
+Test GPU,rms_norm,bf16,64,hot,us,1.3,1.3,,torch-compile,1.25,"someone, 2021"
+Other GPU,rms_norm,bf16,64,hot,us,,0.1,,nobody,0.1,elsewhere
+Test GPU,tiny,bf16,1024,decode,tok/s,100,300,400,llama,50,"someone, 2022"
+CSV
+
+# device kernel case shape state launch us percent peer peer_us status reason choice read_us read_percent peer_version peer_ratio
+# empty_us, "-" for an empty cell
+columns='device kernel case shape state launch us percent peer peer_us status reason choice read_us read_percent peer_version peer_ratio empty_us'
+{
+	echo "$columns,us_lo,us_hi,ceiling,ceiling_gbps,sm_mhz,watt,driver,toolkit,source_hash,date,throttle" | tr ' ' ','
+	sed 's/ /,/g; s/@/ /g; s/,-/,/g; s/$/,1,2,read,4000,1980,200,580,CUDA 13.0,abc,2026-01-02,/' <<'ROWS'
+Test@GPU gemv w=bf16@x=bf16@epilogue=none 8x32 cold graph 9 50 - - ok - tuned - - - - -
+Test@GPU gemv w=bf16@x=bf16@epilogue=none 8x32 cold graph 2.5 50 cublaslt 3.2 ok - tuned 2 80 13.1.0@way@3 0.784 1
+Test@GPU gemv w=bf16@x=bf16@epilogue=none 8x32 cold graph 2.1 50 - - ok - default - - - - -
+Test@GPU gemv w=q8_0@x=f32@epilogue=none 8x64 cold graph 2.3 50 - - ok - default 2 87 - - 1
+Test@GPU gemv w=q8_0@x=f32@epilogue=none 8x64 cold single 8 50 - - ok - default - - - - -
+ROWS
+	sed 's/ /,/g; s/@/ /g; s/,-/,/g; s/$/,1,2,copy,3000,1980,200,580,CUDA 13.0,abc,2026-01-03,slow_clock/' <<'ROWS'
+Test@GPU rms_norm x=f32@residual=0 64 hot graph 1.29 50 - - ok - default - - - - 1.01
+Test@GPU rms_norm x=f32@residual=0 64 chain graph 1.1 50 - - ok - default - - - - 0.8
+Test@GPU rms_norm x=f32@residual=0 128 hot graph - - - - wrong y[3]@is@off default - - - - -
+ROWS
+} >"$results/test-gpu/bench.csv"
+cat >"$results/test-gpu/peers.csv" <<'CSV'
+kernel,shape,state,launch,status,peer,peer_version,us,date
+gemv,8x32,cold,graph,ok,torch-mv,torch 2,1.5,2026-01-01
+gemv,8x32,cold,graph,ok,torch-mv,torch 3,3.0,2026-01-02
+CSV
+cat >"$results/test-gpu/decode.csv" <<'CSV'
+device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,percent,joule
+Test GPU,tiny,bf16,bf16,1024,tuned,200,199,201,25,0.5
+CSV
+cat >"$results/test-gpu/peers_decode.csv" <<'CSV'
+model,dtype,kv,context,peer,tok_s,peer_version,date
+tiny,bf16,bf16,1024,fast,160,v2,2026-01-01
+tiny,bf16,bf16,1024,slow,90,v1,2026-01-01
+CSV
+
+scripts/report "$results/test-gpu" >"$results/report"
+while IFS= read -r line; do
+	grep -qF -- "$line" "$results/report" || {
+		cat "$results/report" >&2
+		echo "the report lacks: $line" >&2
+		exit 1
+	}
+done <<'LINES'
+Kernels measured 2026-01-02 to 2026-01-03, driver 580, CUDA 13.0. Ceilings of the last run: read 4000 GB/s, copy 3000 GB/s. Sources abc.
+| 8x32 | w=bf16 x=bf16 epilogue=none | tuned | 2.500 | 2.4 missed | torch-mv | 3.000 | 0.833 | 2.000 | 80.0 % | 50.0 % | 1980, 200 W |
+| 8x64 | w=q8_0 x=f32 epilogue=none | default | 2.300 | – | – | – | – | 2.000 | 87.0 %, goal 88 | 50.0 % | 1980, 200 W |
+| 64 | x=f32 residual=0 | default | 1.290 | 1.3 met | torch-compile† | 1.250 | 1.032 | 1.01 | – | 1.100 | – |
+| tiny | bf16, bf16 | 1024 | tuned | 200.0 (199.0–201.0) | 100 met | 300 missed | 400 missed | fast | 160.0 | 1.25 | 25.0 % | 0.500 |
+- rms_norm x=f32 residual=0 128 hot graph default: wrong: y[3] is off
+Peers, measured on this device: cublaslt: 13.1.0; fast: v2; slow: v1; torch-mv: torch 3.
+† not measured beside ours, but cited: torch-compile: someone, 2021.
+LINES
+[ "$(grep -c '^| ' "$results/report")" = 7 ] || {
+	cat "$results/report" >&2
+	echo "a row too many or too few" >&2
+	exit 1
+}
