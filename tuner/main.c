@@ -12,15 +12,17 @@
 #include "core/progress.h"
 #include "tuner/cold.h"
 #include "tuner/emit.h"
-#include "tuner/race.h"
+#include "tuner/replay.h"
 
 static const char program[] = "warpsmith-tune";
 
 static struct {
-	const char *device, *kernels, *shapes, *dtypes, *strategy, *budget, *journal, *emit;
+	const char *device, *kernels, *shapes, *dtypes, *strategy, *budget, *journal, *emit,
+	        *replay;
 	unsigned long long seed;
+	int seeds;
 	bool quick, dry_run, quiet;
-} options = {.device = "auto", .seed = 1};
+} options = {.device = "auto", .seed = 1, .seeds = 1};
 
 static const struct option_row rows[] = {
         {"device", 0, OPTION_TEXT, &options.device, "DEVICE", "auto, host, host32 or cuda[:N]"},
@@ -30,7 +32,7 @@ static const struct option_row rows[] = {
          "model sizes (qwen2.5-0.5b ...), N, MxK or Q/KV/D[@LENGTH]"},
         {"dtype", 0, OPTION_TEXT, &options.dtypes, "TYPE,...", "weight dtypes (default: bf16)"},
         {"strategy", 0, OPTION_TEXT, &options.strategy, "NAME",
-         "exhaustive (default) or random (default of --quick)"},
+         "how to search: guided (default), local, evolve, random or exhaustive"},
         {"budget", 0, OPTION_TEXT, &options.budget, "N|P%|Ns",
          "per launch: N configurations or P % of them; or N seconds in all"},
         {"seed", 0, OPTION_U64, &options.seed, "S", "of the random choices (default 1)"},
@@ -39,6 +41,10 @@ static const struct option_row rows[] = {
         {"emit", 0, OPTION_MAYBE, &options.emit, "[FILE]",
          "header to write (default: tuned.h in the journals' folder); alone, or with --journal "
          "alone, writes it without tuning"},
+        {"replay", 0, OPTION_TEXT, &options.replay, "FILE",
+         "searches a recorded landscape instead of a device; see tuner/README.md"},
+        {"seeds", 0, OPTION_COUNT, &options.seeds, "N",
+         "of --replay: as many searches, from seeds S on (default 1)"},
         {"quick", 0, OPTION_FLAG, &options.quick, NULL,
          "a first table in two minutes: fewer lengths, candidates and rounds"},
         {"dry-run", 0, OPTION_FLAG, &options.dry_run, NULL,
@@ -367,9 +373,7 @@ static enum status choose_race(struct race *race)
 	enum status status = STATUS_OK;
 	race->plan = options.quick ? &race_quick : &race_full;
 	race->seed = options.seed;
-	const char *name = options.strategy ? options.strategy
-	                   : options.quick  ? "random"
-	                                    : "exhaustive";
+	const char *name = options.strategy ? options.strategy : strategies[0].name;
 	race->strategy = strategy_find(name);
 	if (!race->strategy)
 		return fail(STATUS_USAGE, "--strategy: no strategy '%s'", name);
@@ -444,6 +448,16 @@ static bool emits_alone(void)
 	       !strcmp(options.device, "auto");
 }
 
+static enum status replay_file(void)
+{
+	enum status status;
+	struct race race = {0};
+	TRY(choose_race(&race));
+	TRY(replay(options.replay, race.strategy, &race.budget, race.seed, options.seeds));
+done:
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	enum status status;
@@ -457,7 +471,10 @@ int main(int argc, char **argv)
 	signal(SIGINT, on_interrupt);
 	signal(SIGTERM, on_interrupt);
 	const char *folder = options.journal ? options.journal : "results";
-	TRY(emits_alone() ? emit(folder) : tune(folder));
+	if (options.replay)
+		TRY(replay_file());
+	else
+		TRY(emits_alone() ? emit(folder) : tune(folder));
 done:
 	return status_exit(program, status);
 }

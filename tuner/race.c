@@ -71,18 +71,53 @@ struct field {
 	int n, n_rounds;
 	int first_final; /* rounds that chose the finalists do not judge them */
 	int round;       /* last number used in the journal */
-	double *us;      /* of the screening, by candidate */
-	int n_tried, n_failed;
+	struct points points;
+	struct search search; /* what the screening found */
+	int n_failed;
 };
 
 static void report(const struct field *f)
 {
 	double best = INFINITY;
 	for (int i = 0; i < f->m->candidates->n; i++)
-		if (f->us[i] < best) /* false for NaN */
-			best = f->us[i];
+		if (f->search.us[i] < best) /* false for NaN */
+			best = f->search.us[i];
 	if (f->race->report)
-		f->race->report(f->race->user, f->n_tried, f->n_failed, best);
+		f->race->report(f->race->user, f->search.n_tried, f->n_failed, best);
+}
+
+/* The candidates as the strategies see them. */
+static enum status open_points(const struct measuring *m, struct points *points)
+{
+	const struct candidates *candidates = m->candidates;
+	int n_params = m->task->kernel->n_params, twin[2];
+	double *value = malloc((size_t)candidates->n * (size_t)n_params * sizeof *value);
+	if (!value)
+		return fail(STATUS_NO_MEMORY, "no memory for a search");
+	for (int i = 0; i < candidates->n; i++)
+		for (int p = 0; p < n_params; p++)
+			value[(size_t)i * n_params + p] = candidates->config[i].value[p];
+	enum status status = points_open(value, candidates->n, n_params, points, twin);
+	free(value);
+	return status;
+}
+
+static enum status screen_default(struct field *f)
+{
+	enum status status;
+	struct measuring *m = f->m;
+	double us;
+	TRY(measure_screening(m, (int[]){0}, 1, &us));
+	if (!isfinite(us)) {
+		const struct journal_row *row = measure_row(m, SCREENING, 0);
+		status = fail(STATUS_UNSUPPORTED, "%s %s %s: the default fails: %s: %s",
+		              m->task->kernel->name, m->task->case_text, m->task->shape_text,
+		              row->cell[JOURNAL_status], row->cell[JOURNAL_reason]);
+		goto done;
+	}
+	search_tried(&f->search, 0, us);
+done:
+	return status;
 }
 
 /* The default first, then what the strategy proposes, until it or the budget ends. */
@@ -91,33 +126,23 @@ static enum status search(struct field *f)
 	enum status status;
 	struct measuring *m = f->m;
 	const struct race *race = f->race;
-	struct search search = {m->task->kernel, m->candidates, f->us, 1, race->seed};
+	struct search *search = &f->search;
 	int batch[GPU_BATCH], most = budget_evaluations(&race->budget, m->candidates->n);
 	int batch_size = m->worker->info.target.sm ? GPU_BATCH : HOST_BATCH;
 	double got[GPU_BATCH];
-	TRY(measure_screening(m, (int[]){0}, 1, &f->us[0]));
-	if (!isfinite(f->us[0])) {
-		const struct journal_row *row = measure_row(m, SCREENING, 0);
-		status = fail(STATUS_UNSUPPORTED, "%s %s %s: the default fails: %s: %s",
-		              m->task->kernel->name, m->task->case_text, m->task->shape_text,
-		              row->cell[JOURNAL_status], row->cell[JOURNAL_reason]);
-		goto done;
-	}
-	f->n_tried = 1;
-	while (f->n_tried < most &&
+	TRY(screen_default(f));
+	while (search->n_tried < most &&
 	       !(race->budget.seconds > 0 && m->seconds >= race->budget.seconds)) {
-		int room = most - f->n_tried;
-		int n = race->strategy->propose(&search, batch,
-		                                room < batch_size ? room : batch_size);
+		int room = most - search->n_tried, n;
+		TRY(race->strategy->propose(search, batch, room < batch_size ? room : batch_size,
+		                            &n));
 		if (!n)
 			break;
 		TRY(measure_screening(m, batch, n, got));
 		for (int i = 0; i < n; i++) {
-			f->us[batch[i]] = got[i];
+			search_tried(search, batch[i], got[i]);
 			f->n_failed += !isfinite(got[i]);
 		}
-		f->n_tried += n;
-		search.n_tried = f->n_tried;
 		report(f);
 	}
 done:
@@ -132,16 +157,17 @@ static void enter(struct field *f, int keep)
 	double best = INFINITY, last = -1;
 	int last_which = -1;
 	for (int i = 0; i < f->m->candidates->n; i++)
-		best = f->us[i] < best ? f->us[i] : best;
+		best = f->search.us[i] < best ? f->search.us[i] : best;
 	while (f->n <= keep && f->n < MAX_RACERS) {
 		int next = -1; /* the smallest (us, which) after (last, last_which) */
 		for (int i = 1; i < f->m->candidates->n; i++)
-			if ((f->us[i] > last || (f->us[i] == last && i > last_which)) &&
-			    (next < 0 || f->us[i] < f->us[next]))
+			if ((f->search.us[i] > last ||
+			     (f->search.us[i] == last && i > last_which)) &&
+			    (next < 0 || f->search.us[i] < f->search.us[next]))
 				next = i;
-		if (next < 0 || f->us[next] > SCREENED_OUT * best)
+		if (next < 0 || f->search.us[next] > SCREENED_OUT * best)
 			break;
-		last = f->us[next];
+		last = f->search.us[next];
 		last_which = next;
 		f->racer[f->n++] = (struct racer){.which = next};
 	}
@@ -268,7 +294,7 @@ static void conclude(const struct field *f, const struct judgement *j, struct ou
 	o->winner = f->racer[winner].which;
 	o->rounds = f->n_rounds;
 	o->runner_up = -1;
-	o->us = o->default_us = f->us[0];
+	o->us = o->default_us = f->search.us[0];
 	o->runner_up_us = NAN;
 	if (f->n < 2) {
 		snprintf(o->reason, sizeof o->reason, "no other candidate came near");
@@ -318,23 +344,19 @@ enum status race_run(const struct race *options, struct measuring *m, struct out
 	enum status status;
 	struct field *f = calloc(1, sizeof *f);
 	*outcome = (struct outcome){0};
-	if (f)
-		f->us = malloc((size_t)m->candidates->n * sizeof *f->us);
-	if (!f || !f->us) {
-		status = fail(STATUS_NO_MEMORY, "no memory for a race");
-		goto done;
-	}
+	if (!f)
+		return fail(STATUS_NO_MEMORY, "no memory for a race");
 	f->race = options;
 	f->m = m;
-	for (int i = 0; i < m->candidates->n; i++)
-		f->us[i] = NAN;
+	TRY(open_points(m, &f->points));
+	TRY(search_open(options->strategy, &f->points, options->seed, &f->search));
 	TRY(search(f));
 	TRY(race(f, outcome));
-	outcome->tried = f->n_tried;
+	outcome->tried = f->search.n_tried;
 	outcome->failed = f->n_failed;
 done:
-	if (f)
-		free(f->us);
+	search_close(options->strategy, &f->search);
+	points_close(&f->points);
 	free(f);
 	return status;
 }
