@@ -25,7 +25,7 @@ static void merge_lengths(struct verdicts *table)
 {
 	int n = 0;
 	for (int i = 0; i < table->n; i++) {
-		struct verdict *last = n ? &table->row[n - 1] : NULL, *row = &table->row[i];
+		struct tuned_row *last = n ? &table->row[n - 1] : NULL, *row = &table->row[i];
 		row->len_min = row->len_max = 0;
 		if (row->shape.len) {
 			row->len_min = 1;
@@ -61,7 +61,7 @@ static void print_value(FILE *out, const struct param *field, int value)
 }
 
 /* "; 48 samples, +1.20 % to (32, 4, 1)" */
-static void print_runner_up(FILE *out, const struct verdict *row)
+static void print_runner_up(FILE *out, const struct tuned_row *row)
 {
 	if (row->samples > 0)
 		fprintf(out, "; %d samples", row->samples);
@@ -73,7 +73,7 @@ static void print_runner_up(FILE *out, const struct verdict *row)
 	fprintf(out, ")");
 }
 
-static void print_row(FILE *out, const struct verdict *row)
+static void print_row(FILE *out, const struct tuned_row *row)
 {
 	const struct kernel *kernel = row->kernel;
 	fputc('\t', out);
@@ -124,11 +124,11 @@ static void print_kernel(FILE *out, const struct verdicts *table, const char *id
 
 /* Of a device's rows the one whose provenance stands for the device: fresh before stale, then the
  * latest. */
-static const struct verdict *newest_of(const struct verdicts *table, const char *id)
+static const struct tuned_row *newest_of(const struct verdicts *table, const char *id)
 {
-	const struct verdict *newest = NULL;
+	const struct tuned_row *newest = NULL;
 	for (int i = 0; i < table->n; i++) {
-		const struct verdict *row = &table->row[i];
+		const struct tuned_row *row = &table->row[i];
 		if (strcmp(row->id, id))
 			continue;
 		if (!newest || row->fresh > newest->fresh ||
@@ -166,7 +166,7 @@ static void device_space_hash(const struct verdicts *table, const char *id, char
 static void print_device(FILE *out, const struct verdicts *table, const char *id)
 {
 	char source[17], space[17];
-	const struct verdict *newest = newest_of(table, id);
+	const struct tuned_row *newest = newest_of(table, id);
 	const struct device_info *info = &newest->provenance.info;
 	device_source_hash(table, id, source);
 	device_space_hash(table, id, space);
@@ -177,7 +177,7 @@ static void print_device(FILE *out, const struct verdicts *table, const char *id
 	        info->driver, info->toolkit, source, space, newest->date, newest->method);
 }
 
-static const char *kind_of(const struct verdict *row)
+static const char *kind_of(const struct tuned_row *row)
 {
 	struct target target = row->provenance.info.target;
 	return target.sm ? "CUDA" : target.lanes == 1 ? "HOST" : "HOST32";
@@ -208,7 +208,7 @@ static void print_rows(FILE *out, const struct verdicts *table)
 		const char *id = table->row[i].id;
 		if (!starts_device(table, i))
 			continue;
-		const struct verdict *newest = newest_of(table, id);
+		const struct tuned_row *newest = newest_of(table, id);
 		const struct device_info *info = &newest->provenance.info;
 		fprintf(out,
 		        "\n/* ---- %s: %d multiprocessors, driver %s, toolkit %s, tuned %s by %s "
@@ -227,7 +227,8 @@ static void print_header(FILE *out, const struct verdicts *table)
 	      " * Behind each row: time of one launch, share of the measured read ceiling, "
 	      "speed-up over the default,\n"
 	      " * verdict (win; tie: as good as others that beat the default; default: nothing "
-	      "beats it). */\n"
+	      "beats it); samples of\n"
+	      " * each finalist, and how much more time the runner-up takes. */\n"
 	      "#ifndef RESULTS_TUNED_H\n#define RESULTS_TUNED_H\n\n"
 	      "/* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, "
 	      "space_hash, date, method) */\n",

@@ -27,6 +27,7 @@ static const double SCREENED_OUT = 1.5;
 /* Candidates proposed at a time: on a GPU as many as make one program, else few, so that a budget
  * of seconds holds. */
 enum { GPU_BATCH = 64, HOST_BATCH = 8 };
+enum { FEW_ROUNDS = 4 };
 
 enum status budget_parse(const char *text, struct budget *budget)
 {
@@ -60,7 +61,7 @@ int budget_evaluations(const struct budget *budget, int n)
 struct racer {
 	int which;
 	double us[MAX_ROUNDS];
-	double score; /* median over rounds of its time by the default's */
+	double score; /* see rank() */
 	bool failed;
 };
 
@@ -73,7 +74,7 @@ struct field {
 	int round;       /* last number used in the journal */
 	struct points points;
 	struct search search; /* what the screening found */
-	int n_failed;
+	int n_failed, n_samples;
 };
 
 static void report(const struct field *f)
@@ -212,6 +213,7 @@ static enum status run_rounds(struct field *f, int target)
 				f->racer[i].us[f->n_rounds] = us[i];
 				f->racer[i].failed |= !isfinite(us[i]);
 			}
+			f->n_samples += f->n * f->race->plan->sweeps;
 			f->n_rounds += !f->racer[0].failed;
 		}
 		if (f->racer[0].failed) {
@@ -235,13 +237,23 @@ static int by_score(const void *left, const void *right)
 	return order ? order : a->which - b->which;
 }
 
+/* Times by the field's median of their round, which no single disturbance moves: their median, or
+ * while there are FEW_ROUNDS their minimum, since disturbances only lengthen. */
 static void rank(struct field *f)
 {
-	double ratio[MAX_ROUNDS];
+	double level[MAX_ROUNDS], us[MAX_RACERS], ratio[MAX_ROUNDS];
+	for (int r = 0; r < f->n_rounds; r++) {
+		for (int i = 0; i < f->n; i++)
+			us[i] = f->racer[i].us[r];
+		level[r] = median(us, f->n);
+	}
 	for (int i = 0; i < f->n; i++) {
-		for (int r = 0; r < f->n_rounds; r++)
-			ratio[r] = f->racer[i].us[r] / f->racer[0].us[r];
-		f->racer[i].score = median(ratio, f->n_rounds);
+		double least = INFINITY;
+		for (int r = 0; r < f->n_rounds; r++) {
+			ratio[r] = f->racer[i].us[r] / level[r];
+			least = fmin(least, ratio[r]);
+		}
+		f->racer[i].score = f->n_rounds <= FEW_ROUNDS ? least : median(ratio, f->n_rounds);
 	}
 	qsort(&f->racer[1], (size_t)f->n - 1, sizeof f->racer[0], by_score);
 }
@@ -253,29 +265,34 @@ struct judgement {
 	double confidence;
 };
 
+/* How the times of b in the rounds of the finalists relate to those of a. Notes when that is open:
+ * neither told apart nor the same within what matters. */
+static enum verdict test(const struct field *f, const struct racer *a, const struct racer *b,
+                         struct judgement *j)
+{
+	int first = f->first_final, n = f->n_rounds - first;
+	enum verdict verdict =
+	        compare_paired(a->us + first, b->us + first, n, j->confidence, RACE_NOISE).verdict;
+	bool same = compare_paired(a->us + first, b->us + first, n, j->confidence, RACE_MATTERS)
+	                    .verdict == VERDICT_SAME;
+	j->settled &= verdict != VERDICT_UNSURE || same;
+	return verdict;
+}
+
 static void judge(const struct field *f, struct judgement *j)
 {
 	const struct racer *best = NULL;
-	int first = f->first_final, n = f->n_rounds - first;
 	int tests = 2 * (f->n - 1) * f->race->plan->n_looks;
 	*j = (struct judgement){.settled = true,
 	                        .confidence = 1 - RACE_ERROR / (tests ? tests : 1)};
 	for (int i = 1; i < f->n; i++) {
-		struct comparison c = compare_paired(f->racer[0].us + first, f->racer[i].us + first,
-		                                     n, j->confidence, RACE_NOISE);
-		j->beats_default[i] = c.verdict == VERDICT_FASTER;
-		j->settled &= c.verdict != VERDICT_UNSURE;
+		j->beats_default[i] = test(f, &f->racer[0], &f->racer[i], j) == VERDICT_FASTER;
 		if (j->beats_default[i] && !best)
 			best = &f->racer[i];
 	}
-	for (int i = 1; i < f->n && best; i++) {
-		if (&f->racer[i] == best)
-			continue;
-		struct comparison c = compare_paired(best->us + first, f->racer[i].us + first, n,
-		                                     j->confidence, RACE_NOISE);
-		j->behind_best[i] = c.verdict == VERDICT_SLOWER;
-		j->settled &= c.verdict != VERDICT_UNSURE;
-	}
+	for (int i = 1; i < f->n && best; i++)
+		if (&f->racer[i] != best)
+			j->behind_best[i] = test(f, best, &f->racer[i], j) == VERDICT_SLOWER;
 }
 
 /* Among those that beat the default and are not behind the best, the first in the order of
@@ -309,8 +326,8 @@ static void conclude(const struct field *f, const struct judgement *j, struct ou
 	         "runner-up takes %+.2f %%, default %+.2f %%; %d rounds, %d equal, %.2f %% "
 	         "confidence per test",
 	         100 * (second->score / f->racer[winner].score - 1),
-	         100 * (1 / f->racer[winner].score - 1), f->n_rounds, equals > 1 ? equals : 0,
-	         100 * j->confidence);
+	         100 * (f->racer[0].score / f->racer[winner].score - 1), f->n_rounds,
+	         equals > 1 ? equals : 0, 100 * j->confidence);
 }
 
 static enum status race(struct field *f, struct outcome *outcome)
@@ -354,6 +371,7 @@ enum status race_run(const struct race *options, struct measuring *m, struct out
 	TRY(race(f, outcome));
 	outcome->tried = f->search.n_tried;
 	outcome->failed = f->n_failed;
+	outcome->samples = f->n_samples;
 done:
 	search_close(options->strategy, &f->search);
 	points_close(&f->points);

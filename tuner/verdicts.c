@@ -28,7 +28,7 @@ static void make_id(const char *slug, char id[64])
 /* Fills config from "name=value" pairs. A tunable that the text lacks gets its default, one that
  * the kernel lacks is passed over, a value that the kernel does not list is a problem of the row.
  */
-static void read_config(const char *text, const struct verdict *row, struct config *config,
+static void read_config(const char *text, const struct tuned_row *row, struct config *config,
                         char problem[CONFIG_TEXT])
 {
 	char copy[1024], *save = NULL;
@@ -73,7 +73,7 @@ static enum status find_provenance(const struct journal *journal, const struct j
 }
 
 static enum status read_verdict(const struct journal *journal, const struct journal_row *from,
-                                struct verdict *row)
+                                struct tuned_row *row)
 {
 	enum status status;
 	struct provenance now;
@@ -130,8 +130,8 @@ static enum status add_journal(const char *path, struct verdicts *verdicts)
 			verdicts->row = rows;
 			verdicts->capacity = capacity;
 		}
-		struct verdict *row = &verdicts->row[verdicts->n];
-		*row = (struct verdict){.sequence = verdicts->n};
+		struct tuned_row *row = &verdicts->row[verdicts->n];
+		*row = (struct tuned_row){.sequence = verdicts->n};
 		if (read_verdict(&journal, from, row) == STATUS_OK)
 			verdicts->n++;
 		else
@@ -143,7 +143,7 @@ done:
 	return status;
 }
 
-int verdict_compare_groups(const struct verdict *a, const struct verdict *b)
+int verdict_compare_groups(const struct tuned_row *a, const struct tuned_row *b)
 {
 	int order = strcmp(a->id, b->id);
 	if (!order)
@@ -160,7 +160,7 @@ int verdict_compare_groups(const struct verdict *a, const struct verdict *b)
 /* The header's order; of the same thing the row to keep comes first. */
 static int compare_rows(const void *left, const void *right)
 {
-	const struct verdict *a = left, *b = right;
+	const struct tuned_row *a = left, *b = right;
 	int order = verdict_compare_groups(a, b);
 	if (!order)
 		order = a->shape.len - b->shape.len;
@@ -175,7 +175,7 @@ static void keep_newest(struct verdicts *verdicts)
 	if (verdicts->n)
 		qsort(verdicts->row, (size_t)verdicts->n, sizeof *verdicts->row, compare_rows);
 	for (int i = 0; i < verdicts->n; i++) {
-		struct verdict *last = n ? &verdicts->row[n - 1] : NULL, *row = &verdicts->row[i];
+		struct tuned_row *last = n ? &verdicts->row[n - 1] : NULL, *row = &verdicts->row[i];
 		if (!last || verdict_compare_groups(last, row) || last->shape.len != row->shape.len)
 			verdicts->row[n++] = *row;
 	}

@@ -5,7 +5,7 @@
 #include "tuner/journal.h"
 
 /* One verdict of a journal, as a row of the header. */
-struct verdict {
+struct tuned_row {
 	struct provenance provenance;
 	char id[64]; /* of the device: its slug as an identifier */
 	const struct kernel *kernel;
@@ -25,7 +25,7 @@ struct verdict {
 };
 
 struct verdicts {
-	struct verdict *row;
+	struct tuned_row *row;
 	int n, capacity;
 };
 
@@ -37,6 +37,6 @@ MUST_CHECK enum status verdicts_open(const char *folder, struct verdicts *verdic
 void verdicts_close(struct verdicts *verdicts);
 
 /* Order of rows of one (device, kernel, case, shape without length). */
-int verdict_compare_groups(const struct verdict *a, const struct verdict *b);
+int verdict_compare_groups(const struct tuned_row *a, const struct tuned_row *b);
 
 #endif
