@@ -1,26 +1,114 @@
 /* A worker without a device: every configuration has a known time, a hash of what it is. With
- * main.c and this in place of worker_main.c the whole tuner is deterministic. REPLAY_SLEEP_US is
- * what a measurement takes. */
+ * main.c and this in place of worker_main.c the whole tuner is deterministic. Environment:
+ *	REPLAY_SLEEP_US   what a measurement takes
+ *	REPLAY_SPREAD     times are 10 us and up to this more (default 10)
+ *	REPLAY_SHIFT      percent that the configuration in REPLAY_SHIFTED takes longer
+ *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter,
+ *drift by up to 5 % up and down, one sample of 50 longer by half to three times */
 #define _GNU_SOURCE
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/statistics.h"
 #include "core/sources.h"
+#include "tuner/strategy.h"
 #include "tuner/worker.h"
 
+enum { MAX_CONFIGS = 64, MAX_SWEEPS = 64, DRIFT_SAMPLES = 3000 };
+static const double JITTER = 0.01, DRIFT = 0.05, SPIKES = 0.02;
+
 static char task[1024];
+static bool noisy;
+static uint64_t random_state;
+static long n_samples;
+
+static double setting(const char *name, double otherwise)
+{
+	const char *text = getenv(name);
+	return text ? atof(text) : otherwise;
+}
 
 static double time_of(const char *config)
 {
 	uint64_t hash = fnv1a(fnv1a(FNV1A_START, task, strlen(task)), config, strlen(config));
-	return 10 + (double)(hash % 1000) / 100;
+	const char *shifted = getenv("REPLAY_SHIFTED");
+	double us = 10 + setting("REPLAY_SPREAD", 10) * (double)(hash % 1000) / 1000;
+	return shifted && !strcmp(shifted, config) ? us * (1 + setting("REPLAY_SHIFT", 0) / 100)
+	                                           : us;
+}
+
+/* About normal, of deviation 1. */
+static double normal(void)
+{
+	double sum = 0;
+	for (int i = 0; i < 12; i++)
+		sum += random_unit(&random_state);
+	return sum - 6;
+}
+
+static double sample(const char *config)
+{
+	double us = time_of(config), phase = 2 * M_PI * (double)n_samples++ / DRIFT_SAMPLES;
+	if (!noisy)
+		return us;
+	us *= (1 + JITTER * normal()) * (1 + DRIFT * sin(phase));
+	if (random_unit(&random_state) < SPIKES)
+		us *= 1.5 + 1.5 * random_unit(&random_state);
+	return us;
+}
+
+/* The next number of the file, so that no two workers have the same noise. */
+static void start_noise(const char *path)
+{
+	FILE *file = fopen(path, "a+");
+	if (!file || fputc('.', file) < 0 || fclose(file))
+		abort();
+	file = fopen(path, "r");
+	fseek(file, 0, SEEK_END);
+	random_state = (uint64_t)ftell(file) << 32;
+	n_samples = (long)random_below(&random_state, DRIFT_SAMPLES);
+	noisy = true;
+	fclose(file);
+}
+
+/* As screening does: from 3 samples to 7, until they are within 1 %. */
+static void screen(const char *config)
+{
+	double us[7];
+	int n = 0;
+	struct interval interval;
+	do {
+		us[n++] = sample(config);
+		interval = median_interval(us, n, 0.95);
+	} while (n < 3 || (n < 7 && interval_half_width(&interval) > 0.01));
+	usleep((useconds_t)setting("REPLAY_SLEEP_US", 0));
+	printf("ok\t%.6g\t%d\n", interval.median, n);
+}
+
+/* Forwards and backwards by turns, as the true worker does. */
+static void answer(char *rest, int sweeps)
+{
+	static double us[MAX_CONFIGS][MAX_SWEEPS];
+	char *config[MAX_CONFIGS];
+	int n = 0;
+	while (n < MAX_CONFIGS && (config[n] = strsep(&rest, "\t")))
+		n++;
+	for (int s = 0; s < sweeps; s++)
+		for (int j = 0; j < n; j++) {
+			int i = s % 2 ? n - 1 - j : j;
+			us[i][s] = sample(config[i]);
+		}
+	for (int i = 0; i < n; i++) {
+		usleep((useconds_t)setting("REPLAY_SLEEP_US", 0));
+		printf("ok\t%.6g\t%d\n", median(us[i], sweeps), sweeps);
+	}
 }
 
 int worker_main(const char *device)
 {
 	static char line[WORKER_LINE];
-	const char *sleep_us = getenv("REPLAY_SLEEP_US");
 	struct device_info info = {.name = "replay",
 	                           .slug = "replay",
 	                           .sm_count = 1,
@@ -28,7 +116,12 @@ int worker_main(const char *device)
 	                           .smem_block_bytes = 1 << 20,
 	                           .driver = "none",
 	                           .toolkit = "none"};
+	const char *driver = getenv("REPLAY_DRIVER");
 	(void)device;
+	if (driver)
+		snprintf(info.driver, sizeof info.driver, "%s", driver);
+	if (getenv("REPLAY_NOISE"))
+		start_noise(getenv("REPLAY_NOISE"));
 	worker_print_info(stdout, &info);
 	while (fgets(line, sizeof line, stdin)) {
 		char *rest = line, *verb;
@@ -36,12 +129,12 @@ int worker_main(const char *device)
 		verb = strsep(&rest, "\t");
 		if (!strcmp(verb, "task"))
 			snprintf(task, sizeof task, "%s", rest);
-		if (!strcmp(verb, "screen") || !strcmp(verb, "round")) {
+		if (!strcmp(verb, "screen")) {
 			strsep(&rest, "\t");
-			for (char *config; (config = strsep(&rest, "\t"));) {
-				usleep(sleep_us ? (useconds_t)atoi(sleep_us) : 0);
-				printf("ok\t%.6g\t1\n", time_of(config));
-			}
+			screen(rest);
+		} else if (!strcmp(verb, "round")) {
+			int sweeps = atoi(strsep(&rest, "\t"));
+			answer(rest, sweeps);
 		} else {
 			printf("ok\t%d\t0\n", !strcmp(verb, "ceiling") ? 10 : 0);
 		}

@@ -178,16 +178,13 @@ static void list_neighbours(const struct stage *s, struct choice *c)
 static void list_samples(const struct stage *s, struct choice *c)
 {
 	const struct kernel *kernel = c->task.kernel;
-	uint64_t drawn = 0;
+	uint64_t random = s->options->seed + (uint64_t)(c - s->choice);
 	c->n_trials = 0;
 	for (int draws = 0; draws < MAX_DRAWS && c->n_trials < SAMPLES; draws++) {
 		struct config config = {0};
 		for (int p = 0; p < kernel->n_params; p++) {
-			const uint64_t random = strategy_random(
-			        s->options->seed + (uint64_t)(c - s->choice), drawn++);
-			config.value[p] =
-			        kernel->params[p]
-			                .values[random % (uint64_t)kernel->params[p].n_values];
+			const int v = random_below(&random, kernel->params[p].n_values);
+			config.value[p] = kernel->params[p].values[v];
 		}
 		if (can_run(s, c, &config))
 			c->trial[c->n_trials++] = config;

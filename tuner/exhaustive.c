@@ -2,11 +2,11 @@
 
 #include <math.h>
 
-int propose_all(const struct search *search, int *batch, int max)
+enum status propose_all(struct search *search, int *batch, int max, int *n)
 {
-	int n = 0;
-	for (int i = 0; i < search->candidates->n && n < max; i++)
+	*n = 0;
+	for (int i = 0; i < search->points->n && *n < max; i++)
 		if (isnan(search->us[i]))
-			batch[n++] = i;
-	return n;
+			batch[(*n)++] = i;
+	return STATUS_OK;
 }

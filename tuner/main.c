@@ -9,29 +9,30 @@
 #include <unistd.h>
 
 #include "core/options.h"
-#include "core/progress.h"
-#include "tuner/cold.h"
 #include "tuner/decode_stage.h"
 #include "tuner/emit.h"
-#include "tuner/race.h"
+#include "tuner/replay.h"
+#include "tuner/verify.h"
 
 static const char program[] = "warpsmith-tune";
 
 static struct {
-	const char *device, *kernels, *shapes, *dtypes, *strategy, *budget, *journal, *emit, *decode;
+	const char *device, *kernels, *shapes, *dtypes, *strategy, *budget, *journal, *emit,
+	        *replay, *explain, *decode;
 	unsigned long long seed;
-	int length;
-	bool quick, dry_run, quiet;
-} options = {.device = "auto", .seed = 1, .length = 1024};
+	int seeds, repeat, length;
+	bool verify, quick, dry_run, quiet;
+} options = {.device = "auto", .seed = 1, .seeds = 1, .length = 1024};
 
 static const struct option_row rows[] = {
+        {"device", 0, OPTION_TEXT, &options.device, "DEVICE", "auto, host, host32 or cuda[:N]"},
         {"kernel", 0, OPTION_TEXT, &options.kernels, "NAME,...",
          "kernels to tune (default: all of a decode step)"},
         {"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
          "model sizes (qwen2.5-0.5b ...), N, MxK or Q/KV/D[@LENGTH]"},
         {"dtype", 0, OPTION_TEXT, &options.dtypes, "TYPE,...", "weight dtypes (default: bf16)"},
         {"strategy", 0, OPTION_TEXT, &options.strategy, "NAME",
-         "exhaustive (default) or random (default of --quick)"},
+         "how to search: guided (default), local, evolve, random or exhaustive"},
         {"budget", 0, OPTION_TEXT, &options.budget, "N|P%|Ns",
          "per launch: N configurations or P % of them; or N seconds in all"},
         {"seed", 0, OPTION_U64, &options.seed, "S", "of the random choices (default 1)"},
@@ -43,11 +44,22 @@ static const struct option_row rows[] = {
         {"decode", 0, OPTION_TEXT, &options.decode, "SIZE[:TYPE]",
          "last stage: configurations that raise tokens/s of a whole model (qwen2.5-0.5b ...)"},
         {"at", 0, OPTION_COUNT, &options.length, "LENGTH", "cache length of --decode (1024)"},
+        {"verify", 0, OPTION_FLAG, &options.verify, NULL,
+         "times the tuned rows beside their defaults and runners-up again; exit code 3 when one "
+         "no longer holds"},
+        {"repeat", 0, OPTION_COUNT, &options.repeat, "N",
+         "tunes N times from scratch and reports how often winners change and what that costs"},
+        {"explain", 0, OPTION_TEXT, &options.explain, "ROW",
+         "why a row is what it is; words of its kernel, shape, case and device; needs no GPU"},
+        {"replay", 0, OPTION_TEXT, &options.replay, "FILE",
+         "searches a recorded landscape instead of a device; see tuner/README.md"},
+        {"seeds", 0, OPTION_COUNT, &options.seeds, "N",
+         "of --replay: as many searches, from seeds S on (default 1)"},
         {"quick", 0, OPTION_FLAG, &options.quick, NULL,
          "a first table in two minutes: fewer lengths, candidates and rounds"},
         {"dry-run", 0, OPTION_FLAG, &options.dry_run, NULL,
          "prints what would be measured and how long it takes"},
-        COMMON_OPTIONS(&options.device, &options.quiet),
+        {"quiet", 0, OPTION_FLAG, &options.quiet, NULL, "no progress"},
 };
 
 static const struct command command = {
@@ -58,6 +70,8 @@ static const struct command command = {
                 "  warpsmith-tune --quick                          a first table in two minutes\n"
                 "  warpsmith-tune --dry-run                        what a full tune would measure\n"
                 "  warpsmith-tune --kernel gemv --shape 896x4864   one kernel, one shape\n"
+                "  warpsmith-tune --explain 'gemv 896x4864'        why that row is what it is\n"
+                "  warpsmith-tune --verify                         whether the rows still hold\n"
                 "  warpsmith-tune --emit                           rewrites results/tuned.h from "
                 "the journals, needs no GPU\n",
         .rows = rows,
@@ -73,289 +87,12 @@ static void on_interrupt(int number)
 	signal(number, SIG_DFL);
 }
 
-/* All that one tune works on. */
-struct tune {
-	struct worker worker;
-	struct journal journal;
-	struct tasks tasks;
-	struct candidates *candidates; /* by task */
-	double *seconds;               /* expected, by task */
-	struct race race;
-	double ceiling_gbps; /* NaN until measured or when it cannot be */
-	struct progress progress;
-	int current; /* task under way */
-	int n_untunable;
-	double done_seconds;
-};
-
-static double expected_us(const struct tune *t, int i)
-{
-	const struct task *task = &t->tasks.task[i];
-	const struct device_info *info = &t->worker.info;
-	double gbps = info->bus_gbps > 0 ? info->bus_gbps : 10;
-	return 3 + 1e-3 * task->kernel->bytes(&task->shape, task->kase.value) / gbps;
-}
-
-/* What is left of a task: candidates without a row at the cost of a screening, and the race. */
-static double expected_seconds(const struct tune *t, int i, int *left)
-{
-	const struct candidates *candidates = &t->candidates[i];
-	const struct race_plan *plan = t->race.plan;
-	double us = expected_us(t, i);
-	int n = budget_evaluations(&t->race.budget, candidates->n), known = 0;
-	struct provenance provenance;
-	struct measuring m = {.task = &t->tasks.task[i],
-	                      .candidates = candidates,
-	                      .provenance = &provenance,
-	                      .journal = (struct journal *)&t->journal};
-	provenance_of(m.task->kernel, &t->worker.info, &provenance);
-	for (int c = 0; c < candidates->n; c++)
-		known += measure_row(&m, SCREENING, c) != NULL;
-	*left = n > known ? n - known : 0;
-	double sample = fmin(20 * us, 1e4) * 1e-6;
-	int rounds = 2 * plan->look[0] * plan->stage[plan->n_stages - 1].keep * plan->sweeps;
-	return *left * (0.05 + 6 * sample) + rounds * sample + 0.5;
-}
-
-static enum status open_tasks(struct tune *t)
-{
-	enum status status;
-	struct tasks_request request = {options.kernels, options.shapes, options.dtypes,
-	                                options.quick};
-	TRY(tasks_open(&request, &t->worker.info, &t->tasks));
-	t->candidates = calloc((size_t)t->tasks.n, sizeof *t->candidates);
-	t->seconds = calloc((size_t)t->tasks.n, sizeof *t->seconds);
-	if (!t->candidates || !t->seconds) {
-		status = fail(STATUS_NO_MEMORY, "no memory for %d tasks", t->tasks.n);
-		goto done;
-	}
-	for (int i = 0; i < t->tasks.n; i++)
-		TRY(candidates_open(&t->tasks.task[i], &t->worker.info, &t->candidates[i]));
-done:
-	return status;
-}
-
-static void print_duration(double seconds)
-{
-	if (seconds < 90)
-		printf("%.0f s", seconds);
-	else
-		printf("%.0f min", seconds / 60);
-}
-
-static void print_plan(const struct tune *t)
-{
-	double total = 0;
-	for (int i = 0; i < t->tasks.n; i++) {
-		const struct task *task = &t->tasks.task[i];
-		const struct candidates *c = &t->candidates[i];
-		int left;
-		double seconds = expected_seconds(t, i, &left);
-		total += seconds;
-		printf("%s %s %s: %d points", task->kernel->name, task->shape_text, task->case_text,
-		       c->n_space);
-		for (int r = 0; r < c->n_reasons; r++)
-			printf(", %d pruned (%s)", c->pruned[r].n, c->pruned[r].reason);
-		printf(", %d to try, %d to measure now, about ", c->n, left);
-		print_duration(seconds);
-		printf("\n");
-	}
-	if (t->race.budget.seconds > 0 && t->race.budget.seconds < total)
-		total = t->race.budget.seconds;
-	printf("%d launches on %s by %s, about ", t->tasks.n, t->worker.info.name,
-	       t->race.strategy->name);
-	print_duration(total);
-	printf("\n");
-}
-
-/* The read ceiling, where it is one: not for launches that find their inputs in a cache. NaN
- * otherwise. */
-static double ceiling_of(const struct tune *t)
-{
-	bool cold = cold_copies(&t->tasks.task[t->current], &t->worker.info) > 0;
-	return cold ? t->ceiling_gbps : NAN;
-}
-
-static double percent_of_ceiling(const struct tune *t, double us)
-{
-	const struct task *task = &t->tasks.task[t->current];
-	double gbps = 1e-3 * task->kernel->bytes(&task->shape, task->kase.value) / us;
-	return 100 * gbps / t->ceiling_gbps;
-}
-
-static void show_progress(void *user, int tried, int failed, double best_us)
-{
-	struct tune *t = user;
-	const struct task *task = &t->tasks.task[t->current];
-	const struct candidates *c = &t->candidates[t->current];
-	int n = budget_evaluations(&t->race.budget, c->n);
-	char note[256], percent[32] = "";
-	if (ceiling_of(t) > 0)
-		snprintf(percent, sizeof percent, " (%.0f %% of ceiling)",
-		         percent_of_ceiling(t, best_us));
-	snprintf(note, sizeof note, "%s %s: %d of %d tried, %d pruned, %d failed, best %.4g us%s",
-	         task->kernel->name, task->shape_text, tried, n, c->n_space - c->n, failed, best_us,
-	         percent);
-	progress_update(&t->progress,
-	                t->done_seconds + t->seconds[t->current] * 0.7 * tried / (n ? n : 1), note);
-}
-
-static void number(char text[32], double value)
-{
-	text[0] = 0;
-	if (isfinite(value))
-		snprintf(text, 32, "%.6g", value);
-}
-
-/* Whether the journal's latest verdict on this launch is this one. */
-static bool is_latest(const struct journal *journal, const char *const cell[N_JOURNAL_COLUMNS])
-{
-	static const int same[] = {JOURNAL_key,    JOURNAL_config, JOURNAL_us,
-	                           JOURNAL_status, JOURNAL_reason, JOURNAL_method};
-	for (int i = journal->n_rows; i-- > 0;) {
-		const char *const *old = journal->rows[i].cell;
-		if (old[JOURNAL_round][0] || !strcmp(old[JOURNAL_status], "key") ||
-		    strcmp(old[JOURNAL_kernel], cell[JOURNAL_kernel]) ||
-		    strcmp(old[JOURNAL_case], cell[JOURNAL_case]) ||
-		    strcmp(old[JOURNAL_shape], cell[JOURNAL_shape]))
-			continue;
-		for (size_t s = 0; s < sizeof same / sizeof *same; s++)
-			if (strcmp(old[same[s]], cell[same[s]]))
-				return false;
-		return true;
-	}
-	return false;
-}
-
-static enum status record_verdict(struct tune *t, const struct measuring *m,
-                                  const struct outcome *outcome)
-{
-	const struct task *task = m->task;
-	const struct kernel *kernel = task->kernel;
-	char config[CONFIG_TEXT], runner_up[CONFIG_TEXT] = "", us[32], default_us[32], samples[32];
-	char runner_up_us[32], gbps[32], ceiling[32], seconds[32], method[64], date[32];
-	const struct config *configs = m->candidates->config;
-	const char *cell[N_JOURNAL_COLUMNS] = {0};
-	time_t now = time(NULL);
-	struct tm tm;
-	params_format(kernel->params, kernel->n_params, configs[outcome->winner].value, config);
-	if (outcome->runner_up >= 0)
-		params_format(kernel->params, kernel->n_params, configs[outcome->runner_up].value,
-		              runner_up);
-	number(us, outcome->us);
-	number(default_us, outcome->default_us);
-	number(runner_up_us, outcome->runner_up_us);
-	number(gbps, 1e-3 * kernel->bytes(&task->shape, task->kase.value) / outcome->us);
-	number(ceiling, ceiling_of(t));
-	snprintf(samples, sizeof samples, "%d", outcome->rounds * t->race.plan->sweeps);
-	snprintf(seconds, sizeof seconds, "%.2f", m->seconds);
-	snprintf(method, sizeof method, "%s + race%s", t->race.strategy->name,
-	         options.quick ? " (quick)" : "");
-	strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &tm));
-	cell[JOURNAL_key] = m->provenance->key;
-	cell[JOURNAL_kernel] = kernel->name;
-	cell[JOURNAL_case] = task->case_text;
-	cell[JOURNAL_shape] = task->shape_text;
-	cell[JOURNAL_config] = config;
-	cell[JOURNAL_us] = us;
-	cell[JOURNAL_status] = outcome->verdict;
-	cell[JOURNAL_reason] = outcome->reason;
-	cell[JOURNAL_samples] = samples;
-	cell[JOURNAL_seconds] = seconds;
-	cell[JOURNAL_gbps] = gbps;
-	cell[JOURNAL_ceiling_gbps] = ceiling;
-	cell[JOURNAL_default_us] = default_us;
-	cell[JOURNAL_runner_up] = runner_up;
-	cell[JOURNAL_runner_up_us] = runner_up_us;
-	cell[JOURNAL_method] = method;
-	cell[JOURNAL_date] = date;
-	return is_latest(&t->journal, cell) ? STATUS_OK : journal_append(&t->journal, cell);
-}
-
-static void print_outcome(const struct tune *t, const struct outcome *o)
-{
-	const struct task *task = &t->tasks.task[t->current];
-	const struct candidates *c = &t->candidates[t->current];
-	char config[CONFIG_TEXT];
-	params_format(task->kernel->params, task->kernel->n_params, c->config[o->winner].value,
-	              config);
-	if (t->progress.terminal && !options.quiet)
-		fputs("\r\033[K", stderr);
-	printf("%s %s %s: %.4g us", task->kernel->name, task->shape_text, task->case_text, o->us);
-	if (ceiling_of(t) > 0)
-		printf(" (%.0f %% of %.1f GB/s)", percent_of_ceiling(t, o->us), t->ceiling_gbps);
-	printf(", %.2fx the default, %s, %d tried, %d failed: %s\n", o->default_us / o->us,
-	       o->verdict, o->tried, o->failed, config);
-	fflush(stdout);
-}
-
-/* A budget of seconds is for all tasks: each has a share by what it is expected to take. */
-static struct budget share_of(const struct tune *t, const struct budget *budget, int i)
-{
-	struct budget share = *budget;
-	double all = 0;
-	for (int j = 0; j < t->tasks.n; j++)
-		all += expected_us(t, j) * t->candidates[j].n;
-	share.seconds *= expected_us(t, i) * t->candidates[i].n / all;
-	return share;
-}
-
-static enum status tune_task(struct tune *t, int i)
-{
-	enum status status;
-	struct provenance provenance;
-	struct outcome outcome;
-	struct race race = t->race;
-	struct measuring m = {.journal = &t->journal,
-	                      .worker = &t->worker,
-	                      .task = &t->tasks.task[i],
-	                      .candidates = &t->candidates[i],
-	                      .provenance = &provenance,
-	                      .interrupted = &interrupted,
-	                      .default_us = NAN};
-	t->current = i;
-	race.budget = share_of(t, &t->race.budget, i);
-	provenance_of(m.task->kernel, &t->worker.info, &provenance);
-	TRY(journal_key(&t->journal, m.task->kernel, &provenance));
-	TRY(race_run(&race, &m, &outcome));
-	TRY(record_verdict(t, &m, &outcome));
-	print_outcome(t, &outcome);
-done:
-	return status;
-}
-
-/* A task that cannot be tuned does not keep the others from it. */
-static enum status tune_all(struct tune *t)
-{
-	enum status status = STATUS_OK;
-	double total = 0;
-	int left;
-	for (int i = 0; i < t->tasks.n; i++)
-		total += t->seconds[i] = expected_seconds(t, i, &left);
-	progress_start(&t->progress, "tune", total, options.quiet);
-	for (int i = 0; i < t->tasks.n; i++) {
-		enum status task_status = tune_task(t, i);
-		if (task_status == STATUS_UNSUPPORTED) {
-			fprintf(stderr, "%s: %s\n", program, fail_message());
-			t->n_untunable++;
-			task_status = STATUS_OK;
-		}
-		TRY(task_status);
-		t->done_seconds += t->seconds[i];
-	}
-	progress_finish(&t->progress, NULL);
-done:
-	return status;
-}
-
 static enum status choose_race(struct race *race)
 {
 	enum status status = STATUS_OK;
 	race->plan = options.quick ? &race_quick : &race_full;
 	race->seed = options.seed;
-	const char *name = options.strategy ? options.strategy
-	                   : options.quick  ? "random"
-	                                    : "exhaustive";
+	const char *name = options.strategy ? options.strategy : strategies[0].name;
 	race->strategy = strategy_find(name);
 	if (!race->strategy)
 		return fail(STATUS_USAGE, "--strategy: no strategy '%s'", name);
@@ -367,20 +104,14 @@ done:
 	return status;
 }
 
-/* The header: --emit's FILE, else beside the journals. */
-static void header_path(const char *folder, char path[4096])
-{
-	snprintf(path, 4096, "%s/tuned.h", folder);
-	if (options.emit && options.emit[0])
-		snprintf(path, 4096, "%s", options.emit);
-}
-
 static enum status emit(const char *folder)
 {
 	enum status status;
 	char path[4096];
 	int n_rows;
-	header_path(folder, path);
+	snprintf(path, sizeof path, "%s/tuned.h", folder);
+	if (options.emit && options.emit[0])
+		snprintf(path, sizeof path, "%s", options.emit);
 	TRY(emit_header(folder, path, &n_rows));
 	if (!options.quiet)
 		fprintf(stderr, "%s: %d rows\n", path, n_rows);
@@ -388,45 +119,41 @@ done:
 	return status;
 }
 
-static void close_tune(struct tune *t)
+static enum status choose(struct tune_options *choice)
 {
-	worker_stop(&t->worker);
-	for (int i = 0; t->candidates && i < t->tasks.n; i++)
-		candidates_close(&t->candidates[i]);
-	free(t->candidates);
-	free(t->seconds);
-	tasks_close(&t->tasks);
-	journal_close(&t->journal);
+	*choice = (struct tune_options){
+	        .device = options.device,
+	        .request = {options.kernels, options.shapes, options.dtypes, options.quick},
+	        .quiet = options.quiet,
+	        .out = stdout,
+	        .interrupted = &interrupted,
+	};
+	return choose_race(&choice->race);
 }
 
 static enum status tune(const char *folder)
 {
 	enum status status;
-	char path[4096], header[4096];
-	struct tune t = {.journal.log.file = -1, .ceiling_gbps = NAN};
-	TRY(choose_race(&t.race));
-	t.race.report = show_progress;
-	t.race.user = &t;
-	TRY(worker_start(&t.worker, options.device));
+	char path[4096];
+	struct tune_options choice;
+	struct tune t = {.journal.log.file = -1};
+	TRY(choose(&choice));
+	TRY(tune_open(&choice, &t));
 	snprintf(path, sizeof path, "%s/%s/journal.csv", folder, t.worker.info.slug);
-	TRY(open_tasks(&t));
 	if (options.dry_run) {
 		if (!access(path, R_OK))
 			TRY(journal_read(path, &t.journal));
-		print_plan(&t);
+		tune_print_plan(&t);
 		goto done;
 	}
 	TRY(journal_open(path, &t.journal));
-	header_path(folder, header);
-	TRY(check_replaceable(header));
-	TRY(measure_ceiling(&t.worker, &t.ceiling_gbps));
-	TRY(tune_all(&t));
+	TRY(tune_run(&t));
 	TRY(emit(folder));
 	if (t.n_untunable)
 		status = fail(STATUS_FAILED, "%d of %d launches could not be tuned", t.n_untunable,
 		              t.tasks.n);
 done:
-	close_tune(&t);
+	tune_close(&t);
 	return status;
 }
 
@@ -464,6 +191,26 @@ static bool emits_alone(void)
 	       !strcmp(options.device, "auto");
 }
 
+static enum status retime_rows(const char *folder)
+{
+	enum status status;
+	struct tune_options choice;
+	TRY(choose(&choice));
+	TRY(options.verify ? verify(folder, &choice) : repeat(folder, &choice, options.repeat));
+done:
+	return status;
+}
+
+static enum status replay_file(void)
+{
+	enum status status;
+	struct race race = {0};
+	TRY(choose_race(&race));
+	TRY(replay(options.replay, race.strategy, &race.budget, race.seed, options.seeds));
+done:
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	enum status status;
@@ -477,9 +224,16 @@ int main(int argc, char **argv)
 	signal(SIGINT, on_interrupt);
 	signal(SIGTERM, on_interrupt);
 	const char *folder = options.journal ? options.journal : "results";
-	TRY(emits_alone()      ? emit(folder)
-	    : options.decode ? decode(folder)
-	                     : tune(folder));
+	if (options.explain)
+		TRY(explain(folder, options.explain));
+	else if (options.verify || options.repeat)
+		TRY(retime_rows(folder));
+	else if (options.replay)
+		TRY(replay_file());
+	else if (options.decode)
+		TRY(decode(folder));
+	else
+		TRY(emits_alone() ? emit(folder) : tune(folder));
 done:
 	return status_exit(program, status);
 }

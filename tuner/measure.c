@@ -205,31 +205,43 @@ done:
 	return status;
 }
 
-/* Asks for one sample set of each; writes a row for every answer. A candidate that ends the worker
- * gets its row, those after it have none yet. */
-static enum status ask_round(struct measuring *m, int round, int sweeps, const int *which, int n)
+enum status measure_samples(struct measuring *m, int sweeps, const int *which, int n,
+                            struct sampled *sampled, int *n_sampled)
 {
 	enum status status;
 	static char request[WORKER_LINE];
-	struct answer answer;
+	*n_sampled = 0;
 	TRY(ready(m));
 	char *end = request + sprintf(request, "round\t%d", sweeps);
 	for (int i = 0; i < n; i++)
 		end = append_config(m, which[i], end);
 	strcpy(end, "\n");
-	double started = seconds_now();
 	double limit = ALLOWANCE_SECONDS + LAUNCHES * 1e-6 * SLOWEST * m->default_us;
 	worker_ask(m->worker, request);
-	for (int i = 0; i < n; i++) {
-		worker_answer(m->worker, COMPILE_SECONDS, limit, &answer);
+	for (int i = 0; i < n && worker_alive(m->worker); i++) {
+		struct sampled *s = &sampled[(*n_sampled)++];
+		worker_answer(m->worker, COMPILE_SECONDS, limit, &s->answer);
 		bool died = !worker_alive(m->worker);
 		/* A worker that died before any answer did so on the candidate it named last. */
-		int whose = died && answer.at >= i && answer.at < n ? answer.at : i;
-		TRY(record(m, round, which[whose], &answer, (seconds_now() - started) / n));
-		distrust(m, &answer);
-		if (!worker_alive(m->worker))
-			break;
+		s->which = which[died && s->answer.at >= i && s->answer.at < n ? s->answer.at : i];
+		distrust(m, &s->answer);
 	}
+done:
+	return status;
+}
+
+/* One sample set of each, a row for every answer. A candidate that ends the worker gets its row,
+ * those after it have none yet. */
+static enum status ask_round(struct measuring *m, int round, int sweeps, const int *which, int n)
+{
+	enum status status;
+	struct sampled sampled[MAX_SAMPLED];
+	int n_sampled;
+	double started = seconds_now();
+	TRY(measure_samples(m, sweeps, which, n, sampled, &n_sampled));
+	double seconds = (seconds_now() - started) / n_sampled;
+	for (int i = 0; i < n_sampled; i++)
+		TRY(record(m, round, sampled[i].which, &sampled[i].answer, seconds));
 done:
 	return status;
 }
@@ -238,7 +250,7 @@ enum status measure_round(struct measuring *m, int round, int sweeps, const int 
                           double *us)
 {
 	enum status status = STATUS_OK;
-	int missing[64];
+	int missing[MAX_SAMPLED];
 	for (;;) {
 		int n_missing = 0;
 		for (int i = 0; i < n; i++)

@@ -32,6 +32,16 @@ MUST_CHECK enum status measure_screening(struct measuring *m, const int *which, 
 MUST_CHECK enum status measure_round(struct measuring *m, int round, int sweeps, const int *which,
                                      int n, double *us);
 
+enum { MAX_SAMPLED = 64 };
+struct sampled {
+	int which;
+	struct answer answer;
+};
+/* `sweeps` interleaved samples of each of at most MAX_SAMPLED candidates, which the journal does
+ * not get. There are fewer than n when one of them ended the worker: the last is to blame. */
+MUST_CHECK enum status measure_samples(struct measuring *m, int sweeps, const int *which, int n,
+                                       struct sampled *sampled, int *n_sampled);
+
 /* How many of the candidates have a row of that round. */
 int measure_known(const struct measuring *m, int round, const int *which, int n);
 /* Status and reason of a row: "ok" ...; "" when there is none. */

@@ -27,6 +27,7 @@ static const double SCREENED_OUT = 1.5;
 /* Candidates proposed at a time: on a GPU as many as make one program, else few, so that a budget
  * of seconds holds. */
 enum { GPU_BATCH = 64, HOST_BATCH = 8 };
+enum { FEW_ROUNDS = 4 };
 
 enum status budget_parse(const char *text, struct budget *budget)
 {
@@ -60,7 +61,7 @@ int budget_evaluations(const struct budget *budget, int n)
 struct racer {
 	int which;
 	double us[MAX_ROUNDS];
-	double score; /* median over rounds of its time by the default's */
+	double score; /* see rank() */
 	bool failed;
 };
 
@@ -71,18 +72,53 @@ struct field {
 	int n, n_rounds;
 	int first_final; /* rounds that chose the finalists do not judge them */
 	int round;       /* last number used in the journal */
-	double *us;      /* of the screening, by candidate */
-	int n_tried, n_failed;
+	struct points points;
+	struct search search; /* what the screening found */
+	int n_failed, n_samples;
 };
 
 static void report(const struct field *f)
 {
 	double best = INFINITY;
 	for (int i = 0; i < f->m->candidates->n; i++)
-		if (f->us[i] < best) /* false for NaN */
-			best = f->us[i];
+		if (f->search.us[i] < best) /* false for NaN */
+			best = f->search.us[i];
 	if (f->race->report)
-		f->race->report(f->race->user, f->n_tried, f->n_failed, best);
+		f->race->report(f->race->user, f->search.n_tried, f->n_failed, best);
+}
+
+/* The candidates as the strategies see them. */
+static enum status open_points(const struct measuring *m, struct points *points)
+{
+	const struct candidates *candidates = m->candidates;
+	int n_params = m->task->kernel->n_params, twin[2];
+	double *value = malloc((size_t)candidates->n * (size_t)n_params * sizeof *value);
+	if (!value)
+		return fail(STATUS_NO_MEMORY, "no memory for a search");
+	for (int i = 0; i < candidates->n; i++)
+		for (int p = 0; p < n_params; p++)
+			value[(size_t)i * n_params + p] = candidates->config[i].value[p];
+	enum status status = points_open(value, candidates->n, n_params, points, twin);
+	free(value);
+	return status;
+}
+
+static enum status screen_default(struct field *f)
+{
+	enum status status;
+	struct measuring *m = f->m;
+	double us;
+	TRY(measure_screening(m, (int[]){0}, 1, &us));
+	if (!isfinite(us)) {
+		const struct journal_row *row = measure_row(m, SCREENING, 0);
+		status = fail(STATUS_UNSUPPORTED, "%s %s %s: the default fails: %s: %s",
+		              m->task->kernel->name, m->task->case_text, m->task->shape_text,
+		              row->cell[JOURNAL_status], row->cell[JOURNAL_reason]);
+		goto done;
+	}
+	search_tried(&f->search, 0, us);
+done:
+	return status;
 }
 
 /* The default first, then what the strategy proposes, until it or the budget ends. */
@@ -91,33 +127,23 @@ static enum status search(struct field *f)
 	enum status status;
 	struct measuring *m = f->m;
 	const struct race *race = f->race;
-	struct search search = {m->task->kernel, m->candidates, f->us, 1, race->seed};
+	struct search *search = &f->search;
 	int batch[GPU_BATCH], most = budget_evaluations(&race->budget, m->candidates->n);
 	int batch_size = m->worker->info.target.sm ? GPU_BATCH : HOST_BATCH;
 	double got[GPU_BATCH];
-	TRY(measure_screening(m, (int[]){0}, 1, &f->us[0]));
-	if (!isfinite(f->us[0])) {
-		const struct journal_row *row = measure_row(m, SCREENING, 0);
-		status = fail(STATUS_UNSUPPORTED, "%s %s %s: the default fails: %s: %s",
-		              m->task->kernel->name, m->task->case_text, m->task->shape_text,
-		              row->cell[JOURNAL_status], row->cell[JOURNAL_reason]);
-		goto done;
-	}
-	f->n_tried = 1;
-	while (f->n_tried < most &&
+	TRY(screen_default(f));
+	while (search->n_tried < most &&
 	       !(race->budget.seconds > 0 && m->seconds >= race->budget.seconds)) {
-		int room = most - f->n_tried;
-		int n = race->strategy->propose(&search, batch,
-		                                room < batch_size ? room : batch_size);
+		int room = most - search->n_tried, n;
+		TRY(race->strategy->propose(search, batch, room < batch_size ? room : batch_size,
+		                            &n));
 		if (!n)
 			break;
 		TRY(measure_screening(m, batch, n, got));
 		for (int i = 0; i < n; i++) {
-			f->us[batch[i]] = got[i];
+			search_tried(search, batch[i], got[i]);
 			f->n_failed += !isfinite(got[i]);
 		}
-		f->n_tried += n;
-		search.n_tried = f->n_tried;
 		report(f);
 	}
 done:
@@ -132,16 +158,17 @@ static void enter(struct field *f, int keep)
 	double best = INFINITY, last = -1;
 	int last_which = -1;
 	for (int i = 0; i < f->m->candidates->n; i++)
-		best = f->us[i] < best ? f->us[i] : best;
+		best = f->search.us[i] < best ? f->search.us[i] : best;
 	while (f->n <= keep && f->n < MAX_RACERS) {
 		int next = -1; /* the smallest (us, which) after (last, last_which) */
 		for (int i = 1; i < f->m->candidates->n; i++)
-			if ((f->us[i] > last || (f->us[i] == last && i > last_which)) &&
-			    (next < 0 || f->us[i] < f->us[next]))
+			if ((f->search.us[i] > last ||
+			     (f->search.us[i] == last && i > last_which)) &&
+			    (next < 0 || f->search.us[i] < f->search.us[next]))
 				next = i;
-		if (next < 0 || f->us[next] > SCREENED_OUT * best)
+		if (next < 0 || f->search.us[next] > SCREENED_OUT * best)
 			break;
-		last = f->us[next];
+		last = f->search.us[next];
 		last_which = next;
 		f->racer[f->n++] = (struct racer){.which = next};
 	}
@@ -186,6 +213,7 @@ static enum status run_rounds(struct field *f, int target)
 				f->racer[i].us[f->n_rounds] = us[i];
 				f->racer[i].failed |= !isfinite(us[i]);
 			}
+			f->n_samples += f->n * f->race->plan->sweeps;
 			f->n_rounds += !f->racer[0].failed;
 		}
 		if (f->racer[0].failed) {
@@ -209,13 +237,23 @@ static int by_score(const void *left, const void *right)
 	return order ? order : a->which - b->which;
 }
 
+/* Times by the field's median of their round, which no single disturbance moves: their median, or
+ * while there are FEW_ROUNDS their minimum, since disturbances only lengthen. */
 static void rank(struct field *f)
 {
-	double ratio[MAX_ROUNDS];
+	double level[MAX_ROUNDS], us[MAX_RACERS], ratio[MAX_ROUNDS];
+	for (int r = 0; r < f->n_rounds; r++) {
+		for (int i = 0; i < f->n; i++)
+			us[i] = f->racer[i].us[r];
+		level[r] = median(us, f->n);
+	}
 	for (int i = 0; i < f->n; i++) {
-		for (int r = 0; r < f->n_rounds; r++)
-			ratio[r] = f->racer[i].us[r] / f->racer[0].us[r];
-		f->racer[i].score = median(ratio, f->n_rounds);
+		double least = INFINITY;
+		for (int r = 0; r < f->n_rounds; r++) {
+			ratio[r] = f->racer[i].us[r] / level[r];
+			least = fmin(least, ratio[r]);
+		}
+		f->racer[i].score = f->n_rounds <= FEW_ROUNDS ? least : median(ratio, f->n_rounds);
 	}
 	qsort(&f->racer[1], (size_t)f->n - 1, sizeof f->racer[0], by_score);
 }
@@ -227,29 +265,34 @@ struct judgement {
 	double confidence;
 };
 
+/* How the times of b in the rounds of the finalists relate to those of a. Notes when that is open:
+ * neither told apart nor the same within what matters. */
+static enum verdict test(const struct field *f, const struct racer *a, const struct racer *b,
+                         struct judgement *j)
+{
+	int first = f->first_final, n = f->n_rounds - first;
+	enum verdict verdict =
+	        compare_paired(a->us + first, b->us + first, n, j->confidence, RACE_NOISE).verdict;
+	bool same = compare_paired(a->us + first, b->us + first, n, j->confidence, RACE_MATTERS)
+	                    .verdict == VERDICT_SAME;
+	j->settled &= verdict != VERDICT_UNSURE || same;
+	return verdict;
+}
+
 static void judge(const struct field *f, struct judgement *j)
 {
 	const struct racer *best = NULL;
-	int first = f->first_final, n = f->n_rounds - first;
 	int tests = 2 * (f->n - 1) * f->race->plan->n_looks;
 	*j = (struct judgement){.settled = true,
 	                        .confidence = 1 - RACE_ERROR / (tests ? tests : 1)};
 	for (int i = 1; i < f->n; i++) {
-		struct comparison c = compare_paired(f->racer[0].us + first, f->racer[i].us + first,
-		                                     n, j->confidence, RACE_NOISE);
-		j->beats_default[i] = c.verdict == VERDICT_FASTER;
-		j->settled &= c.verdict != VERDICT_UNSURE;
+		j->beats_default[i] = test(f, &f->racer[0], &f->racer[i], j) == VERDICT_FASTER;
 		if (j->beats_default[i] && !best)
 			best = &f->racer[i];
 	}
-	for (int i = 1; i < f->n && best; i++) {
-		if (&f->racer[i] == best)
-			continue;
-		struct comparison c = compare_paired(best->us + first, f->racer[i].us + first, n,
-		                                     j->confidence, RACE_NOISE);
-		j->behind_best[i] = c.verdict == VERDICT_SLOWER;
-		j->settled &= c.verdict != VERDICT_UNSURE;
-	}
+	for (int i = 1; i < f->n && best; i++)
+		if (&f->racer[i] != best)
+			j->behind_best[i] = test(f, best, &f->racer[i], j) == VERDICT_SLOWER;
 }
 
 /* Among those that beat the default and are not behind the best, the first in the order of
@@ -268,7 +311,7 @@ static void conclude(const struct field *f, const struct judgement *j, struct ou
 	o->winner = f->racer[winner].which;
 	o->rounds = f->n_rounds;
 	o->runner_up = -1;
-	o->us = o->default_us = f->us[0];
+	o->us = o->default_us = f->search.us[0];
 	o->runner_up_us = NAN;
 	if (f->n < 2) {
 		snprintf(o->reason, sizeof o->reason, "no other candidate came near");
@@ -283,8 +326,8 @@ static void conclude(const struct field *f, const struct judgement *j, struct ou
 	         "runner-up takes %+.2f %%, default %+.2f %%; %d rounds, %d equal, %.2f %% "
 	         "confidence per test",
 	         100 * (second->score / f->racer[winner].score - 1),
-	         100 * (1 / f->racer[winner].score - 1), f->n_rounds, equals > 1 ? equals : 0,
-	         100 * j->confidence);
+	         100 * (f->racer[0].score / f->racer[winner].score - 1), f->n_rounds,
+	         equals > 1 ? equals : 0, 100 * j->confidence);
 }
 
 static enum status race(struct field *f, struct outcome *outcome)
@@ -318,23 +361,20 @@ enum status race_run(const struct race *options, struct measuring *m, struct out
 	enum status status;
 	struct field *f = calloc(1, sizeof *f);
 	*outcome = (struct outcome){0};
-	if (f)
-		f->us = malloc((size_t)m->candidates->n * sizeof *f->us);
-	if (!f || !f->us) {
-		status = fail(STATUS_NO_MEMORY, "no memory for a race");
-		goto done;
-	}
+	if (!f)
+		return fail(STATUS_NO_MEMORY, "no memory for a race");
 	f->race = options;
 	f->m = m;
-	for (int i = 0; i < m->candidates->n; i++)
-		f->us[i] = NAN;
+	TRY(open_points(m, &f->points));
+	TRY(search_open(options->strategy, &f->points, options->seed, &f->search));
 	TRY(search(f));
 	TRY(race(f, outcome));
-	outcome->tried = f->n_tried;
+	outcome->tried = f->search.n_tried;
 	outcome->failed = f->n_failed;
+	outcome->samples = f->n_samples;
 done:
-	if (f)
-		free(f->us);
+	search_close(options->strategy, &f->search);
+	points_close(&f->points);
 	free(f);
 	return status;
 }

@@ -37,16 +37,19 @@ struct race_plan {
 };
 extern const struct race_plan race_full, race_quick;
 
-/* A difference below this share does not matter; and the chance, over all tests of a task, of
- * calling equals unequal. */
-#define RACE_NOISE 0.01
-#define RACE_ERROR 0.05
+/* A difference up to RACE_MATTERS does not matter; it is told apart from RACE_NOISE on, well below,
+ * so that two tunes that see a difference on different sides of the line do not differ by what
+ * matters. RACE_ERROR is the chance, over all tests of a task, of calling equals unequal. */
+#define RACE_MATTERS 0.01
+#define RACE_NOISE   0.005
+#define RACE_ERROR   0.05
 
 struct outcome {
 	const char *verdict;                 /* "win", "tie" or "default" */
 	int winner, runner_up;               /* candidates; runner_up is -1 when there is none */
 	double us, default_us, runner_up_us; /* medians of the race */
 	int rounds, tried, failed;
+	int samples; /* of all racers together */
 	char reason[256];
 };
 

@@ -1,25 +1,37 @@
 #include "tuner/strategy.h"
 
 #include <math.h>
+#include <stdlib.h>
 
-/* Candidate i has rank random(seed, i); the untried ones are proposed by rank. */
-int propose_random(const struct search *search, int *batch, int max)
+/* All points in random order; those before `at` have been proposed. */
+struct random_order {
+	int at;
+	int point[];
+};
+
+enum status random_open(struct search *search)
 {
-	uint64_t rank[64];
-	int n = 0;
-	if (max > 64)
-		max = 64;
-	for (int i = 0; i < search->candidates->n; i++) {
-		uint64_t r = strategy_random(search->seed, (uint64_t)i);
-		if (!isnan(search->us[i]) || (n == max && r >= rank[n - 1]))
-			continue;
-		int at = n < max ? n++ : n - 1;
-		for (; at > 0 && rank[at - 1] > r; at--) {
-			rank[at] = rank[at - 1];
-			batch[at] = batch[at - 1];
-		}
-		rank[at] = r;
-		batch[at] = i;
+	int n = search->points->n;
+	uint64_t random = search->seed;
+	struct random_order *order = malloc(sizeof *order + (size_t)n * sizeof *order->point);
+	if (!order)
+		return fail(STATUS_NO_MEMORY, "no memory for a search");
+	order->at = 0;
+	for (int i = 0; i < n; i++)
+		order->point[i] = i;
+	random_shuffle(&random, order->point, n);
+	search->state = order;
+	return STATUS_OK;
+}
+
+enum status random_propose(struct search *search, int *batch, int max, int *n)
+{
+	struct random_order *order = search->state;
+	*n = 0;
+	while (order->at < search->points->n && *n < max) {
+		int point = order->point[order->at++];
+		if (isnan(search->us[point]))
+			batch[(*n)++] = point;
 	}
-	return n;
+	return STATUS_OK;
 }

@@ -1,11 +1,20 @@
 #include "tuner/strategy.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct strategy strategies[] = {
-        {"exhaustive", "every configuration, in the order of the parameter lists", propose_all},
-        {"random", "without replacement, from --seed", propose_random},
-        {NULL, NULL, NULL},
+        {"guided", "local searches that a model of the times orders and starts", guided_open,
+         guided_propose, guided_close},
+        {"local", "first improvement, neighbours and restarts at random", local_open, local_propose,
+         search_free},
+        {"evolve", "a population: parents from tournaments, crossed and mutated", evolve_open,
+         evolve_propose, search_free},
+        {"random", "without replacement", random_open, random_propose, search_free},
+        {"exhaustive", "every configuration, in the order of the parameter lists", NULL,
+         propose_all, NULL},
+        {NULL, NULL, NULL, NULL, NULL},
 };
 
 const struct strategy *strategy_find(const char *name)
@@ -16,10 +25,72 @@ const struct strategy *strategy_find(const char *name)
 	return NULL;
 }
 
-uint64_t strategy_random(uint64_t seed, uint64_t i)
+enum status search_open(const struct strategy *strategy, const struct points *points, uint64_t seed,
+                        struct search *search)
 {
-	uint64_t z = seed + (i + 1) * 0x9e3779b97f4a7c15u;
+	enum status status = STATUS_OK;
+	size_t n = (size_t)points->n;
+	*search = (struct search){.points = points, .seed = seed};
+	search->us = malloc(n * sizeof *search->us);
+	search->tried = malloc(n * sizeof *search->tried);
+	if (!search->us || !search->tried) {
+		status = fail(STATUS_NO_MEMORY, "no memory for a search");
+		goto done;
+	}
+	for (size_t i = 0; i < n; i++)
+		search->us[i] = NAN;
+	if (strategy->open)
+		TRY(strategy->open(search));
+done:
+	if (status != STATUS_OK)
+		search_close(strategy, search);
+	return status;
+}
+
+void search_close(const struct strategy *strategy, struct search *search)
+{
+	if (strategy->close)
+		strategy->close(search);
+	free(search->us);
+	free(search->tried);
+	*search = (struct search){0};
+}
+
+void search_tried(struct search *search, int point, double us)
+{
+	search->us[point] = us;
+	search->tried[search->n_tried++] = point;
+}
+
+void search_free(struct search *search)
+{
+	free(search->state);
+	search->state = NULL;
+}
+
+uint64_t random_next(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15u;
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
 	return z ^ (z >> 31);
+}
+
+int random_below(uint64_t *state, int n)
+{
+	return (int)(((random_next(state) >> 32) * (uint64_t)n) >> 32);
+}
+
+double random_unit(uint64_t *state)
+{
+	return (double)(random_next(state) >> 11) * 0x1p-53;
+}
+
+void random_shuffle(uint64_t *state, int *number, int n)
+{
+	for (int i = n - 1; i > 0; i--) {
+		int j = random_below(state, i + 1), swap = number[i];
+		number[i] = number[j];
+		number[j] = swap;
+	}
 }

@@ -1,0 +1,181 @@
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/statistics.h"
+#include "tuner/verdicts.h"
+#include "tuner/verify.h"
+
+/* What the journal has of one configuration. */
+struct history {
+	const char *config;
+	double screened_us;
+	const char *status, *reason; /* of the first failure, else "ok" */
+	int n_rounds;
+	double us[MAX_ROUNDS]; /* of complete races */
+};
+
+struct story {
+	struct history *candidate;
+	int n, capacity;
+};
+
+static bool has_word(const char *text, const char *word, size_t n)
+{
+	for (const char *at = text; *at;) {
+		size_t length = strcspn(at, " ");
+		if (length == n && !strncmp(at, word, n))
+			return true;
+		at += length + (at[length] == ' ');
+	}
+	return false;
+}
+
+static bool matches(const struct tuned_row *v, const char *words)
+{
+	char text[512];
+	snprintf(text, sizeof text, "%s %s %s %s", v->kernel->name, v->shape_text, v->case_text,
+	         v->provenance.info.slug);
+	for (const char *at = words; *at;) {
+		size_t n = strcspn(at, " ");
+		if (n && !has_word(text, at, n))
+			return false;
+		at += n + (at[n] == ' ');
+	}
+	return true;
+}
+
+static struct history *find_history(struct story *story, const char *config)
+{
+	for (int i = 0; i < story->n; i++)
+		if (!strcmp(story->candidate[i].config, config))
+			return &story->candidate[i];
+	if (story->n == story->capacity) {
+		int capacity = story->capacity ? 2 * story->capacity : 64;
+		void *grown =
+		        realloc(story->candidate, (size_t)capacity * sizeof *story->candidate);
+		if (!grown)
+			return NULL;
+		story->candidate = grown;
+		story->capacity = capacity;
+	}
+	story->candidate[story->n] = (struct history){
+	        .config = config, .screened_us = NAN, .status = "ok", .reason = ""};
+	return &story->candidate[story->n++];
+}
+
+/* The journal's rows on the verdict's launch with the verdict's key. */
+static enum status read_story(const struct journal *journal, const struct tuned_row *v,
+                              struct story *story)
+{
+	for (int i = 0; i < journal->n_rows; i++) {
+		const struct journal_row *row = &journal->rows[i];
+		if (!row->cell[JOURNAL_round][0] ||
+		    strcmp(row->cell[JOURNAL_key], v->provenance.key) ||
+		    strcmp(row->cell[JOURNAL_kernel], v->kernel->name) ||
+		    strcmp(row->cell[JOURNAL_case], v->case_text) ||
+		    strcmp(row->cell[JOURNAL_shape], v->shape_text))
+			continue;
+		struct history *h = find_history(story, row->cell[JOURNAL_config]);
+		if (!h)
+			return fail(STATUS_NO_MEMORY, "%s: out of memory", journal->path);
+		double us = journal_number(row, JOURNAL_us);
+		if (strcmp(row->cell[JOURNAL_status], "ok") != 0) {
+			h->status = row->cell[JOURNAL_status];
+			h->reason = row->cell[JOURNAL_reason];
+		} else if (!strcmp(row->cell[JOURNAL_round], "0")) {
+			h->screened_us = us;
+		} else if (h->n_rounds < MAX_ROUNDS) {
+			h->us[h->n_rounds++] = us;
+		}
+	}
+	return STATUS_OK;
+}
+
+/* Those that raced longest first, by time; then the screened ones by time; failures last. */
+static int compare_histories(const void *left, const void *right)
+{
+	const struct history *a = left, *b = right;
+	bool a_failed = strcmp(a->status, "ok"), b_failed = strcmp(b->status, "ok");
+	if (a_failed != b_failed)
+		return a_failed - b_failed;
+	if (a->n_rounds != b->n_rounds)
+		return b->n_rounds - a->n_rounds;
+	double x = a->n_rounds ? median(a->us, a->n_rounds) : a->screened_us;
+	double y = b->n_rounds ? median(b->us, b->n_rounds) : b->screened_us;
+	return x != y ? (x > y) - (x < y) : strcmp(a->config, b->config);
+}
+
+static void print_number(double us)
+{
+	if (isfinite(us))
+		printf(" %10.4g", us);
+	else
+		printf(" %10s", "");
+}
+
+static void print_story(const struct tuned_row *v, struct story *story)
+{
+	char config[CONFIG_TEXT], text[PROVENANCE_TEXT];
+	params_format(v->kernel->params, v->kernel->n_params, v->config.value, config);
+	provenance_format(&v->provenance, text);
+	printf("%s %s %s on %s: %s\n", v->kernel->name, v->shape_text, v->case_text,
+	       v->provenance.info.name, v->status);
+	printf("  row        %s, %.4g us, the default takes %.4g us (%.2fx)\n", config, v->us,
+	       v->default_us, v->default_us / v->us);
+	printf("  grounds    %s\n", v->reason);
+	printf("  when       %s by %s; %d samples of each finalist\n", v->date, v->method,
+	       v->samples);
+	printf("  of         %s%s\n", text, v->fresh ? "" : " (other sources than now)");
+	if (v->problem[0])
+		printf("  but        %s\n", v->problem);
+	printf("  %10s %10s %6s  configuration\n", "screened", "raced, us", "rounds");
+	qsort(story->candidate, (size_t)story->n, sizeof *story->candidate, compare_histories);
+	for (int i = 0; i < story->n; i++) {
+		const struct history *h = &story->candidate[i];
+		bool ok = !strcmp(h->status, "ok");
+		printf("  ");
+		print_number(h->screened_us);
+		print_number(h->n_rounds ? median(h->us, h->n_rounds) : NAN);
+		printf(" %6d  %s%s%s%s%s\n", h->n_rounds, h->config, ok ? "" : "  ",
+		       ok ? "" : h->status, ok ? "" : ": ", ok ? "" : h->reason);
+	}
+}
+
+static enum status explain_one(const char *folder, const struct tuned_row *v)
+{
+	enum status status;
+	char path[4096];
+	struct journal journal = {.log.file = -1};
+	struct story story = {0};
+	snprintf(path, sizeof path, "%s/%s/journal.csv", folder, v->provenance.info.slug);
+	TRY(journal_read(path, &journal));
+	TRY(read_story(&journal, v, &story));
+	print_story(v, &story);
+done:
+	free(story.candidate);
+	journal_close(&journal);
+	return status;
+}
+
+enum status explain(const char *folder, const char *words)
+{
+	enum status status;
+	struct verdicts verdicts = {0};
+	int n = 0;
+	TRY(verdicts_open(folder, &verdicts));
+	for (int i = 0; i < verdicts.n; i++) {
+		if (!matches(&verdicts.row[i], words))
+			continue;
+		if (n++)
+			printf("\n");
+		TRY(explain_one(folder, &verdicts.row[i]));
+	}
+	if (!n)
+		status = fail(STATUS_FAILED, "%s: no tuned row matches '%s'", folder, words);
+done:
+	verdicts_close(&verdicts);
+	return status;
+}

@@ -1,0 +1,76 @@
+#include "tuner/retime.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/progress.h"
+
+enum { SWEEPS = 2 };
+/* Rounds after which the pairs are tested. */
+static const int looks[] = {12, 24, 48, MAX_ROUNDS};
+enum { N_LOOKS = sizeof looks / sizeof *looks };
+
+struct comparison retiming_compare(const struct retiming *r, int a, int b, double confidence)
+{
+	return compare_paired(r->us[a], r->us[b], r->n_rounds, 1 - (1 - confidence) / N_LOOKS,
+	                      RACE_MATTERS);
+}
+
+static bool settled(const struct retiming *r, double confidence)
+{
+	for (int a = 0; a < r->n; a++)
+		for (int b = a + 1; b < r->n; b++)
+			if (retiming_compare(r, a, b, confidence).verdict == VERDICT_UNSURE)
+				return false;
+	return true;
+}
+
+static enum status run_round(struct measuring *m, struct retiming *r)
+{
+	enum status status;
+	int which[MAX_RACERS], n_sampled;
+	struct sampled sampled[MAX_SAMPLED];
+	for (int i = 0; i < r->n; i++)
+		which[i] = i;
+	TRY(measure_samples(m, SWEEPS, which, r->n, sampled, &n_sampled));
+	for (int i = 0; i < n_sampled; i++) {
+		if (!strcmp(sampled[i].answer.status, "ok")) {
+			r->us[sampled[i].which][r->n_rounds] = sampled[i].answer.value;
+		} else if (r->failed < 0) {
+			r->failed = sampled[i].which;
+			r->failure = sampled[i].answer;
+		}
+	}
+	r->n_rounds += r->failed < 0;
+done:
+	return status;
+}
+
+enum status retime(struct worker *worker, const struct task *task, const struct config *configs,
+                   int n, double expected_us, double confidence, double seconds,
+                   const volatile sig_atomic_t *interrupted, struct retiming *r)
+{
+	enum status status = STATUS_OK;
+	struct candidates candidates = {.config = (struct config *)configs, .n = n};
+	struct measuring m = {.worker = worker,
+	                      .task = task,
+	                      .candidates = &candidates,
+	                      .interrupted = interrupted,
+	                      .default_us = expected_us};
+	double started = seconds_now();
+	*r = (struct retiming){.n = n, .failed = -1};
+	worker->task = NULL; /* another may have had this address */
+	for (int look = 0; look < N_LOOKS; look++) {
+		while (r->n_rounds < looks[look]) {
+			TRY(run_round(&m, r));
+			if (*interrupted)
+				status = fail(STATUS_FAILED, "interrupted");
+			if (*interrupted || r->failed >= 0 || seconds_now() - started > seconds)
+				goto done;
+		}
+		if (settled(r, confidence))
+			break;
+	}
+done:
+	return status;
+}

@@ -1,0 +1,46 @@
+/* A tune: every task searched, raced and judged, with progress. */
+#ifndef TUNER_TUNE_H
+#define TUNER_TUNE_H
+
+#include <stdio.h>
+
+#include "core/progress.h"
+#include "tuner/race.h"
+
+struct tune_options {
+	const char *device;
+	struct tasks_request request;
+	struct race race; /* strategy, budget, seed and plan */
+	bool quiet;
+	FILE *out; /* gets a line of each tuned row */
+	const volatile sig_atomic_t *interrupted;
+};
+
+/* All that one tune works on. */
+struct tune {
+	const struct tune_options *options;
+	struct worker worker;
+	struct journal journal;
+	struct tasks tasks;
+	struct candidates *candidates; /* by task */
+	double *seconds;               /* expected, by task */
+	struct race race;
+	struct outcome *outcome; /* by task, of those that could be tuned */
+	double ceiling_gbps;     /* NaN until measured or when it cannot be */
+	struct progress progress;
+	int current; /* task under way */
+	int n_untunable;
+	double done_seconds;
+};
+
+/* Starts the worker, lists the tasks and their candidates. */
+MUST_CHECK enum status tune_open(const struct tune_options *options, struct tune *tune);
+void tune_close(struct tune *tune);
+
+/* Prints what would be measured and how long it takes; the journal may be empty. */
+void tune_print_plan(const struct tune *tune);
+/* Measures the read ceiling and tunes all tasks; `journal` is open. A task that cannot be tuned is
+ * counted and does not keep the others from it. */
+MUST_CHECK enum status tune_run(struct tune *tune);
+
+#endif

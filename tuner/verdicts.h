@@ -1,0 +1,42 @@
+/* The verdicts of all devices' journals, the newest of each thing. Needs no device. */
+#ifndef TUNER_VERDICTS_H
+#define TUNER_VERDICTS_H
+
+#include "tuner/journal.h"
+
+/* One verdict of a journal, as a row of the header. */
+struct tuned_row {
+	struct provenance provenance;
+	char id[64]; /* of the device: its slug as an identifier */
+	const struct kernel *kernel;
+	int kernel_order; /* in kernels[] */
+	struct kase kase;
+	struct shape shape;
+	char case_text[CONFIG_TEXT], shape_text[64]; /* as in the journal */
+	int len_min, len_max;                        /* set by the emitter */
+	struct config config, runner_up;
+	bool has_runner_up;
+	char problem[CONFIG_TEXT]; /* why it cannot be a row; "" when it can */
+	bool fresh;                /* of the present kernel sources */
+	int sequence;              /* order of reading: journals by name, rows by age */
+	double us, default_us, runner_up_us, gbps, ceiling_gbps;
+	int samples; /* of each finalist */
+	char status[16], reason[256], method[64], date[64];
+};
+
+struct verdicts {
+	struct tuned_row *row;
+	int n, capacity;
+};
+
+/* Reads folder/<device>/journal.csv of every device. Of each device, kernel, case and shape the
+ * newest verdict is kept, those of the present kernel sources before older ones, in the order of
+ * the header. A journal row that cannot be understood is left out with a warning that names file
+ * and line. */
+MUST_CHECK enum status verdicts_open(const char *folder, struct verdicts *verdicts);
+void verdicts_close(struct verdicts *verdicts);
+
+/* Order of rows of one (device, kernel, case, shape without length). */
+int verdict_compare_groups(const struct tuned_row *a, const struct tuned_row *b);
+
+#endif

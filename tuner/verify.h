@@ -1,0 +1,23 @@
+/* What becomes of verdicts later: on the same device, and when tuning again. */
+#ifndef TUNER_VERIFY_H
+#define TUNER_VERIFY_H
+
+#include "tuner/tune.h"
+
+/* Times every verdict of this device beside its default and its runner-up again, in less than two
+ * minutes; a CSV row of each on stdout. STATUS_VIOLATION when one of them no longer holds: it fails
+ * or one of the two is faster by more than RACE_MATTERS. Lists separated by commas leave out other
+ * kernels and shapes; NULL: none. */
+MUST_CHECK enum status verify(const char *folder, const struct tune_options *options);
+
+/* Tunes n times from scratch, each with the next seed and a journal of its own in
+ * folder/<device>/repeat-<i>.csv, which is removed in the end; then times the different winners of
+ * a row beside each other. A flip is a difference between one tune and the next that this
+ * separates by more than RACE_MATTERS. A CSV row of each task on stdout, the sum on stderr. */
+MUST_CHECK enum status repeat(const char *folder, const struct tune_options *options, int n);
+
+/* Prints why a verdict is what it is: all its candidates with their times. Needs no device.
+ * `words`, separated by spaces, must all be among those of kernel, shape and case. */
+MUST_CHECK enum status explain(const char *folder, const char *words);
+
+#endif
