@@ -559,7 +559,6 @@ SIMT_FN unsigned pack_bf16(float low, float high)
 SIMT_FN void split_bf16(const float (&v)[8], uint4 &high, uint4 &low)
 {
 	unsigned h[4], l[4];
-#pragma unroll
 	for (int i = 0; i < 4; i++) {
 		h[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
 		l[i] = pack_bf16(v[2 * i] - bf16_lo(h[i]), v[2 * i + 1] - bf16_hi(h[i]));
