@@ -38,6 +38,7 @@
 #define ARGMAX_WHOLE(K)   true
 #define ADVANCE_WHOLE(K)  true
 #define STREAM_WHOLE(K)   true
+#define MARK_WHOLE(K)     true
 
 #define ROPE_SUBSET(X)    X(warps, 1, 2, 4, 8) X(pairs, 1, 2, 4)
 #define EMBED_SUBSET(X)   X(warps, 1, 4)
