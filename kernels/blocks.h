@@ -66,10 +66,10 @@ struct trim {
 
 /* For the chunk of element i, a multiple of kChunk. */
 template <int Dtype>
-SIMT_FN trim load_trim(const planes &p, size_t i)
+SIMT_FN trim load_trim(const planes &p, unsigned i)
 {
 	trim t = {};
-	const size_t group = i / 32;
+	const unsigned group = i / 32;
 	if constexpr (kHigh<Dtype> == 1)
 		t.high[0] = reinterpret_cast<const unsigned *>(p.high)[group];
 	if constexpr (kHigh<Dtype> == 2) {
@@ -78,7 +78,7 @@ SIMT_FN trim load_trim(const planes &p, size_t i)
 		t.high[1] = high.y;
 	}
 	if constexpr (kSuper<Dtype>)
-		t.super = simt::load128(p.scales + i / 256 * 16);
+		t.super = simt::load128(p.scales + (size_t)(i / 256) * 16);
 	else if constexpr (Dtype == DTYPE_Q4_1 || Dtype == DTYPE_Q5_1)
 		t.scale = reinterpret_cast<const unsigned *>(p.scales)[group];
 	else if constexpr (kQuantised<Dtype>)

@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) embed(const embed_args a
 		const size_t element = (size_t)(known ? token : 0) * a.n + i;
 		float row[chunk];
 		vec::decode<K.w>(simt::load128(vec::at<K.w>(w.quants, element)),
-		                 vec::load_trim<K.w>(w, element), element, row);
+		                 vec::load_trim<K.w>(w, (unsigned)element), element, row);
 		if (!known)
 			vec::fill(row, simt::bits_to_float(0x7fc00000));
 		vec::store<DTYPE_F32>(a.y, i, row);

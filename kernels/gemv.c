@@ -59,6 +59,7 @@ static bool valid(const struct shape *shape, const int *kase, const int *config,
 	const int epilogue = AS(gemv_case, kase)->epilogue;
 	const size_t static_bytes = 256; /* of keys */
 	return legal(kase, config, info->target) && shape->k % 32 == 0 &&
+	       (double)shape->m * shape->k < 4294967296.0 && /* kernels count elements in 32 bits */
 	       shape->k % dtype_block(AS(gemv_case, kase)->w) == 0 &&
 	       (!is_paired(epilogue) || shape->m % 2 == 0) &&
 	       (epilogue != EPILOGUE_QKV || heads_of(shape).dim) &&

@@ -103,7 +103,7 @@ SIMT_FN void load_step(const gemv_args &a, const vec::planes &p, const gemv_task
 		const int wanted = at.tile * P::tile_rows + place.x;
 		const int row = t.row0 + (wanted < t.rows ? wanted : t.rows - 1);
 		const int column = 32 % P::step == 0 || place.y < a.k ? place.y : a.k - P::chunk;
-		const size_t i = (size_t)row * a.k + column;
+		const unsigned i = (unsigned)row * (unsigned)a.k + (unsigned)column;
 		w.raw[l] = simt::load128_stream(vec::at<K.w>(a.w, i));
 		if constexpr (P::scaled)
 			w.trim[l] = vec::load_trim<K.w>(p, i);

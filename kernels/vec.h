@@ -9,11 +9,12 @@
 namespace vec
 {
 
-/* Bytes from one chunk to the next are always 16, so element i (a multiple of kChunk) is at: */
-template <int Dtype>
-SIMT_FN const void *at(const void *base, size_t i)
+/* Bytes from one chunk to the next are always 16, so element i (a multiple of kChunk) is at the place
+ * below. 32-bit indices are cheaper where they suffice. */
+template <int Dtype, typename Index>
+SIMT_FN const void *at(const void *base, Index i)
 {
-	return static_cast<const unsigned char *>(base) + i / kChunk<Dtype> * 16;
+	return static_cast<const unsigned char *>(base) + (size_t)(i / kChunk<Dtype>)*16;
 }
 
 /* Elements i .. i + N - 1 of a plain dtype; N and i are multiples of kChunk. */
