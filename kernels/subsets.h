@@ -25,7 +25,7 @@
 #define GQA_ATTENTION_SUBSET(X)                                                       \
 	X(splits, 1, 33)                                                              \
 	X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1) X(math, 0, 1) \
-	        X(stages, 3) X(prefetch, 0, 1) X(trigger, 0)
+	        X(stages, 2, 3) X(prefetch, 0, 1) X(trigger, 0)
 #define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8, 16, 32) X(unroll, 1, 2, 4)
 #endif
 
