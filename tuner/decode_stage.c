@@ -191,6 +191,15 @@ static void list_samples(const struct stage *s, struct choice *c)
 	}
 }
 
+static bool is_default(const struct choice *c)
+{
+	const struct kernel *kernel = c->task.kernel;
+	for (int p = 0; p < kernel->n_params; p++)
+		if (c->variant.config.value[p] != kernel->params[p].default_value)
+			return false;
+	return true;
+}
+
 /* What a round tries of each choice, all of it being compiled from now on. */
 static enum status prepare_round(struct stage *s, int round)
 {
@@ -198,8 +207,8 @@ static enum status prepare_round(struct stage *s, int round)
 	const struct device_info *info = device_info(s->device);
 	for (int i = 0; i < s->n_choices; i++) {
 		struct choice *c = &s->choice[i];
-		if (round == 0)
-			list_samples(s, c);
+		if (round == 0 && is_default(c))
+			list_samples(s, c); /* nothing is known of it */
 		else
 			list_neighbours(s, c);
 		if (info->target.sm)
@@ -326,15 +335,6 @@ static enum status improve(struct stage *s, struct choice *c, int *n_stayed)
 	}
 done:
 	return status;
-}
-
-static bool is_default(const struct choice *c)
-{
-	const struct kernel *kernel = c->task.kernel;
-	for (int p = 0; p < kernel->n_params; p++)
-		if (c->variant.config.value[p] != kernel->params[p].default_value)
-			return false;
-	return true;
 }
 
 /* The verdict; its time is what a launch adds to the step. */
