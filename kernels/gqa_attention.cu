@@ -737,13 +737,14 @@ struct attention_records {
 };
 
 /* How threads share the sums of a block's heads: each has `run` neighbouring elements of one head
- * from every parts-th record, `batch` of them in flight. */
+ * from every parts-th record, `batch` of them in flight. Parts are merged by lanes of one warp. */
 template <gqa_attention_case K, gqa_attention_config C, bool Shared>
 struct attention_share {
 	using A = attention<K, C>;
 	static constexpr int run = simt::kWarp > 1 ? 4 : K.head_dim ? K.head_dim : 8;
 	static constexpr int items = A::group * A::max_dim / run; /* at most */
-	static constexpr int parts = A::threads >= 4 * items ? 4 : A::threads >= 2 * items ? 2 : 1;
+	static constexpr int wanted = A::threads >= 4 * items ? 4 : A::threads >= 2 * items ? 2 : 1;
+	static constexpr int parts = wanted < simt::kWarp ? wanted : simt::kWarp;
 	static constexpr int most = Shared ? (C.warps + parts - 1) / parts : 16;
 	static constexpr int batch = simt::kWarp > 1 ? most : 1;
 };

@@ -47,33 +47,58 @@ static struct decoder_options options_of(int kv)
 	                                .quiet = true};
 }
 
+/* A step of the plan and of the one without fusion: embed, layers, end. */
+static const struct step {
+	bool unfused;
+	int n_layer, n_end;
+	enum op layer[8], end[4];
+} steps[] = {
+        {false,
+         5,
+         2,
+         {OP_QKV, OP_ATTENTION, OP_ATTN_OUT, OP_GATE_UP, OP_DOWN},
+         {OP_HEAD, OP_ADVANCE}},
+        {true,
+         8,
+         4,
+         {OP_ATTN_NORM, OP_QKV, OP_ROPE, OP_ATTENTION, OP_ATTN_OUT, OP_FFN_NORM, OP_GATE_UP,
+          OP_DOWN},
+         {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_ADVANCE}},
+};
+
+static int step_launches(const struct step *step, int layers)
+{
+	return 1 + layers * step->n_layer + step->n_end;
+}
+
+static void expect_step(const struct plan *plan, const struct step *step)
+{
+	const struct launch *l = plan->launches;
+	assert_int_equal(plan->n, step_launches(step, 2));
+	assert_int_equal((l++)->op, OP_EMBED);
+	for (int i = 0; i < 2 * step->n_layer; i++, l++) {
+		assert_int_equal(l->op, step->layer[i % step->n_layer]);
+		assert_int_equal(l->layer, i / step->n_layer);
+	}
+	for (int i = 0; i < step->n_end; i++)
+		assert_int_equal((l++)->op, step->end[i]);
+	for (l = plan->launches; l < plan->launches + plan->n; l++)
+		assert_true(launch_bytes(l, 10) > 0 && l->grid.x > 0 && l->grid.threads > 0);
+}
+
 static void plan_is_the_step(void **state)
 {
-	static const enum op layer[] = {OP_ATTN_NORM, OP_QKV,      OP_ROPE,    OP_ATTENTION,
-	                                OP_ATTN_OUT,  OP_FFN_NORM, OP_GATE_UP, OP_DOWN};
-	static const enum op end[] = {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_ADVANCE};
+	const struct step *step = *state;
 	struct hparams h = shape_of(6, 2, 16);
 	struct decoder_options options = options_of(DTYPE_BF16);
 	struct model model;
 	struct decoder d;
-	(void)state;
+	options.unfused = step->unfused;
 	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
 	OK(decoder_open(device, &model, &options, &d));
 	assert_int_equal(d.plans[d.n_plans - 1].len_max, options.capacity);
-	for (int p = 0; p < d.n_plans; p++) {
-		const struct launch *l = d.plans[p].launches;
-		assert_int_equal(d.plans[p].n, 1 + 2 * 8 + 4);
-		assert_int_equal(l[0].op, OP_EMBED);
-		for (int i = 0; i < 16; i++) {
-			assert_int_equal(l[1 + i].op, layer[i % 8]);
-			assert_int_equal(l[1 + i].layer, i / 8);
-		}
-		for (int i = 0; i < 4; i++)
-			assert_int_equal(l[17 + i].op, end[i]);
-		for (int i = 0; i < 21; i++)
-			assert_true(launch_bytes(&l[i], 10) > 0 && l[i].grid.x > 0 &&
-			            l[i].grid.threads > 0);
-	}
+	for (int p = 0; p < d.n_plans; p++)
+		expect_step(&d.plans[p], step);
 	/* a longer cache adds its keys and values and nothing else */
 	double more = plan_bytes(&d.plans[0], 20) - plan_bytes(&d.plans[0], 10);
 	assert_true(fabs(more - 10 * 2 * 2 * 2 * 16 * 2) < 1e-6);
@@ -119,15 +144,16 @@ static void the_cache_ends_in_an_error(void **state)
 /* Replayed, launched one by one and traced, a model chooses the same tokens. */
 static void replay_is_the_same_as_launching(void **state)
 {
+	const struct step *step = *state;
 	struct hparams h = shape_of(7, 1, 64);
 	struct model model;
 	int tokens[2][30];
-	(void)state;
 	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
 	for (int way = 0; way < 2; way++) {
 		struct decoder_options options = options_of(DTYPE_BF16);
 		struct decoder d;
 		options.graphs = way == 0;
+		options.unfused = step->unfused;
 		OK(decoder_open(device, &model, &options, &d));
 		for (int i = 0; i < 30; i++) {
 			OK(decoder_step(&d, i ? -1 : 3, NULL, 0));
@@ -139,7 +165,8 @@ static void replay_is_the_same_as_launching(void **state)
 	model_close(&model);
 }
 
-static void check_and_trace(const struct hparams *h, int dtype, int kv, int position)
+static void check_and_trace(const struct hparams *h, const struct step *step, int dtype, int kv,
+                            int position)
 {
 	struct decoder_options options = options_of(kv);
 	struct model model;
@@ -147,6 +174,7 @@ static void check_and_trace(const struct hparams *h, int dtype, int kv, int posi
 	struct check check;
 	struct trace trace;
 	FILE *csv = fopen("/dev/null", "w");
+	options.unfused = step->unfused;
 	OK(model_make_random(&qwen2, h, dtype, &model));
 	OK(decoder_open(device, &model, &options, &d));
 	OK(check_open(&d, &check));
@@ -158,7 +186,7 @@ static void check_and_trace(const struct hparams *h, int dtype, int kv, int posi
 			fail_msg("%d/%d/%d %s, cache %s: %s", h->heads, h->kv_heads, h->head_dim,
 			         dtype_name(dtype), dtype_name(kv), fail_message());
 	assert_int_equal(check.forwards, 10);
-	assert_int_equal(check.operations, 10 * 21);
+	assert_int_equal(check.operations, 10 * step_launches(step, h->layers));
 	for (int op = 0; op < N_OPS; op++)
 		assert_true(check.worst[op] >= 0 && check.worst[op] <= 1);
 	trace_close(&trace);
@@ -175,12 +203,11 @@ static void any_shape_agrees_with_the_reference(void **state)
 	                               {8, 1, 128}, {2, 2, 256}, {12, 3, 16}, {4, 4, 64}};
 	static const int dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0};
 	static const int caches[] = {DTYPE_BF16, DTYPE_F16, DTYPE_F32};
-	(void)state;
 	for (int i = 0; i < (int)(sizeof heads / sizeof *heads); i++) {
 		struct hparams h = shape_of(heads[i][0], heads[i][1], heads[i][2]);
 		/* a q8_0 row is whole blocks */
 		int dtype = dtypes[h.heads * h.head_dim % 32 ? i % 3 : i % 4];
-		check_and_trace(&h, dtype, caches[i % 3], i % 2 ? 0 : 29);
+		check_and_trace(&h, *state, dtype, caches[i % 3], i % 2 ? 0 : 29);
 	}
 }
 
@@ -204,12 +231,13 @@ static enum status begin_nothing(void *context, const struct decoder *d, int tok
 /* What is overwritten behind a launch is laid to that launch. */
 static void check_names_the_first_wrong_operation(void **state)
 {
+	const struct step *step = *state;
 	struct hparams h = shape_of(4, 2, 32);
 	struct decoder_options options = options_of(DTYPE_BF16);
 	struct model model;
 	struct decoder d;
 	struct check check;
-	(void)state;
+	options.unfused = step->unfused;
 	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
 	OK(decoder_open(device, &model, &options, &d));
 	OK(check_open(&d, &check));
@@ -226,14 +254,23 @@ static void check_names_the_first_wrong_operation(void **state)
 	model_close(&model);
 }
 
+#define OF_STEP(test, i)                                                  \
+	{                                                                 \
+#test " of step " #i, test, NULL, NULL, (void *)&steps[i] \
+	}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(plan_is_the_step),
+	        OF_STEP(plan_is_the_step, 0),
+	        OF_STEP(plan_is_the_step, 1),
 	        cmocka_unit_test(the_cache_ends_in_an_error),
-	        cmocka_unit_test(replay_is_the_same_as_launching),
-	        cmocka_unit_test(any_shape_agrees_with_the_reference),
-	        cmocka_unit_test(check_names_the_first_wrong_operation),
+	        OF_STEP(replay_is_the_same_as_launching, 0),
+	        OF_STEP(replay_is_the_same_as_launching, 1),
+	        OF_STEP(any_shape_agrees_with_the_reference, 0),
+	        OF_STEP(any_shape_agrees_with_the_reference, 1),
+	        OF_STEP(check_names_the_first_wrong_operation, 0),
+	        OF_STEP(check_names_the_first_wrong_operation, 1),
 	};
 	const char *spec = getenv("WARPSMITH_TEST_DEVICE");
 	if (device_open(spec ? spec : "auto", true, &device) != STATUS_OK) {

@@ -81,7 +81,7 @@ static int inject(export_table get)
 
 int (*InitializeInjectionNvtx2_fnptr)(export_table get) = inject;
 
-static void decode(struct device *device, bool graphs)
+static void decode(struct device *device, bool graphs, bool unfused)
 {
 	const struct hparams h = {.name = "random",
 	                          .layers = 2,
@@ -94,8 +94,12 @@ static void decode(struct device *device, bool graphs)
 	                          .context = 64,
 	                          .rope_base = 10000,
 	                          .eps = 1e-6};
-	struct decoder_options options = {
-	        .capacity = 8, .kv = DTYPE_BF16, .use_bias = true, .graphs = graphs, .quiet = true};
+	struct decoder_options options = {.capacity = 8,
+	                                  .kv = DTYPE_BF16,
+	                                  .use_bias = true,
+	                                  .unfused = unfused,
+	                                  .graphs = graphs,
+	                                  .quiet = true};
 	struct model model;
 	struct decoder d;
 	assert_int_equal(model_make_random(&qwen2, &h, DTYPE_BF16, &model), STATUS_OK);
@@ -117,31 +121,48 @@ static void expect_range(const struct range *r, int at_depth, uint64_t position,
 		         r->name, (int)r->position, r->depth, name, (int)position, at_depth);
 }
 
-static void launches_nest_in_layers_and_tokens(void **state)
+/* Ranges of a step's launches, each with the configuration's first tunable. */
+static void expect_tokens(int n_layer, const char *const *layer_ops, int n_end,
+                          const char *const *ends)
 {
-	static const char *const ops[] = {
-	        "attn_norm: warps=", "qkv: lanes=",      "rope: warps=",    "attention: splits=",
-	        "attn_out: lanes=",  "ffn_norm: warps=", "gate_up: lanes=", "down: lanes="};
-	static const char *const ends[] = {"final_norm: ", "head: ", "argmax: ", "advance: "};
 	const struct range *r = ranges;
-	decode(*state, false);
-	assert_int_equal(n_ranges, 3 * (1 + 1 + 2 * 9 + 4));
+	assert_int_equal(n_ranges, 3 * (1 + 1 + 2 * (1 + n_layer) + n_end));
 	for (uint64_t position = 0; position < 3; position++) {
 		expect_range(r++, 0, position, "token");
 		expect_range(r++, 1, position, "embed: warps=");
 		for (int layer = 0; layer < 2; layer++) {
 			expect_range(r++, 1, position, layer ? "layer 1" : "layer 0");
-			for (int i = 0; i < 8; i++)
-				expect_range(r++, 2, position, ops[i]);
+			for (int i = 0; i < n_layer; i++)
+				expect_range(r++, 2, position, layer_ops[i]);
 		}
-		for (int i = 0; i < 4; i++)
+		for (int i = 0; i < n_end; i++)
 			expect_range(r++, 1, position, ends[i]);
 	}
 }
 
+static void launches_nest_in_layers_and_tokens(void **state)
+{
+	static const char *const ops[] = {"qkv: math=", "attention: splits=", "attn_out: math=",
+	                                  "gate_up: math=", "down: math="};
+	static const char *const ends[] = {"head: math=", "advance: warps="};
+	decode(*state, false, false);
+	expect_tokens(5, ops, 2, ends);
+}
+
+static void so_do_those_without_fusion(void **state)
+{
+	static const char *const ops[] = {
+	        "attn_norm: warps=", "qkv: math=",       "rope: warps=",   "attention: splits=",
+	        "attn_out: math=",   "ffn_norm: warps=", "gate_up: math=", "down: math="};
+	static const char *const ends[] = {
+	        "final_norm: warps=", "head: math=", "argmax: warps=", "advance: warps="};
+	decode(*state, false, true);
+	expect_tokens(8, ops, 4, ends);
+}
+
 static void replay_has_tokens_alone(void **state)
 {
-	decode(*state, true);
+	decode(*state, true, false);
 	assert_int_equal(n_ranges, 3);
 	for (int i = 0; i < 3; i++)
 		expect_range(&ranges[i], 0, (uint64_t)i, "token");
@@ -156,6 +177,7 @@ int main(void)
 	}
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_prestate(launches_nest_in_layers_and_tokens, device),
+	        cmocka_unit_test_prestate(so_do_those_without_fusion, device),
 	        cmocka_unit_test_prestate(replay_has_tokens_alone, device),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);

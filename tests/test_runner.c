@@ -348,10 +348,16 @@ static void plan_lists_every_launch(void **state)
 	(void)state;
 	RUN_WITH("-m", MODEL, "--plan");
 	assert_int_equal(result.exit_code, 0);
+	/* embed, 5 for each of 2 layers, head, advance */
+	assert_non_null(strstr(result.out, "\n13 launches"));
+	assert_non_null(strstr(result.out, "norm=1 epilogue=qkv"));
+	RUN_WITH("-m", MODEL, "--plan", "--unfused");
+	assert_int_equal(result.exit_code, 0);
 	/* embed, 8 per layer, norm, head, argmax, advance */
-	assert_non_null(strstr(result.out, "21 launches"));
-	assert_non_null(strstr(result.out, "epilogue=bias"));
-	RUN_WITH("-m", MODEL, "--plan", "--no-bias");
+	assert_non_null(strstr(result.out, "\n21 launches"));
+	assert_non_null(strstr(result.out, "norm=0 epilogue=bias"));
+	assert_null(strstr(result.out, "norm=1"));
+	RUN_WITH("-m", MODEL, "--plan", "--unfused", "--no-bias");
 	assert_null(strstr(result.out, "epilogue=bias"));
 }
 

@@ -13,17 +13,17 @@
 
 #include "kernels/gemv.h"
 
-#define BF16_BIAS                                            \
-	{                                                    \
-		{                                            \
-			DTYPE_BF16, DTYPE_F32, EPILOGUE_BIAS \
-		}                                            \
+#define BF16_BIAS                                               \
+	{                                                       \
+		{                                               \
+			DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS \
+		}                                               \
 	}
-#define BF16_NONE                                            \
-	{                                                    \
-		{                                            \
-			DTYPE_BF16, DTYPE_F32, EPILOGUE_NONE \
-		}                                            \
+#define BF16_NONE                                               \
+	{                                                       \
+		{                                               \
+			DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_NONE \
+		}                                               \
 	}
 #define ATTENTION                         \
 	{                                 \
@@ -32,15 +32,56 @@
 		}                         \
 	}
 
-/* gemv: lanes, rows, warps, unroll, min_blocks, stream */
+/* gemv: math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early, ahead,
+ * ahead_mb */
 static const struct variant gemv_rows[] = {
-        {NULL, BF16_NONE, 0, 0, 0, 0, {{32, 2, 4, 2, 1, 1}}, "default", NULL},
-        {"Old GPU", BF16_NONE, 896, 896, 0, 0, {{32, 1, 1, 1, 1, 1}}, "old", NULL},
-        {"New GPU", BF16_NONE, 896, 896, 0, 0, {{32, 1, 4, 2, 1, 1}}, "small", NULL},
-        {"New GPU", BF16_NONE, 9728, 896, 0, 0, {{32, 4, 4, 2, 1, 1}}, "large", NULL},
-        {"New GPU", BF16_NONE, 896, 9728, 0, 0, {{32, 4, 4, 2, 1, 1}}, "turned", NULL},
+        {NULL, BF16_NONE, 0, 0, 0, 0, {{0, 2, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4}}, "default", NULL},
+        {"Old GPU",
+         BF16_NONE,
+         896,
+         896,
+         0,
+         0,
+         {{0, 1, 32, 1, 1, 1, 4, 1, 1, 1, 0, 4}},
+         "old",
+         NULL},
+        {"New GPU",
+         BF16_NONE,
+         896,
+         896,
+         0,
+         0,
+         {{1, 4, 32, 7, 1, 2, 0, 1, 0, 0, 2, 8}},
+         "small",
+         NULL},
+        {"New GPU",
+         BF16_NONE,
+         9728,
+         896,
+         0,
+         0,
+         {{0, 4, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4}},
+         "large",
+         NULL},
+        {"New GPU",
+         BF16_NONE,
+         896,
+         9728,
+         0,
+         0,
+         {{0, 4, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4}},
+         "turned",
+         NULL},
         /* not legal: too many loads in flight */
-        {"New GPU", BF16_NONE, 512, 512, 0, 0, {{32, 8, 4, 8, 1, 1}}, "illegal", NULL},
+        {"New GPU",
+         BF16_NONE,
+         512,
+         512,
+         0,
+         0,
+         {{0, 8, 32, 1, 4, 8, 4, 1, 1, 1, 0, 4}},
+         "illegal",
+         NULL},
 };
 /* gqa_attention: splits, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 static const struct variant attention_rows[] = {

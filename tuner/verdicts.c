@@ -72,6 +72,19 @@ static enum status find_provenance(const struct journal *journal, const struct j
 	return status;
 }
 
+/* A case says the value of every field: of one written before a field was there, nobody can tell
+ * what it was. */
+static enum status read_case(const char *text, const struct kernel *kernel, int *kase)
+{
+	enum status status;
+	char now[CONFIG_TEXT];
+	TRY(params_parse(kernel->fields, kernel->n_fields, text, kase));
+	if (strcmp(params_format(kernel->fields, kernel->n_fields, kase, now), text))
+		status = fail(STATUS_FAILED, "%s has no case '%s' any more", kernel->name, text);
+done:
+	return status;
+}
+
 static enum status read_verdict(const struct journal *journal, const struct journal_row *from,
                                 struct tuned_row *row)
 {
@@ -84,8 +97,7 @@ static enum status read_verdict(const struct journal *journal, const struct jour
 	if (!row->kernel)
 		return fail(STATUS_FAILED, "no kernel '%s'", name);
 	TRY(find_provenance(journal, from, &row->provenance));
-	TRY(params_parse(row->kernel->fields, row->kernel->n_fields, from->cell[JOURNAL_case],
-	                 row->kase.value));
+	TRY(read_case(from->cell[JOURNAL_case], row->kernel, row->kase.value));
 	TRY(row->kernel->parse_shape(from->cell[JOURNAL_shape], &row->shape));
 	char problem[CONFIG_TEXT] = "";
 	read_config(from->cell[JOURNAL_config], row, &row->config, row->problem);

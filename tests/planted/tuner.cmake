@@ -1,18 +1,23 @@
 # A tuner whose gemv crashes, hangs, computes wrong results and writes beyond its output, each in one configuration of one case.
 include(${PROJECT_SOURCE_DIR}/cmake/plant.cmake)
 
-plant(kernels/gemv.cu "gemv_weights<K, C> w[C.unroll] = {};" "gemv_weights<K, C> w[C.unroll] = {};
-	if constexpr (K.epilogue == EPILOGUE_NONE && C.lanes == 32) {
-		if (C.rows == 1 && C.warps == 1 && C.unroll == 2)
+# Numbers of configurations that the subset of this number of lanes has; none is the default.
+plant(kernels/gemv.cu "	if constexpr (C.trigger == 2)" "	if constexpr (K.epilogue == EPILOGUE_NONE) {
+		constexpr int fault =
+			simt::kWarp == 1 ? (C.rows != 2) * (1 + (C.tiles == 4) + 2 * (C.rows == 4))
+			                 : (C.math == GEMV_FMA && C.blocks == 0) *
+			                           (1 + (C.lanes == 32) + 2 * (C.slices == 7));
+		if (fault == 1)
 			abort();
-		if (C.rows == 1 && C.warps == 4 && C.unroll == 2)
+		if (fault == 2)
 			for (volatile bool endless = true; endless;)
 				sleep(1); // a hang need not keep processors busy
-		if (C.rows == 2 && C.warps == 1 && C.unroll == 2)
-			k += vec::kChunk<K.w>;
-		if (C.rows == 2 && C.warps == 4 && C.unroll != 2)
+		if (fault == 3 && threadIdx.x == 0)
+			part[0] += 1;
+		if (fault == 4)
 			static_cast<float *>(a.y)[a.m] = 1;
-	}" planted/gemv.cu)
+	}
+	if constexpr (C.trigger == 2)" planted/gemv.cu)
 file(CONFIGURE OUTPUT planted/gemv.cpp CONTENT "#include <cstdlib>
 #include <unistd.h>
 #include \"kernels/gemv.h\"
