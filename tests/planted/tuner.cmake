@@ -1,21 +1,36 @@
 # A tuner whose gemv crashes, hangs, computes wrong results and writes beyond its output, each in one configuration of one case.
 include(${PROJECT_SOURCE_DIR}/cmake/plant.cmake)
 
-plant(kernels/gemv.cu "gemv_weights<K, C> w[C.unroll] = {};" "gemv_weights<K, C> w[C.unroll] = {};
-	if constexpr (K.epilogue == EPILOGUE_NONE && C.lanes == 32) {
-		if (C.rows == 1 && C.warps == 1 && C.unroll == 2)
+plant(kernels/gemv.cu
+	"finish_rows<K, C>(a, t, part, stride, K.norm ? norm_scale<K, C>(a, squares) : 1.0f, mine);"
+	"float scale = K.norm ? norm_scale<K, C>(a, squares) : 1.0f;
+	if constexpr (K.epilogue == EPILOGUE_NONE) {
+		constexpr int fault = planted_fault(C);
+		if (fault == 1)
 			abort();
-		if (C.rows == 1 && C.warps == 4 && C.unroll == 2)
+		if (fault == 2)
 			for (volatile bool endless = true; endless;)
 				sleep(1); // a hang need not keep processors busy
-		if (C.rows == 2 && C.warps == 1 && C.unroll == 2)
-			k += vec::kChunk<K.w>;
-		if (C.rows == 2 && C.warps == 4 && C.unroll != 2)
+		if (fault == 3)
+			scale = 1.5f;
+		if (fault == 4)
 			static_cast<float *>(a.y)[a.m] = 1;
-	}" planted/gemv.cu)
+	}
+	finish_rows<K, C>(a, t, part, stride, scale, mine);" planted/gemv.cu)
 file(CONFIGURE OUTPUT planted/gemv.cpp CONTENT "#include <cstdlib>
 #include <unistd.h>
 #include \"kernels/gemv.h\"
+
+// 1 to 4 in one point each of the subset for this lane count, else 0; no fault in the default.
+constexpr int planted_fault(gemv_config c)
+{
+#if SIMT_WARP == 1
+	return c.rows == 1 ? (c.tiles == 1 ? 1 : 2) : c.rows == 2 && c.tiles == 1 ? 3 : c.rows == 4 && c.tiles == 4 ? 4 : 0;
+#else
+	return c.math || c.rows != 4 || c.blocks != 4 ? 0 : (c.lanes == 8 ? 1 : 3) + (c.slices == 7);
+#endif
+}
+
 #undef GEMV_CASES
 #define GEMV_CASES(X) GEMV_CASES_OF(X, DTYPE_BF16)
 #include \"gemv.cu\"
