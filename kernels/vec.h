@@ -9,8 +9,8 @@
 namespace vec
 {
 
-/* Bytes from one chunk to the next are always 16, so element i (a multiple of kChunk) is at the place
- * below. 32-bit indices are cheaper where they suffice. */
+/* Bytes from one chunk to the next are always 16, so element i (a multiple of kChunk) is at the
+ * place below. 32-bit indices are cheaper where they suffice. */
 template <int Dtype, typename Index>
 SIMT_FN const void *at(const void *base, Index i)
 {

@@ -25,7 +25,6 @@ static struct {
 } options = {.device = "auto", .seed = 1, .seeds = 1, .length = 1024};
 
 static const struct option_row rows[] = {
-        {"device", 0, OPTION_TEXT, &options.device, "DEVICE", "auto, host, host32 or cuda[:N]"},
         {"kernel", 0, OPTION_TEXT, &options.kernels, "NAME,...",
          "kernels to tune (default: all of a decode step)"},
         {"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
@@ -59,7 +58,7 @@ static const struct option_row rows[] = {
          "a first table in two minutes: fewer lengths, candidates and rounds"},
         {"dry-run", 0, OPTION_FLAG, &options.dry_run, NULL,
          "prints what would be measured and how long it takes"},
-        {"quiet", 0, OPTION_FLAG, &options.quiet, NULL, "no progress"},
+        COMMON_OPTIONS(&options.device, &options.quiet),
 };
 
 static const struct command command = {
@@ -104,14 +103,20 @@ done:
 	return status;
 }
 
+/* The header: --emit's FILE, else beside the journals. */
+static void header_path(const char *folder, char path[4096])
+{
+	snprintf(path, 4096, "%s/tuned.h", folder);
+	if (options.emit && options.emit[0])
+		snprintf(path, 4096, "%s", options.emit);
+}
+
 static enum status emit(const char *folder)
 {
 	enum status status;
 	char path[4096];
 	int n_rows;
-	snprintf(path, sizeof path, "%s/tuned.h", folder);
-	if (options.emit && options.emit[0])
-		snprintf(path, sizeof path, "%s", options.emit);
+	header_path(folder, path);
 	TRY(emit_header(folder, path, &n_rows));
 	if (!options.quiet)
 		fprintf(stderr, "%s: %d rows\n", path, n_rows);
@@ -134,7 +139,7 @@ static enum status choose(struct tune_options *choice)
 static enum status tune(const char *folder)
 {
 	enum status status;
-	char path[4096];
+	char path[4096], header[4096];
 	struct tune_options choice;
 	struct tune t = {.journal.log.file = -1};
 	TRY(choose(&choice));
@@ -147,6 +152,8 @@ static enum status tune(const char *folder)
 		goto done;
 	}
 	TRY(journal_open(path, &t.journal));
+	header_path(folder, header);
+	TRY(check_replaceable(header)); /* before hours of work */
 	TRY(tune_run(&t));
 	TRY(emit(folder));
 	if (t.n_untunable)

@@ -1,26 +1,36 @@
 # A tuner whose gemv crashes, hangs, computes wrong results and writes beyond its output, each in one configuration of one case.
 include(${PROJECT_SOURCE_DIR}/cmake/plant.cmake)
 
-# Numbers of configurations that the subset of this number of lanes has; none is the default.
-plant(kernels/gemv.cu "	if constexpr (C.trigger == 2)" "	if constexpr (K.epilogue == EPILOGUE_NONE) {
-		constexpr int fault =
-			simt::kWarp == 1 ? (C.rows != 2) * (1 + (C.tiles == 4) + 2 * (C.rows == 4))
-			                 : (C.math == GEMV_FMA && C.blocks == 0) *
-			                           (1 + (C.lanes == 32) + 2 * (C.slices == 7));
+plant(kernels/gemv.cu
+	"finish_rows<K, C>(a, t, part, stride, K.norm ? norm_scale<K, C>(a, squares) : 1.0f, mine);"
+	"float scale = K.norm ? norm_scale<K, C>(a, squares) : 1.0f;
+	if constexpr (K.epilogue == EPILOGUE_NONE) {
+		constexpr int fault = planted_fault(C);
 		if (fault == 1)
 			abort();
 		if (fault == 2)
 			for (volatile bool endless = true; endless;)
 				sleep(1); // a hang need not keep processors busy
-		if (fault == 3 && threadIdx.x == 0)
-			part[0] += 1;
+		if (fault == 3)
+			scale = 1.5f;
 		if (fault == 4)
 			static_cast<float *>(a.y)[a.m] = 1;
 	}
-	if constexpr (C.trigger == 2)" planted/gemv.cu)
+	finish_rows<K, C>(a, t, part, stride, scale, mine);" planted/gemv.cu)
 file(CONFIGURE OUTPUT planted/gemv.cpp CONTENT "#include <cstdlib>
 #include <unistd.h>
 #include \"kernels/gemv.h\"
+
+// 1 to 4 in one point each of the subset for this lane count, else 0; no fault in the default.
+constexpr int planted_fault(gemv_config c)
+{
+#if SIMT_WARP == 1
+	return c.rows == 1 ? (c.tiles == 1 ? 1 : 2) : c.rows == 2 && c.tiles == 1 ? 3 : c.rows == 4 && c.tiles == 4 ? 4 : 0;
+#else
+	return c.math || c.rows != 4 || c.blocks != 4 ? 0 : (c.lanes == 8 ? 1 : 3) + (c.slices == 7);
+#endif
+}
+
 #undef GEMV_CASES
 #define GEMV_CASES(X) GEMV_CASES_OF(X, DTYPE_BF16)
 #include \"gemv.cu\"
