@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,7 +18,7 @@
 
 #include <cmocka.h> /* last: it takes the name `fail` */
 
-enum { KILLS = 10 };
+enum { DISTURBANCES = 50 };
 
 static char folder[] = "/tmp/tuner-XXXXXX";
 
@@ -24,6 +26,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	strcpy(folder, "/tmp/tuner-XXXXXX");
+	unsetenv("REPLAY_SLEEP_US");
 	return !mkdtemp(folder);
 }
 
@@ -37,9 +40,9 @@ static int tear_down(void **state)
 
 static const char *in_folder(const char *name)
 {
-	static char path[2][128];
+	static char path[4][128];
 	static int turn;
-	turn = !turn;
+	turn = (turn + 1) % 4;
 	snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
 	return path[turn];
 }
@@ -116,6 +119,11 @@ static int count_rows(const char *path, const char *status)
 	return n;
 }
 
+static int count_or_zero(const char *path)
+{
+	return access(path, R_OK) ? 0 : count_rows(path, NULL);
+}
+
 static void sleep_ms(long ms)
 {
 	struct timespec time = {ms / 1000, ms % 1000 * 1000000};
@@ -125,39 +133,125 @@ static void sleep_ms(long ms)
 #define REPLAYED_KERNELS "gemv,gqa_attention,rms_norm"
 #define REPLAYED_SHAPES  "896x896,14/2/64,896"
 
-/* Times are known, so whatever happened on the way, the table is that of an undisturbed tune. */
-static void killed_and_resumed(void **state)
+/* What may happen to a tune that runs. */
+enum disturbance { KILL, KILL_WORKER, INTERRUPT, FULL_DISK, READ_ONLY, N_DISTURBANCES };
+
+/* The journal may grow by this much more. */
+static void limit_disk(const char *path, long more)
 {
+	struct stat info;
+	rlim_t size = stat(path, &info) ? 0 : (rlim_t)info.st_size;
+	struct rlimit limit = {size + (rlim_t)more, size + (rlim_t)more};
+	signal(SIGXFSZ, SIG_IGN); /* so that writing fails */
+	setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+/* Its child; 0 when it has none. */
+static pid_t worker_of(pid_t pid)
+{
+	char path[64];
+	int child = 0;
+	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	FILE *file = fopen(path, "r");
+	if (file) {
+		if (fscanf(file, "%d", &child) != 1)
+			child = 0;
+		fclose(file);
+	}
+	return child;
+}
+
+/* Starts the tune and disturbs it at a random moment; returns its exit code. */
+static int disturb(enum disturbance what, const char *results)
+{
+	const char *journal = in_folder("killed/replay/journal.csv");
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		const char *messages = in_folder("messages");
+		if (what == FULL_DISK)
+			limit_disk(journal, rand() % 20000);
+		if (!freopen(messages, "w", stderr) || !freopen("/dev/null", "w", stdout))
+			_exit(99);
+		if (what == READ_ONLY && !geteuid() && setuid(65534))
+			_exit(98);
+		execl(REPLAY, REPLAY, "--kernel", REPLAYED_KERNELS, "--shape", REPLAYED_SHAPES,
+		      "--journal", results, (char *)NULL);
+		_exit(99);
+	}
+	if (what == KILL || what == KILL_WORKER || what == INTERRUPT)
+		sleep_ms(20 + rand() % 100);
+	pid_t worker = what == KILL_WORKER ? worker_of(pid) : pid;
+	if (what == KILL || (what == KILL_WORKER && worker))
+		kill(worker, SIGKILL);
+	if (what == INTERRUPT)
+		kill(pid, SIGINT);
+	return finish(pid);
+}
+
+/* The kinds of disturbance that leave the tune unfinished, as they must show. */
+static void assert_disturbed(enum disturbance what, int exit_code)
+{
+	if (!exit_code)
+		return; /* done before it was disturbed */
+	if (what == KILL)
+		assert_int_equal(exit_code, 128 + SIGKILL);
+	else
+		assert_int_equal(exit_code, 1);
+	if (what == INTERRUPT)
+		assert_true(has_message("interrupted"));
+	if (what == FULL_DISK)
+		assert_true(has_message("journal.csv: "));
+	if (what == READ_ONLY)
+		assert_true(has_message("Permission denied"));
+}
+
+/* Times are known, so whatever happened on the way, the table is that of an undisturbed tune. */
+static void disturbed_and_resumed(void **state)
+{
+	int happened[N_DISTURBANCES] = {0};
 	(void)state;
 	setenv("REPLAY_SLEEP_US", "500", 1);
+	chmod(folder, 0755); /* for another user */
 	assert_int_equal(
 	        finish(start(REPLAY, in_folder("whole"), REPLAYED_KERNELS, REPLAYED_SHAPES)), 0);
 	int whole = count_rows(in_folder("whole/replay/journal.csv"), NULL);
 	assert_true(whole > 100);
-
+	char *journal = strdup(in_folder("killed/replay/journal.csv"));
 	srand(1);
-	int killed = 0;
-	for (int i = 0; i < KILLS; i++) {
-		char *before = read_text(in_folder("killed/replay/journal.csv"));
-		pid_t pid = start(REPLAY, in_folder("killed"), REPLAYED_KERNELS, REPLAYED_SHAPES);
-		sleep_ms(20 + rand() % 100);
-		kill(pid, SIGKILL);
-		killed += finish(pid) == 128 + SIGKILL;
-		char *after = read_text(in_folder("killed/replay/journal.csv"));
+	for (int i = 0; i < DISTURBANCES; i++) {
+		enum disturbance what = (enum disturbance)(i % N_DISTURBANCES);
+		/* all of it is done before enough has happened: once more from the start */
+		if (count_or_zero(journal) >= whole)
+			unlink(journal);
+		if (what == READ_ONLY)
+			chmod(in_folder("killed/replay"), 0555);
+		char *before = read_text(journal);
+		int exit_code = disturb(what, in_folder("killed"));
+		char *after = read_text(journal);
+		if (what == READ_ONLY)
+			chmod(in_folder("killed/replay"), 0755);
+		assert_disturbed(what, exit_code);
+		happened[what] += exit_code != 0 || what == KILL_WORKER;
 		assert_true(strlen(after) >= complete_bytes(before));
 		assert_memory_equal(before, after, complete_bytes(before));
+		if (after[0])
+			count_rows(journal, NULL);
 		free(before);
 		free(after);
 	}
-	assert_true(killed > 0);
+	for (int i = 0; i < N_DISTURBANCES; i++)
+		assert_true(happened[i] >= DISTURBANCES / N_DISTURBANCES / 2);
 	assert_int_equal(
 	        finish(start(REPLAY, in_folder("killed"), REPLAYED_KERNELS, REPLAYED_SHAPES)), 0);
-	assert_true(count_rows(in_folder("killed/replay/journal.csv"), NULL) >= whole);
+	assert_true(count_rows(journal, NULL) >= whole);
+	assert_int_equal(count_rows(journal, "crash"), 0);
 
 	char *one = read_text(in_folder("whole/tuned.h")),
 	     *other = read_text(in_folder("killed/tuned.h"));
 	assert_non_null(strstr(one, "ROW(gqa_attention"));
 	assert_string_equal(one, other);
+	free(journal);
 	free(one);
 	free(other);
 }
@@ -278,18 +372,223 @@ static void planted_faults_cost_one_row_each(void **state)
 	free((char *)journal);
 }
 
+/* Runs the replayed tuner through a shell; its output is in folder/out, messages in
+ * folder/messages. Returns the exit code. */
+static int shell(const char *settings, const char *arguments)
+{
+	char line[2048];
+	snprintf(line, sizeof line, "%s %s --journal %s/r %s > %s/out 2> %s/messages", settings,
+	         REPLAY, folder, arguments, folder, folder);
+	int wait_status = system(line);
+	return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+}
+
+static bool printed(const char *part)
+{
+	char *out = read_text(in_folder("out"));
+	bool found = strstr(out, part) != NULL;
+	free(out);
+	return found;
+}
+
+/* The sum of a column of folder/out over all rows after the header; no cell before it has a comma.
+ */
+static double sum_column(int column)
+{
+	char *out = read_text(in_folder("out")), *line = strchr(out, '\n');
+	double sum = 0;
+	while (line && line[1]) {
+		char *cell = line + 1;
+		for (int c = 0; c < column; c++)
+			cell = strchr(cell, ',') + 1;
+		sum += atof(cell);
+		line = strchr(line + 1, '\n');
+	}
+	free(out);
+	return sum;
+}
+
+#define MANY_SHAPES "896x896,64x64,128x128,256x256,512x512,1024x1024,96x96,160x160,192x192,224x224"
+
+/* Candidates are close together, and every sample is off: 1 % of jitter, drift by 5 % up and down,
+ * one of 50 half again to three times as long. */
+static void winners_do_not_flip_under_noise(void **state)
+{
+	char settings[256];
+	double samples[2];
+	(void)state;
+	assert_int_equal(
+	        shell("REPLAY_SPREAD=2", "--quiet --repeat 2 --kernel gemv --shape " MANY_SHAPES),
+	        0);
+	assert_true(sum_column(5) == 0);
+	for (int i = 0; i < 2; i++) {
+		if (i) {
+			snprintf(settings, sizeof settings, "REPLAY_SPREAD=2 REPLAY_NOISE=%s/noise",
+			         folder);
+			assert_int_equal(
+			        shell(settings,
+			              "--quiet --repeat 6 --kernel gemv --shape " MANY_SHAPES),
+			        0);
+		}
+		char *messages = read_text(in_folder("messages"));
+		char *cost = strstr(messages, " cost up to ");
+		assert_non_null(cost);
+		assert_int_equal(sscanf(strstr(cost, "; ") + 2, "%lf samples", &samples[i]), 1);
+		free(messages);
+	}
+	double pairs = 40 * 5, flips = sum_column(6);
+	printf("noise: %.0f differences and %.0f flips in %.0f pairs, %.1f times the samples\n",
+	       sum_column(5), flips, pairs, samples[1] / samples[0]);
+	assert_true(flips / pairs < 0.02);
+	assert_true(samples[1] > samples[0]);
+}
+
+/* A row holds until its configuration is slower than the default or the runner-up. */
+static void verify_finds_what_no_longer_holds(void **state)
+{
+	char config[CONFIG_TEXT], settings[512];
+	(void)state;
+	assert_int_equal(shell("", "--verify"), 1);
+	assert_true(has_message("no tuned rows"));
+	assert_int_equal(shell("", "--quiet --kernel gemv,rms_norm --shape 896x896,896"), 0);
+	assert_int_equal(shell("", "--quiet --verify"), 0);
+	assert_true(printed("reason\n"));
+	assert_false(printed(",no,"));
+	char *out = read_text(in_folder("out"));
+	assert_int_equal(sscanf(strstr(out, "rms_norm,"), "rms_norm,%*[^,],896,%255[^,]", config),
+	                 1);
+	free(out);
+	snprintf(settings, sizeof settings, "REPLAY_SHIFTED='%s' REPLAY_SHIFT=100", config);
+	assert_int_equal(shell(settings, "--quiet --verify"), 3);
+	assert_true(printed(",no,"));
+	assert_true(printed("the default takes -"));
+	assert_true(has_message("1 of 5 rows no longer hold"));
+	assert_int_equal(shell(settings, "--quiet --verify --kernel gemv"), 0);
+	/* Noise alone refutes nothing. */
+	snprintf(settings, sizeof settings, "REPLAY_NOISE=%s/noise", folder);
+	assert_int_equal(shell(settings, "--quiet --verify"), 0);
+}
+
+static void explain_shows_the_candidates(void **state)
+{
+	(void)state;
+	assert_int_equal(shell("", "--quiet --kernel gemv --shape 896x896"), 0);
+	assert_int_equal(shell("", "--explain 'gemv 896x896 epilogue=bias'"), 0);
+	char *out = read_text(in_folder("out"));
+	int n = 0;
+	for (char *at = out; (at = strstr(at, "lanes=32 ")); at++)
+		n++;
+	struct journal journal;
+	assert_int_equal(journal_read(in_folder("r/replay/journal.csv"), &journal), STATUS_OK);
+	int screened = 0;
+	for (int i = 0; i < journal.n_rows; i++)
+		screened += strstr(journal.rows[i].cell[JOURNAL_case], "bias") &&
+		            !strcmp(journal.rows[i].cell[JOURNAL_round], "0");
+	journal_close(&journal);
+	assert_int_equal(n, screened + 1); /* and the row */
+	free(out);
+	assert_true(printed("grounds    runner-up takes "));
+	assert_false(printed("epilogue=none"));
+	assert_int_equal(shell("", "--explain 'gemv 1x1'"), 1);
+	assert_true(has_message("no tuned row matches"));
+}
+
+/* Rewrites the journal as if the rows of one kernel were of other sources. */
+static void age_sources(const char *path, const char *kernel)
+{
+	struct journal old, aged;
+	struct provenance provenance = {.key = ""};
+	char text[PROVENANCE_TEXT], old_key[17] = "";
+	assert_int_equal(journal_read(path, &old), STATUS_OK);
+	unlink(path);
+	assert_int_equal(journal_open(path, &aged), STATUS_OK);
+	for (int i = 0; i < old.n_rows; i++) {
+		const char *cell[N_JOURNAL_COLUMNS];
+		memcpy(cell, old.rows[i].cell, sizeof cell);
+		if (!strcmp(cell[JOURNAL_kernel], kernel)) {
+			if (!strcmp(cell[JOURNAL_status], "key")) {
+				strcpy(old_key, cell[JOURNAL_key]);
+				assert_int_equal(
+				        provenance_parse(cell[JOURNAL_reason], &provenance),
+				        STATUS_OK);
+				provenance.source_hash[0] ^= 1; /* 0-1, a-` ... */
+				if (provenance.source_hash[0] == '`')
+					provenance.source_hash[0] = 'b';
+				provenance_format(&provenance, text);
+				assert_int_equal(provenance_parse(text, &provenance), STATUS_OK);
+				cell[JOURNAL_reason] = text;
+			}
+			assert_string_equal(cell[JOURNAL_key], old_key);
+			cell[JOURNAL_key] = provenance.key;
+		}
+		assert_int_equal(journal_append(&aged, cell), STATUS_OK);
+	}
+	journal_close(&aged);
+	journal_close(&old);
+}
+
+/* Measurements by kernel. */
+static int count_kernel(const char *path, const char *kernel)
+{
+	struct journal journal;
+	int n = 0;
+	assert_int_equal(journal_read(path, &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++)
+		n += journal.rows[i].cell[JOURNAL_round][0] &&
+		     !strcmp(journal.rows[i].cell[JOURNAL_kernel], kernel);
+	journal_close(&journal);
+	return n;
+}
+
+/* A row of other sources is marked, and that kernel alone is tuned again; another driver makes all
+ * of it new. */
+static void only_what_changed_is_tuned_again(void **state)
+{
+	static const char tune[] = "--quiet --kernel gemv,rms_norm --shape 896x896,896";
+	const char *path = strdup(in_folder("r/replay/journal.csv"));
+	(void)state;
+	assert_int_equal(shell("", tune), 0);
+	int gemv = count_kernel(path, "gemv"), norm = count_kernel(path, "rms_norm");
+	age_sources(path, "gemv");
+	assert_int_equal(shell("", "--quiet --emit"), 0);
+	char *header = read_text(in_folder("r/tuned.h"));
+	assert_non_null(strstr(header, "ROW(gemv"));
+	for (char *line = strtok(header, "\n"); line; line = strtok(NULL, "\n"))
+		if (strstr(line, "ROW(") && strstr(line, "us,"))
+			assert_int_equal(strstr(line, ", stale") != NULL,
+			                 strstr(line, "ROW(gemv") != NULL);
+	free(header);
+	assert_int_equal(shell("", tune), 0);
+	assert_int_equal(count_kernel(path, "gemv"), 2 * gemv);
+	assert_int_equal(count_kernel(path, "rms_norm"), norm);
+	header = read_text(in_folder("r/tuned.h"));
+	assert_null(strstr(header, ", stale"));
+	free(header);
+	assert_int_equal(shell("REPLAY_DRIVER=newer", tune), 0);
+	assert_int_equal(count_kernel(path, "gemv"), 3 * gemv);
+	assert_int_equal(count_kernel(path, "rms_norm"), 2 * norm);
+	free((char *)path);
+}
+
 #define TUNER_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
-int main(void)
+/* The tests that match the argument, if there is one. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	        TUNER_TEST(killed_and_resumed),
+	        TUNER_TEST(disturbed_and_resumed),
 	        TUNER_TEST(a_finished_tune_measures_nothing),
 	        TUNER_TEST(interrupted_says_how_to_go_on),
 	        TUNER_TEST(two_tunes_do_not_share_a_journal),
 	        TUNER_TEST(what_the_command_line_refuses),
 	        TUNER_TEST(header_is_tried_first),
 	        TUNER_TEST(planted_faults_cost_one_row_each),
+	        TUNER_TEST(winners_do_not_flip_under_noise),
+	        TUNER_TEST(verify_finds_what_no_longer_holds),
+	        TUNER_TEST(explain_shows_the_candidates),
+	        TUNER_TEST(only_what_changed_is_tuned_again),
 	};
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

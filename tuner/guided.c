@@ -1,12 +1,13 @@
 /* Local searches that a model orders and starts.
  *
  * A few points far from each other come first, and a forest (forest.h) learns the logarithm of
- * their times. Then, by turns: the point of the greatest expected improvement over the best, of a
- * random sample of the space and of where climbing from its best leads, starts a local search; the
- * neighbours of its current point are tried in the order of their expected improvement over it, and
- * the first that is faster is the next current point. When no neighbour is faster the next search
- * starts. The model saves most of what a local search pays for neighbours that are no better, and
- * the local search finds what a model that smooths cannot see. */
+ * their times. Then, by turns: a few points of the greatest expected improvement over the best, of
+ * a random sample of the space and of where climbing from its best leads, are tried, as many as
+ * there are parameters, and the fastest starts a local search; the neighbours of its current point
+ * are tried in the order of their expected improvement over it, and the first that is faster is the
+ * next current point. When no neighbour is faster the next search starts. The model saves most of
+ * what a local search pays for neighbours that are no better, and the local search finds what a
+ * model that smooths cannot see. */
 #include "tuner/strategy.h"
 
 #include <math.h>
@@ -257,18 +258,24 @@ static int fastest_since(const struct search *search, int from)
 	return fastest;
 }
 
-/* The local search goes on from a faster point; when it has ended, from the fastest start. */
+/* The local search goes on from a faster point; when it has ended, from the fastest start, as soon
+ * as there are enough. */
 static void move_on(const struct search *search, struct guided *s)
 {
+	int n_starts = s->n_started < 0 ? 0 : search->n_tried - s->n_started;
 	if (s->current >= 0) {
 		int point = fastest_since(search, s->n_asked);
 		if (point >= 0 && search->us[point] < search->us[s->current]) {
 			s->current = point;
+			s->n_started = -1;
 			return;
 		}
 	}
+	if (n_starts > 0 && n_starts < search->points->n_params)
+		return;
 	if (s->n_started >= 0)
 		s->current = fastest_since(search, s->n_started);
+	s->n_started = -1;
 }
 
 static int next_point(const struct search *search, struct guided *s, int n_batch, int last)
@@ -295,7 +302,6 @@ enum status guided_propose(struct search *search, int *batch, int max, int *n)
 	TRY(learn(search, s));
 	move_on(search, s);
 	s->n_asked = search->n_tried;
-	s->n_started = -1;
 	for (; *n < max && search->n_tried + *n < search->points->n; ++*n) {
 		last = batch[*n] = next_point(search, s, *n, last);
 		s->proposed[last] = true;

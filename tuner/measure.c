@@ -13,8 +13,10 @@
 static const double SLOWEST = 20, LAUNCHES = 20, ALLOWANCE_SECONDS = 10;
 static const double SETUP_SECONDS = 600, DEFAULT_SECONDS = 120, COMPILE_SECONDS = 300;
 static const double CEILING_SECONDS = 180;
-/* Set-ups of one task that may fail in a row before it is given up. */
-enum { SETUP_ATTEMPTS = 2 };
+/* Set-ups of one task that may fail in a row before it is given up; and times that a worker may be
+ * killed from outside on the same candidates before that is their fault (an out-of-memory killer's
+ * doing, say). */
+enum { SETUP_ATTEMPTS = 2, KILLS = 3 };
 
 static void identify(const struct measuring *m, int round, int which, char config[CONFIG_TEXT],
                      char number[16], const char *identity[N_JOURNAL_IDENTITY])
@@ -85,7 +87,8 @@ static enum status ready(struct measuring *m)
 	char request[1024];
 	struct answer answer = {.status = "crash"};
 	const struct task *task = m->task;
-	for (int attempt = 0; attempt < SETUP_ATTEMPTS && m->worker->task != task; attempt++) {
+	for (int attempt = 0, kills = 0;
+	     attempt < SETUP_ATTEMPTS && kills < KILLS && m->worker->task != task;) {
 		if (!worker_alive(m->worker))
 			TRY(worker_start(m->worker, m->worker->device));
 		snprintf(request, sizeof request, "task\t%s\t%s\t%s\n", task->kernel->name,
@@ -94,6 +97,9 @@ static enum status ready(struct measuring *m)
 		worker_answer(m->worker, SETUP_SECONDS, 0, &answer);
 		if (!strcmp(answer.status, "ok"))
 			m->worker->task = task;
+		bool killed = !strcmp(answer.status, "killed");
+		kills += killed;
+		attempt += !killed;
 	}
 	if (m->worker->task != task)
 		status = fail(STATUS_UNSUPPORTED, "%s %s %s: cannot be set up: %s: %s",
@@ -110,6 +116,17 @@ static void distrust(struct measuring *m, const struct answer *answer)
 		worker_stop(m->worker);
 }
 
+/* Whether to ask again. */
+static bool was_killed(struct answer *answer, int *kills)
+{
+	if (strcmp(answer->status, "killed") != 0)
+		return false;
+	if (++*kills < KILLS)
+		return true;
+	strcpy(answer->status, "crash");
+	return false;
+}
+
 static char *append_config(const struct measuring *m, int which, char *at)
 {
 	*at++ = '\t';
@@ -123,14 +140,19 @@ static enum status screen(struct measuring *m, int which)
 	enum status status;
 	char request[CONFIG_TEXT + 64];
 	struct answer answer;
-	TRY(ready(m));
-	double started = seconds_now(), limit_us = which ? SLOWEST * m->default_us : 0;
+	double started, limit_us = which ? SLOWEST * m->default_us : 0;
+	int kills = 0;
 	char *end = request + sprintf(request, "screen\t%.6g", limit_us);
 	strcpy(append_config(m, which, end), "\n");
-	worker_ask(m->worker, request);
-	worker_answer(m->worker, COMPILE_SECONDS,
-	              which ? ALLOWANCE_SECONDS + LAUNCHES * 1e-6 * limit_us : DEFAULT_SECONDS,
-	              &answer);
+	do {
+		TRY(ready(m));
+		started = seconds_now();
+		worker_ask(m->worker, request);
+		worker_answer(m->worker, COMPILE_SECONDS,
+		              which ? ALLOWANCE_SECONDS + LAUNCHES * 1e-6 * limit_us
+		                    : DEFAULT_SECONDS,
+		              &answer);
+	} while (was_killed(&answer, &kills));
 	distrust(m, &answer);
 	TRY(record(m, SCREENING, which, &answer, seconds_now() - started));
 done:
@@ -205,18 +227,12 @@ done:
 	return status;
 }
 
-enum status measure_samples(struct measuring *m, int sweeps, const int *which, int n,
-                            struct sampled *sampled, int *n_sampled)
+/* One request of measure_samples(). */
+static void ask_samples(struct measuring *m, const char *request, const int *which, int n,
+                        struct sampled *sampled, int *n_sampled)
 {
-	enum status status;
-	static char request[WORKER_LINE];
-	*n_sampled = 0;
-	TRY(ready(m));
-	char *end = request + sprintf(request, "round\t%d", sweeps);
-	for (int i = 0; i < n; i++)
-		end = append_config(m, which[i], end);
-	strcpy(end, "\n");
 	double limit = ALLOWANCE_SECONDS + LAUNCHES * 1e-6 * SLOWEST * m->default_us;
+	*n_sampled = 0;
 	worker_ask(m->worker, request);
 	for (int i = 0; i < n && worker_alive(m->worker); i++) {
 		struct sampled *s = &sampled[(*n_sampled)++];
@@ -226,6 +242,22 @@ enum status measure_samples(struct measuring *m, int sweeps, const int *which, i
 		s->which = which[died && s->answer.at >= i && s->answer.at < n ? s->answer.at : i];
 		distrust(m, &s->answer);
 	}
+}
+
+enum status measure_samples(struct measuring *m, int sweeps, const int *which, int n,
+                            struct sampled *sampled, int *n_sampled)
+{
+	enum status status;
+	static char request[WORKER_LINE];
+	int kills = 0;
+	char *end = request + sprintf(request, "round\t%d", sweeps);
+	for (int i = 0; i < n; i++)
+		end = append_config(m, which[i], end);
+	strcpy(end, "\n");
+	do {
+		TRY(ready(m));
+		ask_samples(m, request, which, n, sampled, n_sampled);
+	} while (was_killed(&sampled[*n_sampled - 1].answer, &kills));
 done:
 	return status;
 }

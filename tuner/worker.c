@@ -149,6 +149,9 @@ static void bury(struct worker *worker, bool late, double seconds, struct answer
 	}
 	int wait_status = reap(worker, STOP_SECONDS);
 	strcpy(answer->status, "crash");
+	if (WIFSIGNALED(wait_status) &&
+	    (WTERMSIG(wait_status) == SIGKILL || WTERMSIG(wait_status) == SIGTERM))
+		strcpy(answer->status, "killed");
 	if (WIFSIGNALED(wait_status))
 		snprintf(answer->reason, sizeof answer->reason, "signal %d (%s)",
 		         WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));

@@ -32,7 +32,9 @@ struct worker {
 
 /* How a request ended. */
 struct answer {
-	char status[16];  /* "ok", "crash", "hang" or what the worker said */
+	/* "ok", "crash", "hang" or what the worker said; "killed" when someone else ended it, which
+	 * is no fault of the candidate */
+	char status[16];
 	char reason[256]; /* unless ok */
 	double value;     /* us or GB/s */
 	int samples;
@@ -46,8 +48,8 @@ void worker_stop(struct worker *worker);
 /* Sends one line; the answer that follows comes from worker_answer(). A worker that died meanwhile
  * shows there. */
 void worker_ask(struct worker *worker, const char *request);
-/* Waits at most `first_seconds`, and from each "at" on at most `seconds`. After "crash" and "hang"
- * there is no worker process any more. */
+/* Waits at most `first_seconds`, and from each "at" on at most `seconds`. After "crash",
+ * "killed" and "hang" there is no worker process any more. */
 void worker_answer(struct worker *worker, double first_seconds, double seconds,
                    struct answer *answer);
 bool worker_alive(const struct worker *worker);
