@@ -7,20 +7,15 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "249344ae0152c5f9", "5d43f162fc0ac2a4", "2026-11-23", "exhaustive + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "249344ae0152c5f9", "d04bb92f9eae9ebb", "2026-11-23", "exhaustive + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "c9400c9aca6a82d4", "5d43f162fc0ac2a4", "2026-11-23", "exhaustive + race")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "5fff6d05420efa4e", "7d5beb4f6e9841d4", "2026-11-27", "decode loop")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v669, toolkit gcc 12.2.0, tuned 2026-11-23 by exhaustive + race ---- */
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early, ahead, ahead_mb */
-#define TUNED_HOST_GEMV(ROW) \
-	/* left out (not legal on its device): ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 4, 32, 1, 4, 1, 4, 1, 1, 1, 0, 4); 23574.20 us, 35 % of 33 GB/s, 1.36x, win, stale; 104 samples */ \
-	/* left out (not legal on its device): ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS), 1152, 896, 0, 0, 0, 4, 32, 1, 4, 1, 4, 1, 1, 1, 0, 4); 174.71 us, 36 % of 33 GB/s, 1.20x, tie, stale; 104 samples */ \
-	/* left out (not legal on its device): ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 4, 32, 1, 4, 1, 4, 1, 1, 1, 0, 4); 136.13 us, 36 % of 33 GB/s, 1.23x, tie, stale; 104 samples */ \
-	/* left out (not legal on its device): ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 1, 4, 1, 4, 1, 1, 1, 0, 4); 460.87 us, 57 % of 33 GB/s, 1.33x, tie, stale; 104 samples */ \
-	/* left out (not legal on its device): ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 4, 32, 1, 4, 1, 4, 1, 1, 1, 0, 4); 1236.35 us, 42 % of 33 GB/s, 1.38x, tie, stale; 104 samples */
+#define TUNED_HOST_GEMV(ROW)
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
@@ -49,60 +44,85 @@
 /* (clock), m, k, len_min, len_max, warps */
 #define TUNED_HOST_MARK(ROW)
 
-/* ---- NVIDIA H200: 132 multiprocessors, driver 580.159.04, toolkit CUDA 13.0, tuned 2026-11-23 by exhaustive + race ---- */
+/* ---- NVIDIA H200: 132 multiprocessors, driver 580.159.04, toolkit CUDA 13.0, tuned 2026-11-27 by decode loop ---- */
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_NVIDIA_H200_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 1, 32, 1, 4, 4, 4, 2, 1, 1, 0, 4) /* 6.24 us, 31 % of 4559 GB/s, 1.33x, tie, stale; 104 samples, -0.21 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4) /* 63.61 us, 94 % of 4559 GB/s, 1.00x, default, stale; 56 samples, +0.72 % to (0, 2, 8, 1, 4, 2, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4) /* 242.73 us, 99 % of 4561 GB/s, 1.00x, default, stale; 32 samples, -0.63 % to (0, 1, 16, 1, 4, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS), 896, 4864, 0, 0, 0, 1, 32, 1, 4, 4, 4, 2, 1, 1, 0, 4) /* 6.22 us, 31 % of 4559 GB/s, 1.34x, tie, stale; 56 samples, +0.01 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS), 1152, 896, 0, 0, 0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) /* 2.27 us, 20 % of 4648 GB/s, 1.20x, tie, stale; 104 samples, +0.07 % to (0, 1, 32, 1, 4, 4, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS), 4608, 3584, 0, 0, 0, 1, 16, 1, 4, 1, 4, 1, 1, 1, 0, 4) /* 9.64 us, 75 % of 4561 GB/s, 1.08x, win, stale; 56 samples, +3.13 % to (0, 1, 16, 1, 4, 1, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_BIAS), 151936, 896, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4) /* 63.85 us, 94 % of 4559 GB/s, 1.00x, default, stale; 32 samples, +0.27 % to (0, 2, 8, 1, 4, 2, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) /* 2.38 us, 15 % of 4648 GB/s, 1.17x, tie, stale; 104 samples, +0.02 % to (0, 1, 32, 1, 4, 4, 4, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 4, 4, 4, 2, 1, 1, 0, 4) /* 6.25 us, 31 % of 4559 GB/s, 1.34x, tie, stale; 32 samples, -0.07 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 1, 16, 1, 4, 1, 4, 1, 1, 1, 0, 4) /* 8.29 us, 68 % of 4561 GB/s, 1.06x, win, stale; 32 samples, +3.23 % to (0, 1, 16, 1, 4, 1, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 1, 16, 1, 4, 1, 4, 1, 1, 1, 0, 4) /* 35.59 us, 84 % of 4561 GB/s, 1.02x, tie, stale; 56 samples, -0.07 % to (0, 1, 32, 1, 4, 2, 4, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 151936, 896, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4) /* 63.61 us, 94 % of 4559 GB/s, 1.00x, default, stale; 56 samples, +0.52 % to (0, 2, 8, 1, 4, 2, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU), 896, 4864, 0, 0, 0, 2, 32, 1, 4, 1, 4, 1, 1, 1, 0, 4) /* 7.39 us, 26 % of 4559 GB/s, 1.14x, tie, stale; 104 samples, +1.52 % to (0, 2, 32, 1, 4, 1, 4, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4) /* 6.25 us, 60 % of 4648 GB/s, 1.00x, default, stale; 104 samples, +0.07 % to (0, 2, 16, 1, 4, 1, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4) /* 62.45 us, 95 % of 4561 GB/s, 1.00x, default, stale; 104 samples, +0.91 % to (0, 2, 8, 1, 4, 2, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_SWIGLU), 151936, 896, 0, 0, 0, 2, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4) /* 62.87 us, 95 % of 4559 GB/s, 1.00x, default, stale; 32 samples, +1.12 % to (0, 2, 8, 1, 4, 2, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 2, 2, 1, 0, 4, 1, 32, 2, 1) /* 1.78 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 8, 8, 1, 8, 0, 1, 1, 64, 2, 2) /* 4.23 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 7, 1, 4, 2, 2, 1, 1, 2, 4) /* 6.20 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 4, 32, 2, 4, 4, 1, 1, 1, 1, 2, 1) /* 21.10 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 2, 32, 1, 4, 4, 3, 1, 0, 1, 0, 4) /* 4.86 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 4, 1, 1, 1, 2, 4) /* 35.99 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 8, 4, 3, 2, 0, 2, 1, 128, 1, 8) /* 2.55 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 1, 4, 4, 4, 1, 1, 1, 2, 4) /* 7.85 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 4, 16, 2, 3, 1, 4, 4, 1, 64, 0, 4) /* 32.04 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 4, 16, 4, 1, 4, 3, 2, 2, 128, 1, 1) /* 138.00 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 16, 4, 2, 4, 1, 1, 0, 1, 3, 16) /* 6.14 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 8, 1, 4, 1, 1, 0, 64, 1, 16) /* 18.67 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 8, 2, 2, 4, 4, 4, 0, 1, 3, 32) /* 22.62 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 2, 2, 1, 32, 1, 8) /* 5.70 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 4, 4, 1, 1, 1, 1, 128, 1, 8) /* 7.69 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 2, 0, 2, 0, 128, 2, 2) /* 21.65 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 2, 16, 8, 1, 2, 0, 1, 0, 1, 1, 2) /* 3.39 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 2, 16, 7, 1, 2, 4, 1, 2, 0, 1, 1) /* 114.39 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 4, 4, 2, 1, 0, 1, 0, 4) /* 1.89 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 2, 32, 14, 1, 2, 2, 2, 0, 1, 0, 4) /* 4.20 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 8, 8, 0, 2, 0, 32, 2, 4) /* 7.76 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 16, 1, 4, 1, 1, 1, 1, 3, 4) /* 32.18 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 2, 16, 1, 5, 4, 0, 4, 1, 1, 0, 4) /* 5.79 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 7, 2, 1, 1, 1, 1, 32, 0, 4) /* 60.20 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 32, 4, 1, 1, 0, 2, 0, 1, 0, 4) /* 2.09 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 7, 2, 4, 1, 1, 1, 32, 0, 4) /* 10.50 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 2, 8, 1, 4, 7, 4, 1, 0, 32, 2, 4) /* 59.77 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 8, 1, 4, 4, 4, 4, 1, 64, 0, 4) /* 240.48 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 1, 1, 1, 0, 4) /* 3.88 us, 9 % of 4649 GB/s, 1.06x, win, stale; 56 samples, +0.50 % to (0, 2, 32, 1, 4, 4, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 2, 32, 1, 4, 8, 4, 1, 1, 1, 0, 4) /* 7.19 us, 26 % of 4649 GB/s, 1.13x, win, stale; 56 samples, +1.92 % to (0, 2, 32, 1, 4, 7, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 1, 4, 4, 0, 1, 1, 1, 0, 4) /* 4.03 us, 11 % of 4649 GB/s, 1.04x, tie, stale; 56 samples, +0.18 % to (0, 2, 32, 1, 4, 4, 2, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 1, 1, 1, 0, 4) /* 10.21 us, 54 % of 4649 GB/s, 1.01x, win, stale; 56 samples, +0.88 % to (0, 2, 32, 1, 4, 4, 4, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 4, 32, 2, 5, 4, 2, 1, 1, 1, 0, 4) /* 38.37 us, 76 % of 4649 GB/s, 1.39x, win, stale; 32 samples, +1.38 % to (0, 2, 32, 2, 4, 4, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 4, 1, 1, 1, 0, 4) /* 11.69 us, 61 % of 4649 GB/s, 1.21x, win, stale; 56 samples, +0.60 % to (0, 2, 32, 1, 4, 4, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 1, 5, 4, 4, 1, 1, 1, 0, 4) /* 7.58 us, 50 % of 4649 GB/s, 1.09x, win, stale; 104 samples, +5.73 % to (0, 4, 32, 1, 8, 1, 0, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) /* 64.82 us, 90 % of 4649 GB/s, 1.00x, default, stale; 32 samples, -0.24 % to (0, 2, 32, 1, 4, 8, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 8, 1, 4, 4, 4, 1, 1, 1, 0, 4) /* 64.76 us, 91 % of 4649 GB/s, 1.01x, tie, stale; 32 samples, -0.42 % to (0, 2, 32, 1, 5, 4, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 4, 32, 1, 8, 1, 0, 4, 1, 1, 0, 4) /* 241.01 us, 97 % of 4649 GB/s, 1.01x, win, stale; 32 samples, +0.61 % to (0, 2, 32, 1, 4, 4, 4, 4, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
-	/* left out (not legal on its device): ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 128, 16, 4, 8, 4, 1, 1, 2, 1, 0); 4.16 us at 64, 1.45x, tie, stale; 32 samples, +0.09 % to (16, 4, 16, 4, 2, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 129, 512, 4, 8, 16, 2, 1, 1, 2, 1, 0) /* 6.72 us at 256, 0 % of 4561 GB/s, 1.17x, tie, stale; 104 samples */ \
-	/* left out (not legal on its device): ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 128, 8, 8, 2, 1, 1, 2, 1, 0); 7.80 us at 1024, 1 % of 4561 GB/s, 1.24x, win, stale; 32 samples */ \
-	/* left out (not legal on its device): ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 8192, 32, 8, 4, 4, 1, 1, 2, 1, 0); 10.99 us at 4096, 4 % of 4561 GB/s, 1.27x, win, stale; 104 samples */ \
-	/* left out (not legal on its device): ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 8193, 32768, 32, 8, 4, 4, 1, 1, 2, 1, 0); 15.51 us at 16384, 12 % of 4561 GB/s, 1.94x, win, stale; 32 samples */ \
-	/* left out (not legal on its device): ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 32769, 92681, 64, 4, 4, 4, 2, 1, 2, 1, 0); 31.11 us at 65536, 24 % of 4561 GB/s, 2.99x, win, stale; 32 samples */ \
-	/* left out (not legal on its device): ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 92682, 131072, 64, 4, 4, 4, 2, 1, 2, 1, 0); 49.54 us at 131072, 30 % of 4561 GB/s, 3.56x, win, stale; 32 samples */ \
-	/* left out (not legal on its device): ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 128, 128, 8, 8, 2, 1, 1, 2, 1, 0); 6.12 us at 64, 1 % of 4561 GB/s, 1.36x, win, stale; 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 129, 512, 8, 8, 16, 1, 1, 1, 2, 1, 0) /* 7.65 us at 256, 2 % of 4561 GB/s, 1.51x, win, stale; 32 samples, +5.84 % to (4, 8, 16, 2, 1, 1, 2, 1, 0) */ \
-	/* left out (not legal on its device): ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 513, 2048, 128, 8, 8, 2, 1, 1, 2, 1, 0); 10.52 us at 1024, 4 % of 4561 GB/s, 1.34x, win, stale; 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 8192, 32, 4, 16, 4, 1, 1, 2, 1, 0) /* 18.92 us at 4096, 10 % of 4561 GB/s, 1.18x, win, stale; 32 samples */ \
-	/* left out (not legal on its device): ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 8193, 32768, 64, 4, 8, 4, 2, 1, 2, 1, 0); 30.75 us at 16384, 24 % of 4561 GB/s, 1.78x, win, stale; 32 samples */ \
-	/* left out (not legal on its device): ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 32769, 92681, 64, 4, 8, 4, 2, 1, 2, 1, 0); 66.52 us at 65536, 44 % of 4561 GB/s, 2.73x, win, stale; 32 samples */ \
-	/* left out (not legal on its device): ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 92682, 131072, 64, 4, 8, 4, 2, 1, 2, 1, 0); 113.60 us at 131072, 52 % of 4561 GB/s, 3.07x, win, stale; 32 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 128, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 2.79 us at 64, 1.04x, tie, stale; 32 samples, -0.46 % to (2, 4, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 129, 512, 12, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.10 us at 256, 1 % of 4642 GB/s, 1.15x, win, stale; 32 samples, +0.82 % to (24, 4, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 16, 4, 16, 1, 1, 1, 2, 1, 0) /* 2.84 us at 1024, win, stale */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 32768, 32, 4, 16, 1, 1, 1, 2, 1, 0) /* 9.81 us at 16384, 18 % of 4642 GB/s, 1.01x, tie, stale; 56 samples, -0.41 % to (64, 8, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 32769, 131072, 64, 8, 16, 1, 1, 1, 2, 1, 0) /* 33.56 us at 131072, 43 % of 4642 GB/s, 1.01x, tie, stale; 32 samples, +0.49 % to (66, 4, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 512, 8, 4, 16, 1, 1, 1, 2, 1, 0) /* 5.38 us at 256, 2 % of 4642 GB/s, 1.07x, tie, stale; 56 samples, +0.30 % to (12, 4, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 513, 2048, 16, 8, 16, 1, 1, 1, 1, 1, 0) /* 4.14 us at 1024, win, stale */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 8192, 64, 8, 16, 1, 1, 1, 2, 1, 0) /* 9.58 us at 4096, 19 % of 4642 GB/s, 1.30x, win, stale; 32 samples, +4.55 % to (64, 4, 16, 2, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 8193, 131072, 32, 4, 16, 1, 1, 1, 2, 1, 0) /* 112.80 us at 131072, 51 % of 4642 GB/s, 1.05x, tie, stale; 56 samples, -0.40 % to (33, 4, 16, 1, 1, 1, 2, 1, 0) */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_NVIDIA_H200_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.57 us, 1.00x, default, stale; 56 samples, +2.06 % to (8, 4) */ \
-	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.93 us, 1.35x, win, stale; 32 samples, +5.42 % to (8, 4) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.60 us, 1.00x, default, stale; 56 samples, +1.35 % to (8, 4) */ \
+	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.93 us, 1.32x, win, stale; 32 samples, +5.92 % to (8, 4) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
-#define TUNED_NVIDIA_H200_ROPE(ROW)
+#define TUNED_NVIDIA_H200_ROPE(ROW) \
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 1) /* 1.62 us, 0 % of 4651 GB/s, 1.00x, default, stale; 104 samples, +2.10 % to (2, 1) */ \
+	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, 8, 1) /* 1.64 us, 0 % of 4651 GB/s, 1.01x, win, stale; 32 samples, +3.60 % to (2, 1) */
 
 /* (w), m, k, len_min, len_max, warps */
-#define TUNED_NVIDIA_H200_EMBED(ROW)
+#define TUNED_NVIDIA_H200_EMBED(ROW) \
+	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, 16) /* 0.69 us, win, stale */ \
+	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, 4) /* -0.27 us, default, stale */ \
+	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, 16) /* -0.86 us, win, stale */ \
+	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, 16) /* -0.11 us, win, stale */ \
+	ROW(embed, (DTYPE_BF16), 3584, 0, 0, 0, 16) /* 1.71 us, win, stale */
 
 /* (x), m, k, len_min, len_max, warps, blocks */
 #define TUNED_NVIDIA_H200_ARGMAX(ROW)
 
 /* (history), m, k, len_min, len_max, warps */
-#define TUNED_NVIDIA_H200_ADVANCE(ROW)
+#define TUNED_NVIDIA_H200_ADVANCE(ROW) \
+	ROW(advance, (1), 1, 0, 0, 0, 1) /* 5.82 us, default */
 
 /* (copy), m, k, len_min, len_max, warps, unroll, blocks, ranges */
 #define TUNED_NVIDIA_H200_STREAM(ROW)
