@@ -9,12 +9,8 @@
 #include "kernels/gemv.h"
 
 static const char *const epilogue_names[] = {
-        [EPILOGUE_NONE] = "none",
-        [EPILOGUE_BIAS] = "bias",
-        [EPILOGUE_RESIDUAL] = "residual",
-        [EPILOGUE_SWIGLU] = "swiglu",
-        [EPILOGUE_QKV] = "qkv",
-        [EPILOGUE_ARGMAX] = "argmax",
+        [EPILOGUE_NONE] = "none",     [EPILOGUE_BIAS] = "bias", [EPILOGUE_RESIDUAL] = "residual",
+        [EPILOGUE_SWIGLU] = "swiglu", [EPILOGUE_QKV] = "qkv",   [EPILOGUE_ARGMAX] = "argmax",
 };
 enum { N_EPILOGUES = sizeof epilogue_names / sizeof epilogue_names[0] };
 

@@ -1,7 +1,7 @@
 /* Points of each space that are compiled ahead of time for the host device's tuner and for tests:
- * NAME_SUBSET lists the values of every tunable, and cases K with NAME_WHOLE(K) have all its points,
- * the others the default alone. Not part of the kernels' sources: what is tried
- * does not change what a kernel computes, and no measured row goes stale with it. */
+ * NAME_SUBSET lists the values of every tunable, and cases K with NAME_WHOLE(K) have all its
+ * points, the others the default alone. Not part of the kernels' sources: what is tried does not
+ * change what a kernel computes, and no measured row goes stale with it. */
 #ifndef KERNELS_SUBSETS_H
 #define KERNELS_SUBSETS_H
 
@@ -11,10 +11,11 @@
 	X(math, 0) X(rows, 1, 2, 4) X(lanes, 32) X(slices, 1) X(tiles, 1, 4) X(unroll, 4)   \
 	X(blocks, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1) X(ahead, 0) X(ahead_mb, 4)
 // clang-format on
-#define GQA_ATTENTION_SUBSET(X)                                                              \
-	X(splits, 1, 2, 8, 32)                                                               \
-	X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1) X(math, 1) X(stages, 2) \
-	        X(prefetch, 1) X(trigger, 0)
+#define GQA_ATTENTION_SUBSET(X) \
+	X(splits, 1, 2, 8, 32)  \
+	X(warps, 1, 4)          \
+	X(lanes, 16)            \
+	X(unroll, 1, 4) X(min_blocks, 1) X(math, 1) X(stages, 2) X(prefetch, 1) X(trigger, 0)
 #define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8) X(unroll, 1, 2, 4)
 #else
 // clang-format off
@@ -22,23 +23,25 @@
 	X(math, 0, 1, 2) X(rows, 4, 16) X(lanes, 8, 32) X(slices, 1, 7) X(tiles, 2) X(unroll, 4) \
 	X(blocks, 0, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1) X(ahead, 0) X(ahead_mb, 4)
 // clang-format on
-#define GQA_ATTENTION_SUBSET(X)                                                       \
-	X(splits, 1, 33)                                                              \
-	X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1) X(math, 0, 1) \
-	        X(stages, 2, 3) X(prefetch, 0, 1) X(trigger, 0)
+#define GQA_ATTENTION_SUBSET(X) \
+	X(splits, 1, 33)        \
+	X(warps, 1, 4)          \
+	X(lanes, 8, 16)         \
+	X(unroll, 1, 2)         \
+	X(min_blocks, 1) X(math, 0, 1) X(stages, 2, 3) X(prefetch, 0, 1) X(trigger, 0)
 #define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8, 16, 32) X(unroll, 1, 2, 4)
 #endif
 
 /* Every dtype meets every configuration, and every epilogue does. */
-#define GEMV_WHOLE(K) ((K).w == DTYPE_BF16 || ((K).norm && (K).epilogue == EPILOGUE_SWIGLU))
+#define GEMV_WHOLE(K)          ((K).w == DTYPE_BF16 || ((K).norm && (K).epilogue == EPILOGUE_SWIGLU))
 #define GQA_ATTENTION_WHOLE(K) ((K).head_dim == 0 || (K).group == 7)
-#define RMS_NORM_WHOLE(K) true
-#define ROPE_WHOLE(K)     true
-#define EMBED_WHOLE(K)    true
-#define ARGMAX_WHOLE(K)   true
-#define ADVANCE_WHOLE(K)  true
-#define STREAM_WHOLE(K)   true
-#define MARK_WHOLE(K)     true
+#define RMS_NORM_WHOLE(K)      true
+#define ROPE_WHOLE(K)          true
+#define EMBED_WHOLE(K)         true
+#define ARGMAX_WHOLE(K)        true
+#define ADVANCE_WHOLE(K)       true
+#define STREAM_WHOLE(K)        true
+#define MARK_WHOLE(K)          true
 
 #define ROPE_SUBSET(X)    X(warps, 1, 2, 4, 8) X(pairs, 1, 2, 4)
 #define EMBED_SUBSET(X)   X(warps, 1, 4)

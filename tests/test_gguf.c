@@ -225,8 +225,9 @@ static void arrays(void **state)
 static void tensors_of_every_type(void **state)
 {
 	(void)state;
-	const int dtypes[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0,
-	                      DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
+	const int dtypes[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0,
+	                      DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0,
+	                      DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
 	const int n = sizeof dtypes / sizeof *dtypes;
 	const struct gguf_tensor *t;
 	for (int i = 0; i < n; i++)

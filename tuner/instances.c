@@ -117,7 +117,8 @@ enum status instances_prepare(struct instances *instances, const struct config *
 	if (!instances->programs)
 		TRY(start_compilers(instances));
 	struct programs *programs = instances->programs;
-	/* enough programs for all compilers, few enough that what each costs at least does not count */
+	/* enough programs for all compilers, few enough that what each costs at least does not
+	 * count */
 	int size = (n + programs->n_threads - 1) / programs->n_threads;
 	size = size < LEAST_SIZE ? LEAST_SIZE : size > PROGRAM_SIZE ? PROGRAM_SIZE : size;
 	for (int i = 0; i < n; i += size) {
