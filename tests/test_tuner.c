@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/progress.h"
 #include "tuner/journal.h"
 
 #include <cmocka.h> /* last: it takes the name `fail` */
@@ -372,6 +373,93 @@ static void planted_faults_cost_one_row_each(void **state)
 	free((char *)journal);
 }
 
+/* What is said to be left after the first tenth is right within a quarter, though the launches take
+ * what nobody could expect: all the same. */
+static void the_time_left_proves_right(void **state)
+{
+	char line[4096];
+	double at[64], left[64], started = seconds_now();
+	int n = 0;
+	(void)state;
+	snprintf(line, sizeof line,
+	         "REPLAY_SLEEP_US=15000 %s --journal %s/r --kernel gemv,rms_norm,gqa_attention "
+	         "--shape 896x896,64x64,4096x4096,896x4864,100000x896,896,14/2/64 2>&1 >/dev/null",
+	         REPLAY, folder);
+	FILE *pipe = popen(line, "r");
+	assert_non_null(pipe);
+	while (fgets(line, sizeof line, pipe)) {
+		char *part = strstr(line, " s left");
+		if (!part || n == 64)
+			continue;
+		while (part > line && part[-1] != ' ')
+			part--;
+		at[n] = seconds_now() - started;
+		left[n++] = atof(part);
+	}
+	assert_int_equal(pclose(pipe), 0);
+	double total = seconds_now() - started;
+	int checked = 0;
+	for (int i = 0; i < n; i++) {
+		printf("after %.1f s of %.1f: %.0f s left\n", at[i], total, left[i]);
+		if (at[i] < total / 10)
+			continue;
+		checked++;
+		assert_true(at[i] + left[i] < 1.25 * total);
+		assert_true(at[i] + left[i] > 0.75 * total);
+	}
+	assert_true(checked > 0);
+}
+
+/* A fault that shows in one of two shapes costs its candidate that shape alone. */
+static void wrong_for_some_shapes(void **state)
+{
+	struct journal journal;
+	int wrong[2] = {0};
+	(void)state;
+	assert_int_equal(finish(start(PLANTED, in_folder("a"), "gemv", "48x256,96x256")), 0);
+	assert_int_equal(journal_read(in_folder("a/" HOST "/journal.csv"), &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++) {
+		const char *const *cell = journal.rows[i].cell;
+		if (strstr(cell[JOURNAL_case], "residual") &&
+		    !strcmp(cell[JOURNAL_status], "wrong"))
+			wrong[!strcmp(cell[JOURNAL_shape], "96x256")]++;
+	}
+	journal_close(&journal);
+	assert_int_equal(wrong[0], 0);
+	assert_int_equal(wrong[1], 1);
+}
+
+/* A configuration that is fastest when the cache is warm: its time, cold, is in the journal, and it
+ * does not win. */
+static void winning_when_warm_does_not_win(void **state)
+{
+	struct journal journal;
+	int n_planted = 0, n_verdicts = 0;
+	(void)state;
+	if (strcmp(HOST, "host") != 0)
+		skip(); /* 32 lanes take too long for a matrix that no cache holds */
+	assert_int_equal(finish(start(PLANTED, in_folder("a"), "gemv", "896x4864")), 0);
+	assert_int_equal(journal_read(in_folder("a/" HOST "/journal.csv"), &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++) {
+		const struct journal_row *row = &journal.rows[i];
+		const char *const *cell = row->cell;
+		bool planted = strstr(cell[JOURNAL_config], "rows=1 ") &&
+		               strstr(cell[JOURNAL_config], "tiles=1 ");
+		if (!strstr(cell[JOURNAL_case], "bias"))
+			continue;
+		if (!strcmp(cell[JOURNAL_round], "0") && planted) {
+			n_planted++;
+			assert_true(journal_number(row, JOURNAL_us) > 6000);
+		} else if (!cell[JOURNAL_round][0]) {
+			n_verdicts++;
+			assert_false(planted);
+		}
+	}
+	journal_close(&journal);
+	assert_int_equal(n_planted, 1);
+	assert_int_equal(n_verdicts, 1);
+}
+
 /* Runs the replayed tuner through a shell; its output is in folder/out, messages in
  * folder/messages. Returns the exit code. */
 static int shell(const char *settings, const char *arguments)
@@ -583,6 +671,9 @@ int main(int argc, char **argv)
 	        TUNER_TEST(what_the_command_line_refuses),
 	        TUNER_TEST(header_is_tried_first),
 	        TUNER_TEST(planted_faults_cost_one_row_each),
+	        TUNER_TEST(the_time_left_proves_right),
+	        TUNER_TEST(wrong_for_some_shapes),
+	        TUNER_TEST(winning_when_warm_does_not_win),
 	        TUNER_TEST(winners_do_not_flip_under_noise),
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
 	        TUNER_TEST(explain_shows_the_candidates),

@@ -258,22 +258,13 @@ static int fastest_since(const struct search *search, int from)
 	return fastest;
 }
 
-/* The local search goes on from a faster point; when it has ended, from the fastest start, as soon
- * as there are enough. */
+/* The local search goes on from a faster point; when it has ended, from the fastest start. */
 static void move_on(const struct search *search, struct guided *s)
 {
-	int n_starts = s->n_started < 0 ? 0 : search->n_tried - s->n_started;
-	if (s->current >= 0) {
-		int point = fastest_since(search, s->n_asked);
-		if (point >= 0 && search->us[point] < search->us[s->current]) {
-			s->current = point;
-			s->n_started = -1;
-			return;
-		}
-	}
-	if (n_starts > 0 && n_starts < search->points->n_params)
-		return;
-	if (s->n_started >= 0)
+	int faster = s->current < 0 ? -1 : fastest_since(search, s->n_asked);
+	if (faster >= 0 && search->us[faster] < search->us[s->current])
+		s->current = faster;
+	else if (s->n_started >= 0)
 		s->current = fastest_since(search, s->n_started);
 	s->n_started = -1;
 }

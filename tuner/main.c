@@ -33,7 +33,8 @@ static const struct option_row rows[] = {
         {"strategy", 0, OPTION_TEXT, &options.strategy, "NAME",
          "how to search: guided (default), local, evolve, random or exhaustive"},
         {"budget", 0, OPTION_TEXT, &options.budget, "N|P%|Ns",
-         "per launch: N configurations or P % of them; or N seconds in all"},
+         "per launch: N configurations or P % of them; or N seconds in all (default: 512, all when "
+         "exhaustive, 48 when --quick)"},
         {"seed", 0, OPTION_U64, &options.seed, "S", "of the random choices (default 1)"},
         {"journal", 0, OPTION_TEXT, &options.journal, "DIR",
          "folder of the journals, DIR/<device>/journal.csv (default: results)"},
@@ -97,8 +98,8 @@ static enum status choose_race(struct race *race)
 		return fail(STATUS_USAGE, "--strategy: no strategy '%s'", name);
 	if (options.budget)
 		TRY(budget_parse(options.budget, &race->budget));
-	else if (options.quick)
-		race->budget.evaluations = 48;
+	else if (race->strategy->propose != propose_all)
+		race->budget.evaluations = options.quick ? 48 : 512;
 done:
 	return status;
 }

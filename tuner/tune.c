@@ -38,6 +38,42 @@ static double expected_seconds(const struct tune *t, int i, int *left)
 	return *left * (0.05 + 6 * sample) + rounds * sample + 0.5;
 }
 
+/* Learns from finished tasks what one takes: a + b times what was expected. */
+static void learn_pace(struct tune *t, int i, double seconds)
+{
+	double e = t->seconds[i];
+	struct pace *p = &t->pace;
+	p->n++;
+	p->e += e;
+	p->s += seconds;
+	p->ee += e * e;
+	p->es += e * seconds;
+	double spread = p->n * p->ee - p->e * p->e;
+	p->b = spread > 1e-6 * p->ee ? (p->n * p->es - p->e * p->s) / spread : 0;
+	p->a = (p->s - p->b * p->e) / p->n;
+	if (p->n == 1 || p->a < 0) {
+		p->a = 0;
+		p->b = p->s / p->e;
+	} else if (p->b < 0) {
+		p->a = p->s / p->n;
+		p->b = 0;
+	}
+}
+
+/* Seconds from now on: of the task under way what is left of what it should take, a tenth at least,
+ * and the tasks after it. */
+static double seconds_left(const struct tune *t)
+{
+	const struct pace *p = &t->pace;
+	double left = 0;
+	for (int i = t->current; i < t->tasks.n; i++) {
+		double seconds = p->a + p->b * t->seconds[i];
+		double spent = i == t->current ? seconds_now() - t->task_started : 0;
+		left += fmax(seconds - spent, 0.1 * seconds);
+	}
+	return left;
+}
+
 static enum status open_tasks(struct tune *t)
 {
 	enum status status;
@@ -116,8 +152,9 @@ static void show_progress(void *user, int tried, int failed, double best_us)
 	snprintf(note, sizeof note, "%s %s: %d of %d tried, %d pruned, %d failed, best %.4g us%s",
 	         task->kernel->name, task->shape_text, tried, n, c->n_space - c->n, failed, best_us,
 	         percent);
-	progress_update(&t->progress,
-	                t->done_seconds + t->seconds[t->current] * 0.7 * tried / (n ? n : 1), note);
+	double spent = seconds_now() - t->progress.started;
+	t->progress.total = spent + seconds_left(t);
+	progress_update(&t->progress, spent, note);
 }
 
 static void number(char text[32], double value)
@@ -258,6 +295,7 @@ enum status tune_run(struct tune *t)
 	TRY(measure_ceiling(&t->worker, &t->ceiling_gbps));
 	progress_start(&t->progress, "tune", total, t->options->quiet);
 	for (int i = 0; i < t->tasks.n; i++) {
+		t->task_started = seconds_now();
 		enum status task_status = tune_task(t, i);
 		if (task_status == STATUS_UNSUPPORTED) {
 			fprintf(stderr, "%s: %s\n", "warpsmith-tune", fail_message());
@@ -265,7 +303,7 @@ enum status tune_run(struct tune *t)
 			task_status = STATUS_OK;
 		}
 		TRY(task_status);
-		t->done_seconds += t->seconds[i];
+		learn_pace(t, i, seconds_now() - t->task_started);
 	}
 	progress_finish(&t->progress, NULL);
 done:
@@ -278,7 +316,8 @@ enum status tune_open(const struct tune_options *options, struct tune *t)
 	*t = (struct tune){.options = options,
 	                   .journal.log.file = -1,
 	                   .ceiling_gbps = NAN,
-	                   .race = options->race};
+	                   .race = options->race,
+	                   .pace.b = 1};
 	t->race.report = show_progress;
 	t->race.user = t;
 	TRY(worker_start(&t->worker, options->device));

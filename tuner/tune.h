@@ -16,6 +16,13 @@ struct tune_options {
 	const volatile sig_atomic_t *interrupted;
 };
 
+/* Of finished tasks: expected and true seconds, as sums, and the line through them. */
+struct pace {
+	int n;
+	double e, s, ee, es;
+	double a, b; /* seconds = a + b * expected */
+};
+
 /* All that one tune works on. */
 struct tune {
 	const struct tune_options *options;
@@ -30,7 +37,8 @@ struct tune {
 	struct progress progress;
 	int current; /* task under way */
 	int n_untunable;
-	double done_seconds;
+	double task_started; /* seconds_now() */
+	struct pace pace;
 };
 
 /* Starts the worker, lists the tasks and their candidates. */
