@@ -7,27 +7,34 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "249344ae0152c5f9", "d04bb92f9eae9ebb", "2026-11-23", "exhaustive + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "6b863861866aba47", "7d5beb4f6e9841d4", "2026-11-27", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
 	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "5fff6d05420efa4e", "7d5beb4f6e9841d4", "2026-11-27", "decode loop")
 
-/* ---- host: 2 multiprocessors, driver 6.18.44-fc-v669, toolkit gcc 12.2.0, tuned 2026-11-23 by exhaustive + race ---- */
+/* ---- host: 2 multiprocessors, driver 6.18.44-fc-v669, toolkit gcc 12.2.0, tuned 2026-11-27 by guided + race ---- */
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early, ahead, ahead_mb */
-#define TUNED_HOST_GEMV(ROW)
+#define TUNED_HOST_GEMV(ROW) \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 59.70 us, 79 % of 34 GB/s, 2.28x, win; 32 samples, +12.83 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 775.68 us, 33 % of 34 GB/s, 1.24x, tie; 104 samples, -6.59 % to (0, 4, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 581.47 us, 87 % of 34 GB/s, 2.39x, win; 104 samples, +1.17 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 88.35 us, 68 % of 34 GB/s, 2.13x, win; 32 samples, +7.01 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 18545.90 us, 43 % of 34 GB/s, 2.30x, tie; 104 samples, +0.90 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 16, 1, 1, 1, 2, 1, 0) /* 646.91 us at 4096, 10 % of 34 GB/s, 1.23x, tie, stale; 104 samples, +3.50 % to (8, 1, 16, 1, 1, 1, 2, 1, 0) */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 512, 1, 1, 16, 1, 1, 1, 2, 1, 0) /* 79.05 us at 256, 5 % of 34 GB/s, 4.22x, win; 104 samples, +17.86 % to (2, 1, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 2, 4, 16, 1, 1, 1, 2, 1, 0) /* 185.41 us at 1024, 8 % of 34 GB/s, 1.53x, tie; 104 samples, -0.44 % to (32, 1, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 131072, 2, 1, 16, 1, 1, 1, 2, 1, 0) /* 689.97 us at 4096, 9 % of 34 GB/s, 1.19x, tie; 104 samples, -0.60 % to (8, 1, 16, 1, 1, 1, 2, 1, 0) */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.45 us, 1.30x, win, stale; 104 samples, +4.37 % to (2, 1) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.43 us, 1.18x, win; 56 samples, +1.62 % to (1, 2) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 7.00 us, 4 % of 33 GB/s, 2.78x, win, stale; 56 samples, +9.09 % to (4, 4) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 4) /* 6.18 us, 4 % of 34 GB/s, 2.10x, tie; 104 samples, -5.77 % to (8, 4) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_HOST_EMBED(ROW)
