@@ -5,35 +5,31 @@
 #ifndef KERNELS_SUBSETS_H
 #define KERNELS_SUBSETS_H
 
-#if SIMT_WARP == 1
 // clang-format off
+#if SIMT_WARP == 1
 #define GEMV_SUBSET(X)                                                                      \
 	X(math, 0) X(rows, 1, 2, 4) X(lanes, 32) X(slices, 1) X(tiles, 1, 4) X(unroll, 4)   \
 	X(blocks, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1) X(ahead, 0) X(ahead_mb, 4)
-// clang-format on
-#define GQA_ATTENTION_SUBSET(X) \
-	X(splits, 1, 2, 8, 32)  \
-	X(warps, 1, 4)          \
-	X(lanes, 16)            \
-	X(unroll, 1, 4) X(min_blocks, 1) X(math, 1) X(stages, 2) X(prefetch, 1) X(trigger, 0)
+#define GQA_ATTENTION_SUBSET(X)                                                             \
+	X(splits, 1, 2, 8, 32) X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1) \
+	X(math, 1) X(stages, 2) X(prefetch, 1) X(trigger, 0)
 #define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8) X(unroll, 1, 2, 4)
 #else
-// clang-format off
 #define GEMV_SUBSET(X)                                                                        \
 	X(math, 0, 1, 2) X(rows, 4, 16) X(lanes, 8, 32) X(slices, 1, 7) X(tiles, 2) X(unroll, 4) \
 	X(blocks, 0, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1) X(ahead, 0) X(ahead_mb, 4)
-// clang-format on
-#define GQA_ATTENTION_SUBSET(X) \
-	X(splits, 1, 33)        \
-	X(warps, 1, 4)          \
-	X(lanes, 8, 16)         \
-	X(unroll, 1, 2)         \
-	X(min_blocks, 1) X(math, 0, 1) X(stages, 2, 3) X(prefetch, 0, 1) X(trigger, 0)
+#define GQA_ATTENTION_SUBSET(X)                                                             \
+	X(splits, 1, 33) X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)    \
+	X(math, 0, 1) X(stages, 2, 3) X(prefetch, 0, 1) X(trigger, 0)
 #define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8, 16, 32) X(unroll, 1, 2, 4)
 #endif
+// clang-format on
 
-/* Every dtype meets every configuration, and every epilogue does. */
-#define GEMV_WHOLE(K)          ((K).w == DTYPE_BF16 || ((K).norm && (K).epilogue == EPILOGUE_SWIGLU))
+/* Every dtype meets every configuration, and every epilogue does: with bf16, and where there are
+ * integer products, with a quantised type. */
+#define GEMV_WHOLE(K)                                                     \
+	((K).w == DTYPE_BF16 || (SIMT_WARP > 1 && (K).w == DTYPE_Q8_0) || \
+	 ((K).norm && (K).epilogue == EPILOGUE_SWIGLU))
 #define GQA_ATTENTION_WHOLE(K) ((K).head_dim == 0 || (K).group == 7)
 #define RMS_NORM_WHOLE(K)      true
 #define ROPE_WHOLE(K)          true
