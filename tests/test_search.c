@@ -275,10 +275,12 @@ static void the_default_is_no_worse_than_the_others(void **state)
 	}
 }
 
-/* As a GPU's tune asks: many at a time, which is worth less than one by one, but not much. */
+/* As a GPU's tune asks: many at a time, which is worth less than one by one, but not much over all
+ * landscapes. */
 static void batches_cost_little(void **state)
 {
-	static const double OPEN = 0.1;
+	static const double OPEN = 0.03;
+	double cost = 0;
 	(void)state;
 	for (int l = 0; l < N_LANDSCAPES; l++) {
 		struct field field;
@@ -286,9 +288,11 @@ static void batches_cost_little(void **state)
 		lay_out(&landscapes[l], &field);
 		rate(&strategies[0], &field, (field.points.n + 9) / 10, 1, &median, &p90);
 		rate(&strategies[0], &field, (field.points.n + 9) / 10, 16, &batched, &p90);
-		assert_true(batched <= median + OPEN);
+		printf("%-12s by 1 %.3f, by 16 %.3f\n", landscapes[l].name, median, batched);
+		cost += log(batched / median) / N_LANDSCAPES;
 		take_away(&field);
 	}
+	assert_true(cost < OPEN);
 }
 
 /* Of a hundred thousand points a fiftieth is enough. */

@@ -159,9 +159,7 @@ done:
 	return status;
 }
 
-/* Has the worker compile, on devices where candidates are compiled on demand, what is not in the
- * journal. */
-static enum status prepare(struct measuring *m, const int *which, int n)
+enum status measure_prepare(struct measuring *m, const int *which, int n)
 {
 	enum status status = STATUS_OK;
 	static char request[WORKER_LINE];
@@ -171,7 +169,7 @@ static enum status prepare(struct measuring *m, const int *which, int n)
 	if (!m->worker->info.target.sm)
 		return STATUS_OK;
 	for (int i = 0; i < n && end < request + WORKER_LINE - CONFIG_TEXT - 4; i++) {
-		if (measure_row(m, SCREENING, which[i]))
+		if (m->journal && measure_row(m, SCREENING, which[i]))
 			continue;
 		end = append_config(m, which[i], end);
 		missing++;
@@ -218,7 +216,7 @@ enum status measure_screening(struct measuring *m, const int *which, int n, doub
 			continue;
 		TRY(stop_if_interrupted(m));
 		if (!prepared || m->worker->task != m->task)
-			TRY(prepare(m, which + i, n - i));
+			TRY(measure_prepare(m, which + i, n - i));
 		prepared = true;
 		TRY(screen(m, which[i]));
 	}

@@ -32,6 +32,10 @@ MUST_CHECK enum status measure_screening(struct measuring *m, const int *which, 
 MUST_CHECK enum status measure_round(struct measuring *m, int round, int sweeps, const int *which,
                                      int n, double *us);
 
+/* Has the worker compile, on devices where candidates are compiled on demand, what the journal, if
+ * there is one, does not know. */
+MUST_CHECK enum status measure_prepare(struct measuring *m, const int *which, int n);
+
 enum { MAX_SAMPLED = 64 };
 struct sampled {
 	int which;

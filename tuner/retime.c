@@ -32,6 +32,8 @@ static enum status run_round(struct measuring *m, struct retiming *r)
 	struct sampled sampled[MAX_SAMPLED];
 	for (int i = 0; i < r->n; i++)
 		which[i] = i;
+	if (!r->n_rounds)
+		TRY(measure_prepare(m, which, r->n));
 	TRY(measure_samples(m, SWEEPS, which, r->n, sampled, &n_sampled));
 	for (int i = 0; i < n_sampled; i++) {
 		if (!strcmp(sampled[i].answer.status, "ok")) {
@@ -65,6 +67,8 @@ enum status retime(struct worker *worker, const struct task *task, const struct 
 			TRY(run_round(&m, r));
 			if (*interrupted)
 				status = fail(STATUS_FAILED, "interrupted");
+			if (r->n_rounds == 1)
+				started = seconds_now(); /* set up and compiled */
 			if (*interrupted || r->failed >= 0 || seconds_now() - started > seconds)
 				goto done;
 		}
