@@ -13,11 +13,7 @@
 
 #include <cmocka.h> /* last: it takes the name `fail` */
 
-#ifdef __SANITIZE_ADDRESS__
-enum { SEEDS = 5 };
-#else
 enum { SEEDS = 21 };
-#endif
 
 #define HEADER "strategy,seed,evaluations,best_us,optimum_us,best_over_optimum\n"
 
