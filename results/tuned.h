@@ -16,25 +16,23 @@
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 59.70 us, 79 % of 34 GB/s, 2.28x, win; 32 samples, +12.83 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 775.68 us, 33 % of 34 GB/s, 1.24x, tie; 104 samples, -6.59 % to (0, 4, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 581.47 us, 87 % of 34 GB/s, 2.39x, win; 104 samples, +1.17 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 88.35 us, 68 % of 34 GB/s, 2.13x, win; 32 samples, +7.01 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 18545.90 us, 43 % of 34 GB/s, 2.30x, tie; 104 samples, +0.90 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 58.91 us, 81 % of 34 GB/s, 2.25x, win; 104 samples, +7.05 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 389.28 us, 66 % of 34 GB/s, 1.30x, tie; 104 samples, +2.01 % to (0, 4, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 582.67 us, 88 % of 34 GB/s, 2.40x, win; 104 samples, +1.97 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 80.16 us, 77 % of 34 GB/s, 2.16x, win; 32 samples, +8.12 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 8978.15 us, 90 % of 34 GB/s, 2.39x, win; 104 samples, +0.59 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 512, 1, 1, 16, 1, 1, 1, 2, 1, 0) /* 79.05 us at 256, 5 % of 34 GB/s, 4.22x, win; 104 samples, +17.86 % to (2, 1, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 2, 4, 16, 1, 1, 1, 2, 1, 0) /* 185.41 us at 1024, 8 % of 34 GB/s, 1.53x, tie; 104 samples, -0.44 % to (32, 1, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 131072, 2, 1, 16, 1, 1, 1, 2, 1, 0) /* 689.97 us at 4096, 9 % of 34 GB/s, 1.19x, tie; 104 samples, -0.60 % to (8, 1, 16, 1, 1, 1, 2, 1, 0) */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 16, 1, 1, 1, 2, 1, 0) /* 603.35 us at 4096, 10 % of 34 GB/s, 1.24x, tie; 104 samples, +0.53 % to (2, 1, 16, 1, 1, 1, 2, 1, 0) */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.43 us, 1.18x, win; 56 samples, +1.62 % to (1, 2) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.42 us, 1.17x, win; 56 samples, +2.10 % to (1, 2) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 4) /* 6.18 us, 4 % of 34 GB/s, 2.10x, tie; 104 samples, -5.77 % to (8, 4) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 4.80 us, 5 % of 34 GB/s, 2.44x, win; 56 samples, +4.34 % to (4, 4) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_HOST_EMBED(ROW)
