@@ -16,8 +16,7 @@ static const int gpu_lengths[] = {64, 256, 1024, 4096, 16384, 65536, 131072, 0};
 static const int host_lengths[] = {64, 256, 1024, 4096, 0};
 static const int quick_lengths[] = {128, 2048, 0};
 
-/* A name of a list separated by commas, or any name when there is no list. */
-static bool listed(const char *list, const char *name)
+bool name_listed(const char *list, const char *name)
 {
 	size_t n = strlen(name);
 	for (const char *at = list; at; at = strchr(at, ',')) {
@@ -98,7 +97,7 @@ static struct kase decode_case(const struct builder *b, const struct kernel *ker
 static enum status add_gemv(struct builder *b, bool norm, int epilogue, int m, int k)
 {
 	const struct kernel *kernel = kernel_find("gemv");
-	if (!kernel || !listed(b->request->kernels, kernel->name))
+	if (!kernel || !name_listed(b->request->kernels, kernel->name))
 		return STATUS_OK;
 	struct kase kase = decode_case(b, kernel);
 	set_field(kernel, &kase, "norm", b->x < 0 && norm);
@@ -111,7 +110,7 @@ static enum status add_lengths(struct builder *b, const char *name, struct shape
 {
 	enum status status = STATUS_OK;
 	const struct kernel *kernel = kernel_find(name);
-	if (!kernel || !listed(b->request->kernels, name))
+	if (!kernel || !name_listed(b->request->kernels, name))
 		return STATUS_OK;
 	struct kase kase = decode_case(b, kernel);
 	if (!grid)

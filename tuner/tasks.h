@@ -30,4 +30,7 @@ MUST_CHECK enum status tasks_open(const struct tasks_request *request,
                                   const struct device_info *info, struct tasks *tasks);
 void tasks_close(struct tasks *tasks);
 
+/* Whether `name` is in a list separated by commas; any name is when there is no list. */
+bool name_listed(const char *list, const char *name);
+
 #endif

@@ -11,23 +11,12 @@
 
 static const double ALL_SECONDS = 100; /* of timing; what is left of two minutes is set-up */
 
-static bool listed(const char *list, const char *name)
-{
-	size_t n = strlen(name);
-	for (const char *at = list; at; at = strchr(at, ',')) {
-		at += *at == ',';
-		if (strcspn(at, ",") == n && !strncmp(at, name, n))
-			return true;
-	}
-	return !list;
-}
-
 static bool wanted(const struct tuned_row *v, const struct device_info *info,
                    const struct tune_options *options)
 {
 	return !strcmp(v->provenance.info.slug, info->slug) &&
-	       listed(options->request.kernels, v->kernel->name) &&
-	       listed(options->request.shapes, v->shape_text);
+	       name_listed(options->request.kernels, v->kernel->name) &&
+	       name_listed(options->request.shapes, v->shape_text);
 }
 
 static struct config default_of(const struct kernel *kernel)
