@@ -79,6 +79,22 @@ static bool can_run(const struct stage *s, const struct choice *c, const struct 
 	       t->kernel->valid(&t->shape, t->kase.value, config->value, info);
 }
 
+/* Such an instance is no row: tests/sass.c asks it of all. */
+static bool spills(const struct stage *s, const struct choice *c, const struct variant *v)
+{
+	const struct device_info *info = device_info(s->device);
+	const struct task *t = &c->task;
+	const struct grid grid = t->kernel->grid(&t->shape, t->kase.value, v->config.value, info);
+	struct entry_resources has = {0};
+	return device_resources(s->device, v->entry, grid, &has) != STATUS_OK ||
+	       has.spill_bytes > 0;
+}
+
+static bool find_entry(struct choice *c)
+{
+	return instances_find(&c->instances, &c->variant.config, &c->variant.entry) == STATUS_OK;
+}
+
 /* What table_lookup() is to the runner. */
 static const struct variant *find_variant(void *user, const struct kernel *kernel,
                                           const struct kase *kase, const struct shape *shape)
@@ -103,10 +119,14 @@ static const struct variant *find_variant(void *user, const struct kernel *kerne
 	c->variant.kase = *kase;
 	c->variant.device = device_info(s->device)->name;
 	first_config(s, &c->task, &c->variant.config);
-	if (!can_run(s, c, &c->variant.config))
+	bool found =
+	        can_run(s, c, &c->variant.config) && find_entry(c) && !spills(s, c, &c->variant);
+	if (!found) {
 		for (int p = 0; p < kernel->n_params; p++)
 			c->variant.config.value[p] = kernel->params[p].default_value;
-	if (instances_find(&c->instances, &c->variant.config, &c->variant.entry) != STATUS_OK) {
+		found = find_entry(c);
+	}
+	if (!found) {
 		s->n_choices--;
 		return NULL;
 	}
@@ -253,6 +273,7 @@ static enum status try_config(struct stage *s, struct choice *c, const struct co
 	*stays = false;
 	variant.config = *config;
 	if (instances_find(&c->instances, config, &variant.entry) != STATUS_OK ||
+	    spills(s, c, &variant) ||
 	    problem_check(c->problem, variant.entry, config->value) != STATUS_OK)
 		return STATUS_OK;
 	s->n_tried++;
