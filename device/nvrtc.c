@@ -415,6 +415,25 @@ done:
 	return status;
 }
 
+enum status jit_stamped(const struct jit_request *request, unsigned threads, int min_blocks,
+                        struct jit_module *module)
+{
+	static const char format[] = "#define STAMPED(what) %1$s##what\n"
+	                             "#define STAMPED_THREADS %2$u\n"
+	                             "#define STAMPED_MIN_BLOCKS %3$d\n"
+	                             "#include \"kernels/%1$s.h\"\n"
+	                             "#include \"device/stamped.h\"\n"
+	                             "#define %1$s unstamped\n"
+	                             "#include \"kernels/%1$s.cu\"\n"
+	                             "#undef %1$s\n";
+	char text[512];
+	struct jit_request stamped = *request;
+	const struct jit_source source = {.path = "stamped.cu", .text = text};
+	snprintf(text, sizeof text, format, request->kernel, threads, min_blocks);
+	stamped.source = &source;
+	return jit_compile(&stamped, module);
+}
+
 void jit_close(struct jit_module *module)
 {
 	jit_unload(module);

@@ -83,8 +83,9 @@ static void close_state(struct decoder *d)
 static enum status launch(const struct decoder *d, const struct launch *l, bool traced)
 {
 	const void *entry = traced && l->variant->traced ? l->variant->traced : l->variant->entry;
-	return device_launch(d->device, entry, l->grid, &l->args, l->kernel->args_bytes,
-	                     (struct launch_options){.dependent = l->dependent});
+	return device_launch(
+	        d->device, entry, l->grid, &l->args, l->kernel->args_bytes,
+	        (struct launch_options){.dependent = l->dependent, .stamps = l->stamps});
 }
 
 enum status decoder_capture(struct decoder *d, const struct plan *plan, struct graph **graph)

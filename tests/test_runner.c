@@ -192,7 +192,7 @@ static void seeds_are_deterministic(void **state)
 static void ways_of_launching_agree(void **state)
 {
 	(void)state;
-	static const char *const ways[] = {"--no-graph", "--default-rows", "--profile", "--check"};
+	static const char *const ways[] = {"--no-graph", "--default-rows", "--window", "--check"};
 	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "12", "--print-ids");
 	char *ids = strdup(last_line());
 	assert_string_not_equal(ids, "");
