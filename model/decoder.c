@@ -197,7 +197,7 @@ static void push_op(const struct decoder *d, const struct launch *l)
 	char config[CONFIG_TEXT], name[CONFIG_TEXT + 32];
 	params_format(l->kernel->params, l->kernel->n_params, l->variant->config.value, config);
 	snprintf(name, sizeof name, "%s: %s", op_name(l->op), config);
-	range_push(name, (uint64_t)d->position);
+	range_push(name, (uint64_t)launch_bytes(l, d->position + 1));
 }
 
 static enum status step_eagerly(struct decoder *d, const struct plan *plan,

@@ -143,6 +143,7 @@ static enum status open(struct profile *p)
 	if (!p->twins || !p->times || !p->seen)
 		return fail(STATUS_NO_MEMORY, "out of host memory");
 	TRY(device_alloc(device, bytes, (void **)&p->stamps));
+	TRY(device_fill(device, p->stamps, 0, bytes));
 	TRY(event_open(device, &p->from));
 	TRY(event_open(device, &p->to));
 	TRY(capture(p));
@@ -178,7 +179,7 @@ static struct stamp span(const struct stamp *blocks, size_t n)
 }
 
 /* Adds what the stamps say of all steps that another one was before. */
-static void add_times(struct profile *p)
+static enum status add_times(struct profile *p)
 {
 	const struct stamp *at = p->seen;
 	unsigned long long before = 0;
@@ -186,6 +187,10 @@ static void add_times(struct profile *p)
 		for (int i = 0; i < p->plan->n; i++) {
 			const size_t n = blocks_of(&p->plan->launches[i]);
 			const struct stamp s = span(at, n);
+			if (!s.begin || s.begin > s.ready || s.ready > s.end || s.end < before)
+				return fail(STATUS_FAILED,
+				            "launch %d of the step, %s, was not stamped", i,
+				            op_name(p->plan->launches[i].op));
 			if (step) {
 				struct times *t = &p->times[i];
 				t->begin += 1e-3 * ((double)s.begin - (double)before);
@@ -196,6 +201,7 @@ static void add_times(struct profile *p)
 			at += n;
 		}
 	p->n_steps += STEPS - 1;
+	return STATUS_OK;
 }
 
 /* STEPS tokens, each the one that the step before chose; us of one. */
@@ -229,7 +235,7 @@ static enum status measure(struct profile *p, bool quiet)
 			continue;
 		TRY(device_read(p->decoder->device, p->seen, p->stamps,
 		                STEPS * p->blocks * sizeof *p->seen));
-		add_times(p);
+		TRY(add_times(p));
 		p->plain_us += plain;
 		p->stamped_us += stamped;
 		p->n_rounds++;

@@ -17,8 +17,8 @@ struct golden_run {
 	void *find_user;
 };
 
-/* Number of fixtures. Changes to the folder of the project; a build that was carried elsewhere is to
- * be run in it. */
+/* Number of fixtures. Changes to the folder of the project; a build that was carried elsewhere is
+ * to be run in it. */
 int golden_open(void);
 void golden_close(void);
 

@@ -23,6 +23,7 @@ enum { MAX_STAMPED = 64 * LAUNCHES };
 
 static int opened, closed, inside, outside;
 static bool is_open;
+static int unstamped = -1; /* a launch that leaves no stamps */
 static struct {
 	const struct stamp *stamps;
 	size_t blocks;
@@ -64,18 +65,20 @@ enum status __wrap_device_profile(struct device *device, bool on)
 }
 
 /* Launch i of a step stores its results 1000 + 100 i ns after the one before; its first block
- * begins 10 i ns before that, but for the first launch's, and is past the wait i ns after it. */
+ * begins 10 i ns before that, but for the first launch's, and is past the wait i ns after it, the
+ * first launch 50. */
 static void plant_stamps(struct stamp *to)
 {
 	unsigned long long before = 1000000;
 	for (int n = 0; n < n_stamped; n++) {
 		const unsigned i = (unsigned)n % LAUNCHES;
-		for (size_t b = 0; b < stamped[n].blocks; b++) {
+		for (size_t b = 0; b < stamped[n].blocks; b++, to++) {
 			const bool first = b == stamped[n].blocks / 2, last = b == 0;
 			to->begin = i ? before - 10 * i + (first ? 0 : 5) : before + 40;
-			to->ready = before + i + (first ? 0 : 7);
+			to->ready = before + (i ? i : 50) + (first ? 0 : 7);
 			to->end = before + 1000 + 100 * i - (last ? 0 : 3);
-			to++;
+			if ((int)i == unstamped)
+				*to = (struct stamp){0};
 		}
 		before += 1000 + 100 * i;
 	}
@@ -146,23 +149,31 @@ static void only_folder(const char *in, char path[256])
 	pclose(pipe);
 }
 
+/* Into a folder of its own; *text is to be freed. */
+static enum status profile_model(const char *folder, char **text)
+{
+	const char *argv[] = {"warpsmith-run", "-q",   "-m",    MODEL, "--profile", "--at", "20",
+	                      "--device",      "auto", "--csv", folder};
+	size_t bytes;
+	FILE *out = open_memstream(text, &bytes);
+	assert_non_null(out);
+	n_stamped = 0;
+	const enum status status = run(sizeof argv / sizeof *argv, (char **)argv, out);
+	fclose(out);
+	return status;
+}
+
 /* A launch is charged from its predecessor's last store to its own. */
 static void a_launch_has_the_time_behind_the_one_before(void **state)
 {
 	static const char *const ops[] = {"embed",    "qkv",     "attention",
 	                                  "attn_out", "gate_up", "down"};
 	char folder[] = "/tmp/warpsmith-profile-XXXXXX", path[300], *text = NULL;
-	const char *argv[] = {"warpsmith-run", "-q",   "-m",    MODEL, "--profile", "--at", "20",
-	                      "--device",      "auto", "--csv", folder};
 	struct csv_table csv;
-	size_t bytes;
 	double at = 0;
 	(void)state;
 	assert_non_null(mkdtemp(folder));
-	FILE *out = open_memstream(&text, &bytes);
-	n_stamped = 0;
-	assert_int_equal(run(sizeof argv / sizeof *argv, (char **)argv, out), STATUS_OK);
-	fclose(out);
+	assert_int_equal(profile_model(folder, &text), STATUS_OK);
 	assert_int_equal(n_stamped % LAUNCHES, 0);
 
 	only_folder(folder, path);
@@ -178,7 +189,7 @@ static void a_launch_has_the_time_behind_the_one_before(void **state)
 		near(number(&csv, i, "us"), 1 + 0.1 * i);
 		near(number(&csv, i, "begin_us"), i ? -0.01 * i : 0.04);
 		near(number(&csv, i, "early_us"), 0.01 * i);
-		near(number(&csv, i, "ready_us"), 0.001 * i);
+		near(number(&csv, i, "ready_us"), i ? 0.001 * i : 0.05);
 		assert_true(number(&csv, i, "blocks") >= 1 && number(&csv, i, "percent") > 0);
 		at += 1 + 0.1 * i;
 	}
@@ -187,6 +198,11 @@ static void a_launch_has_the_time_behind_the_one_before(void **state)
 	assert_non_null(strstr(text, "qkv                2       2.70"));
 	assert_non_null(strstr(text, "all               13      20.80  100.0 %"));
 	assert_null(strstr(text, "rms_norm"));
+	free(text);
+	unstamped = 4;
+	assert_int_equal(profile_model(folder, &text), STATUS_FAILED);
+	assert_string_equal(fail_message(), "launch 4 of the step, gate_up, was not stamped");
+	unstamped = -1;
 	free(text);
 	snprintf(path, sizeof path, "rm -r %s", folder);
 	assert_int_equal(system(path), 0);

@@ -32,11 +32,13 @@ struct callbacks {
 typedef const void *(*export_table)(uint32_t id);
 
 #define MAX_RANGES 4096
+enum { STEPS = 3, MAX_LAUNCHES = 32 };
 static struct range {
 	int depth;
-	uint64_t position;
+	uint64_t payload;
 	char name[128];
 } ranges[MAX_RANGES];
+static uint64_t launch_bytes_of[STEPS][MAX_LAUNCHES]; /* of the plan's launches, at each position */
 static int n_ranges, depth, n_domains;
 static char domain_name[64];
 static int domain;
@@ -46,7 +48,7 @@ static int push(void *handle, const struct event *e)
 	assert_ptr_equal(handle, &domain);
 	if (n_ranges < MAX_RANGES) {
 		ranges[n_ranges].depth = depth;
-		ranges[n_ranges].position = e->payload;
+		ranges[n_ranges].payload = e->payload;
 		snprintf(ranges[n_ranges++].name, sizeof ranges[0].name, "%s", e->message);
 	}
 	return depth++;
@@ -105,8 +107,13 @@ static void decode(struct device *device, bool graphs, bool unfused)
 	assert_int_equal(model_make_random(&qwen2, &h, DTYPE_BF16, &model), STATUS_OK);
 	assert_int_equal(decoder_open(device, &model, &options, &d), STATUS_OK);
 	n_ranges = 0;
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < STEPS; i++) {
+		const struct plan *plan = decoder_plan(&d, i);
+		assert_true(plan->n <= MAX_LAUNCHES);
+		for (int l = 0; l < plan->n; l++)
+			launch_bytes_of[i][l] = (uint64_t)launch_bytes(&plan->launches[l], i + 1);
 		assert_int_equal(decoder_step(&d, i ? -1 : 1, NULL, 0), STATUS_OK);
+	}
 	decoder_close(&d);
 	model_close(&model);
 	assert_int_equal(depth, 0);
@@ -114,29 +121,31 @@ static void decode(struct device *device, bool graphs, bool unfused)
 	assert_string_equal(domain_name, "warpsmith");
 }
 
-static void expect_range(const struct range *r, int at_depth, uint64_t position, const char *name)
+static void expect_range(const struct range *r, int at_depth, uint64_t payload, const char *name)
 {
-	if (r->depth != at_depth || r->position != position || strncmp(r->name, name, strlen(name)))
-		fail_msg("range '%s' of position %d at depth %d, expected '%s' of %d at %d",
-		         r->name, (int)r->position, r->depth, name, (int)position, at_depth);
+	if (r->depth != at_depth || r->payload != payload || strncmp(r->name, name, strlen(name)))
+		fail_msg("range '%s' with %d at depth %d, expected '%s' with %d at %d", r->name,
+		         (int)r->payload, r->depth, name, (int)payload, at_depth);
 }
 
-/* Ranges of a step's launches, each with the configuration's first tunable. */
+/* Ranges of a step's launches, each with its bytes and the configuration's first tunable; those
+ * around them have the position. */
 static void expect_tokens(int n_layer, const char *const *layer_ops, int n_end,
                           const char *const *ends)
 {
 	const struct range *r = ranges;
-	assert_int_equal(n_ranges, 3 * (1 + 1 + 2 * (1 + n_layer) + n_end));
-	for (uint64_t position = 0; position < 3; position++) {
+	assert_int_equal(n_ranges, STEPS * (1 + 1 + 2 * (1 + n_layer) + n_end));
+	for (uint64_t position = 0; position < STEPS; position++) {
+		const uint64_t *bytes = launch_bytes_of[position];
 		expect_range(r++, 0, position, "token");
-		expect_range(r++, 1, position, "embed: warps=");
+		expect_range(r++, 1, *bytes++, "embed: warps=");
 		for (int layer = 0; layer < 2; layer++) {
 			expect_range(r++, 1, position, layer ? "layer 1" : "layer 0");
 			for (int i = 0; i < n_layer; i++)
-				expect_range(r++, 2, position, layer_ops[i]);
+				expect_range(r++, 2, *bytes++, layer_ops[i]);
 		}
 		for (int i = 0; i < n_end; i++)
-			expect_range(r++, 1, position, ends[i]);
+			expect_range(r++, 1, *bytes++, ends[i]);
 	}
 }
 
@@ -163,8 +172,8 @@ static void so_do_those_without_fusion(void **state)
 static void replay_has_tokens_alone(void **state)
 {
 	decode(*state, true, false);
-	assert_int_equal(n_ranges, 3);
-	for (int i = 0; i < 3; i++)
+	assert_int_equal(n_ranges, STEPS);
+	for (int i = 0; i < STEPS; i++)
 		expect_range(&ranges[i], 0, (uint64_t)i, "token");
 }
 
