@@ -239,6 +239,13 @@ done:
 	return status;
 }
 
+static int measured_capacity(const struct arguments *a)
+{
+	const int bench = a->bench ? decode_bench_capacity(a->length) : 0;
+	const int profile = a->profile ? profile_capacity(a->length) : 0;
+	return bench > profile ? bench : profile;
+}
+
 /* Rows of the cache: -c, else the model's context up to DEFAULT_CONTEXT, or more where a
  * measurement needs it. */
 static int choose_context(const struct session *s)
@@ -250,10 +257,8 @@ static int choose_context(const struct session *s)
 		return a->context;
 	if (context > DEFAULT_CONTEXT)
 		context = DEFAULT_CONTEXT;
-	if (a->bench)
-		needed = decode_bench_capacity(a->length);
-	if (a->profile)
-		needed = profile_capacity(a->length);
+	if (a->bench || a->profile)
+		needed = measured_capacity(a);
 	if (a->check_at >= 0)
 		needed = (long long)a->check_at + (long long)s->n_prompt + a->n;
 	if (needed > INT_MAX)
@@ -298,15 +303,20 @@ static enum status run_plan(const struct session *s)
 	return STATUS_OK;
 }
 
-static enum status run_bench(struct session *s)
+static enum status run_measure(struct session *s)
 {
+	enum status status = STATUS_OK;
 	const struct arguments *a = &s->args;
-	int needed = a->bench ? decode_bench_capacity(a->length) : profile_capacity(a->length);
+	const int needed = measured_capacity(a);
 	if (s->decoder.state.capacity < needed)
 		return fail(STATUS_USAGE, "%s --at %d needs a context of %d (-c)",
 		            a->bench ? "--bench" : "--profile", a->length, needed);
-	return a->bench ? decode_bench(&s->decoder, a->length, a->quiet, a->csv, s->out)
-	                : profile(&s->decoder, a->length, a->quiet, a->csv, s->out);
+	if (a->bench)
+		TRY(decode_bench(&s->decoder, a->length, a->quiet, a->csv, s->out));
+	if (a->profile)
+		TRY(profile(&s->decoder, a->length, a->quiet, a->csv, s->out));
+done:
+	return status;
 }
 
 static enum status run_ppl(struct session *s)
@@ -432,7 +442,7 @@ static enum status run_session(struct session *s)
 	if (a->plan)
 		return run_plan(s);
 	if (a->bench || a->profile)
-		return run_bench(s);
+		return run_measure(s);
 	if (a->ppl)
 		return run_ppl(s);
 	return run_generate(s);

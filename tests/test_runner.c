@@ -59,6 +59,7 @@ static void refuses_bad_usage(void **state)
 	        {{"-m", MODEL, "--ppl", "x", "-p", "x"}, "only one of -p, -f, --tokens and --ppl"},
 	        {{"-m", MODEL, "-p", "x", "--device", "cuda:x"}, "--device cuda:x: expected auto"},
 	        {{"-m", MODEL, "--bench", "--at", "2147483647"}, "--at: a cache length of 1 to"},
+	        {{"-m", MODEL, "--profile", "-c", "1"}, "--profile --at 1024 needs a context of"},
 	        {{"-m", MODEL, "-n", "-1", "-p", "x"}, "--n: '-1' is not a whole number"},
 	        {{"-m", MODEL, "--kv", "q8_0", "-p", "x"}, "--kv: 'q8_0' is none of"},
 	        {{"-m", MODEL, "-c", "0", "-p", "x"}, "-c: a context of at least 1 token"},
