@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 enum { MAX_INSTANCES = 256, MAX_KERNELS = 16, STEPS = 4, LENGTH = 1024 };
+enum { NO_DELAY = 1, DELAY = 14 }; /* bits */
 
 #define OK(call)                                                   \
 	do {                                                       \
@@ -29,6 +30,7 @@ static struct device *gpu;
 /* A decode with the program's own instances, which are noted, then with those compiled anew. */
 struct experiment {
 	const char *without_wait; /* a kernel; NULL: all wait */
+	int delay_bits;
 	bool use_tuned;
 	bool compiled;
 	struct {
@@ -59,14 +61,15 @@ static const struct variant *find(void *user, const struct kernel *kernel, const
 	return &e->instance[e->n++].variant;
 }
 
-static char *program_text(const char *kernel, bool waits)
+static char *program_text(const char *kernel, bool waits, int delay_bits)
 {
 	const size_t room = 1 << 16;
 	char *text = malloc(room);
 	FILE *file = fopen("tests/planted/delays.h", "r");
 	assert_non_null(text);
 	assert_non_null(file);
-	size_t n = (size_t)snprintf(text, room, "%s", waits ? "" : "#define WITHOUT_WAIT\n");
+	size_t n = (size_t)snprintf(text, room, "#define DELAY_BITS %d\n%s", delay_bits,
+	                            waits ? "" : "#define WITHOUT_WAIT\n");
 	n += fread(text + n, 1, room - n - 1, file);
 	fclose(file);
 	snprintf(text + n, room - n, "#include \"kernels/%s.cu\"\n", kernel);
@@ -74,11 +77,11 @@ static char *program_text(const char *kernel, bool waits)
 }
 
 /* n instances for sm, that wait and have delays or do neither. */
-static void compile_instances(const struct kernel *kernel, bool waits, int sm, int n,
-                              const struct kase *kases, const struct config *configs,
+static void compile_instances(const struct kernel *kernel, bool waits, int delay_bits, int sm,
+                              int n, const struct kase *kases, const struct config *configs,
                               struct jit_module *module)
 {
-	char *text = program_text(kernel->name, waits);
+	char *text = program_text(kernel->name, waits, delay_bits);
 	const struct jit_source source = {.path = "delays.cu", .text = text};
 	const struct jit_request request = {.kernel = kernel->name,
 	                                    .n = n,
@@ -110,7 +113,8 @@ static void compile_kernel(struct experiment *e, const struct kernel *kernel)
 	if (!n)
 		return;
 	struct jit_module *module = &e->modules[e->n_modules++];
-	compile_instances(kernel, waits, device_info(gpu)->target.sm, n, kases, configs, module);
+	compile_instances(kernel, waits, e->delay_bits, device_info(gpu)->target.sm, n, kases,
+	                  configs, module);
 	OK(jit_load(gpu, module));
 	for (int i = 0; i < n; i++)
 		e->instance[at[i]].variant.entry = module->instances[i].entry;
@@ -130,11 +134,12 @@ static void end_experiment(struct experiment *e)
 	free(e);
 }
 
-static struct experiment *begin_experiment(const char *without_wait)
+static struct experiment *begin_experiment(const char *without_wait, int delay_bits)
 {
 	struct experiment *e = calloc(1, sizeof *e);
 	assert_non_null(e);
 	e->without_wait = without_wait;
+	e->delay_bits = delay_bits;
 	return e;
 }
 
@@ -152,7 +157,7 @@ static bool decode(struct experiment *e, int row, bool unfused, char why[GOLDEN_
 
 static void delays_leave_logits_golden(void **state)
 {
-	struct experiment *e = begin_experiment(NULL);
+	struct experiment *e = begin_experiment(NULL, DELAY);
 	char why[GOLDEN_WHY] = "";
 	const int n = golden_open();
 	(void)state;
@@ -190,27 +195,32 @@ static void decode_random(const struct model *model, struct experiment *e, float
 	decoder_close(&d);
 }
 
-/* With the rows and shapes that are meant to be fast: a step has the same bits. */
+/* With the rows and shapes that are meant to be fast: a step has the same bits with delays as with
+ * next to none, in what is the same code otherwise. */
 static void delays_leave_a_tuned_step_alone(void **state)
 {
 	static const char *const names[] = {"qwen2.5-0.5b", "qwen2.5-0.5b:q8_0"};
+	static const int bits[2] = {NO_DELAY, DELAY};
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		struct experiment *e = begin_experiment(NULL);
 		struct model model;
-		e->use_tuned = true;
+		float *logits[2];
 		OK(model_open_random(names[i], &model));
 		const size_t n = STEPS * (size_t)model.hparams.vocab;
-		float *plain = malloc(n * sizeof *plain), *delayed = malloc(n * sizeof *delayed);
-		assert_true(plain && delayed);
-		decode_random(&model, e, plain);
-		compile(e);
-		decode_random(&model, e, delayed);
-		assert_memory_equal(plain, delayed, n * sizeof *plain);
-		free(plain);
-		free(delayed);
+		for (int delayed = 0; delayed < 2; delayed++) {
+			struct experiment *e = begin_experiment(NULL, bits[delayed]);
+			e->use_tuned = true;
+			logits[delayed] = malloc(n * sizeof *logits[delayed]);
+			assert_non_null(logits[delayed]);
+			decode_random(&model, e, logits[delayed]);
+			compile(e);
+			decode_random(&model, e, logits[delayed]);
+			end_experiment(e);
+		}
+		assert_memory_equal(logits[0], logits[1], n * sizeof *logits[0]);
+		free(logits[0]);
+		free(logits[1]);
 		model_close(&model);
-		end_experiment(e);
 	}
 }
 
@@ -227,7 +237,7 @@ static void no_wait_can_be_left_out(void **state)
 	             {"argmax", true, 0}};
 	(void)state;
 	for (size_t i = 0; i < sizeof waits / sizeof waits[0]; i++) {
-		struct experiment *e = begin_experiment(waits[i].kernel);
+		struct experiment *e = begin_experiment(waits[i].kernel, DELAY);
 		char why[GOLDEN_WHY] = "";
 		if (!decode(e, waits[i].row, waits[i].unfused, why))
 			fail_msg("with all waits: %s", why);
@@ -255,7 +265,7 @@ static void the_sources_compile(void **state)
 				kase.value[f] = k->fields[f].values[0];
 			for (int p = 0; p < k->n_params; p++)
 				config.value[p] = k->params[p].default_value;
-			compile_instances(k, waits, 90, 1, &kase, &config, &module);
+			compile_instances(k, waits, DELAY, 90, 1, &kase, &config, &module);
 			jit_close(&module);
 		}
 }

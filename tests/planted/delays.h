@@ -8,11 +8,12 @@
 namespace simt
 {
 
-/* Up to 16 us, another time in each warp of each launch. */
+/* Up to 2^DELAY_BITS ns, another time in each warp of each launch. */
 SIMT_FN void delay()
 {
 	const unsigned place = (blockIdx.y * gridDim.x + blockIdx.x) * 32 + warp_id();
-	__nanosleep(((unsigned)clock_cycles() ^ place * 0x9e3779b9u) * 0x85ebca6bu >> 18);
+	__nanosleep(((unsigned)clock_cycles() ^ place * 0x9e3779b9u) * 0x85ebca6bu >>
+	            (32 - DELAY_BITS));
 }
 
 SIMT_FN void wait_and_delay()
