@@ -81,7 +81,7 @@ static enum status nvrtc_open(void)
 	pthread_once(&once, load_nvrtc);
 	return nvrtc.library ? STATUS_OK
 	                     : fail(STATUS_UNSUPPORTED,
-	                            "candidates cannot be compiled: no libnvrtc.so.13 "
+	                            "kernels cannot be compiled here: no libnvrtc.so.13 "
 	                            "or .12 was found (part of the CUDA toolkit)");
 }
 
