@@ -1,8 +1,8 @@
 /* sass EXCEPTIONS <TEXT: what nvdisasm prints of a cubin. Each instance must keep in registers what
  * it has, and one that promises loads in flight must issue as many, of 16 bytes each, before the
  * first instruction that waits for one of them: what a compiler that lacks registers, or moves a
- * load behind a use, breaks in silence. EXCEPTIONS lists instances that may, a line "KERNEL CASE:
- * CONFIGURATION" each; comments begin with #. */
+ * load behind a use, breaks in silence. A line of EXCEPTIONS has a kernel and words of its case or
+ * configuration, and excuses the instances that have all of them; comments begin with #. */
 #include "core/kernel.h"
 #include "kernels/gemv.h"
 #include "kernels/gqa_attention.h"
@@ -175,14 +175,28 @@ static void split_instruction(struct instance *x, char *text)
 	see_instruction(x, text, operands);
 }
 
+/* Whether each word of `words` is one of the name's. */
+static bool has_words(const char *name, const char *words)
+{
+	for (const char *word = words; *word; word += strspn(word, " ")) {
+		const size_t n = strcspn(word, " ");
+		const char *at = name;
+		while (at && (strncmp(at, word, n) || (at[n] && !strchr(" :", at[n]))))
+			at = strchr(at, ' ') ? strchr(at, ' ') + 1 : NULL;
+		if (!at)
+			return false;
+		word += n;
+	}
+	return true;
+}
+
 static bool is_exception(const char *name)
 {
+	bool is = false;
 	for (int i = 0; i < n_exceptions; i++)
-		if (!strcmp(exceptions[i], name)) {
-			needed[i] = true;
-			return true;
-		}
-	return false;
+		if (has_words(name, exceptions[i]))
+			needed[i] = is = true;
+	return is;
 }
 
 /* 1 when what was promised is not there. */
