@@ -42,7 +42,9 @@ enum gemv_math {
 	X(lanes, 32, "lanes that share a row; 32 with tensor cores", 8, 16, 32)                    \
 	X(slices, 1, "warps that share the columns of a tile", 1, 2, 4, 7, 8, 14, 16)              \
 	X(tiles, 4, "tiles that a block works on at a time", 1, 2, 3, 4, 5, 8)                     \
-	X(unroll, 4, "steps whose weights are in flight", 1, 2, 4, 7, 8)                           \
+	X(unroll, 4, "steps whose weights are in flight", 1, 2, 3, 4, 7, 8)                        \
+	X(held, 0, "x is 0: in shared memory, 1: in registers, of a slice of `unroll` steps", 0,   \
+	  1)                                                                                       \
 	X(blocks, 4, "blocks per multiprocessor, which share all rows; 0: one per `tiles`", 0, 1,  \
 	  2, 3, 4, 8)                                                                              \
 	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2, 4)    \
@@ -138,8 +140,15 @@ CONST_FN int gemv_blocks(struct gemv_config c, int m, int sm_count, int warp)
 	return wanted < pairs ? wanted : pairs;
 }
 
-/* Floats of dynamic shared memory: x, padded to whole steps; a sum per slice and row; a sum of
- * squares per warp. */
+/* Steps of the longest slice of a row. */
+CONST_FN int gemv_slice_steps(struct gemv_case kase, struct gemv_config c, int k, int warp)
+{
+	const int step = gemv_step(kase, c, warp), steps = (k + step - 1) / step;
+	return (steps + c.slices - 1) / c.slices;
+}
+
+/* Floats of dynamic shared memory: x, unless it is held, padded to whole steps; a sum per slice and
+ * row; a sum of squares per warp. */
 CONST_FN int gemv_padded_k(struct gemv_case kase, struct gemv_config c, int k, int warp)
 {
 	const int step = gemv_step(kase, c, warp);
@@ -155,6 +164,8 @@ CONST_FN int gemv_x_blocks(int padded_k)
 CONST_FN int gemv_x_floats(struct gemv_case kase, struct gemv_config c, int k, int warp)
 {
 	const int padded = gemv_padded_k(kase, c, k, warp);
+	if (c.held)
+		return 0;
 	return c.math == GEMV_INT ? 20 * gemv_x_blocks(padded) : padded;
 }
 CONST_FN int gemv_block_rows(int m, int blocks)
@@ -171,7 +182,7 @@ CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m
 /* A vector of f32 weights is too short for one of bf16 activations. One lane per warp makes every
  * value of `lanes` and `unroll` the same instance, and a device without dependent launches every
  * one of `trigger`, `early` and `ahead`: the default stands for all. At most 16 loads of 16 bytes
- * are in flight per lane. */
+ * are in flight per lane. x that a lane holds takes 64 registers, or as integers about 80. */
 CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct target target)
 {
 	const bool mma = c.math == GEMV_MMA;
@@ -181,6 +192,8 @@ CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct tar
 	       (kase.w != DTYPE_F32 || kase.x == DTYPE_F32) && c.slices * c.tiles <= 16 &&
 	       c.slices * c.tiles * c.min_blocks <= 32 &&
 	       (c.blocks == 0 || c.blocks >= c.min_blocks) &&
+	       (!c.held || (!mma && target.lanes == 32 &&
+	                    c.unroll * dtype_chunk(kase.w) <= (c.math == GEMV_INT ? 128 : 64))) &&
 	       (c.math != GEMV_INT || (dtype_layout_of(kase.w).block > 1 && target.lanes == 32)) &&
 	       (mma ? kase.w == DTYPE_BF16 && target.lanes == 32 && c.lanes == 32 && c.rows >= 4 &&
 	                        c.unroll * 2 <= 16

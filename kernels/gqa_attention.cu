@@ -1,7 +1,8 @@
 // math:   out = softmax(q k^T scale) v over keys 0 .. *position, base 2, with a running maximum.
 // layout: grid (kv heads, splits); warps take keys in turn, by fma `lanes` to a key, by mma 16 keys
 // at a
-//         time; records of what some keys contribute merge over warps, then splits.
+//         time; records of what some keys contribute merge over warps, then the splits of a
+//         cluster, then all.
 // bound:  memory: keys and values are read once; at short lengths, the latency of four dependent
 // trips
 //         to L2: position, keys, records, the last block's sum of records.
@@ -39,6 +40,7 @@ struct attention_task {
 	int head0, kv_head;   /* first query head */
 	int head_dim, record; /* floats */
 	int split, live;      /* of the splits that have keys */
+	int part, parts;      /* the split's cluster, of those that have keys */
 	int begin, end;       /* keys */
 	int len;              /* keys of all splits */
 };
@@ -61,10 +63,17 @@ SIMT_FN attention_task attention_split(const gqa_attention_args &a, int position
 	                           : (split * each + (split < rest ? split : rest)) * A::grain;
 	const int keys = is_short ? A::step : (each + (split < rest)) * A::grain;
 	const int end = begin + keys < len ? begin + keys : len;
-	return {head0,    K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
-	        head_dim, head_dim + ATTENTION_RECORD_TAIL,
-	        split,    is_short ? steps : n_splits,
-	        begin,    end,
+	const int live = is_short ? steps : n_splits;
+	return {head0,
+	        K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
+	        head_dim,
+	        head_dim + ATTENTION_RECORD_TAIL,
+	        split,
+	        live,
+	        split / C.cluster,
+	        (live + C.cluster - 1) / C.cluster,
+	        begin,
+	        end,
 	        len};
 }
 
@@ -718,34 +727,43 @@ SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float
 
 // ---------------------------------------------------------------- records
 
-/* n records of each query head: of a block's warps in shared memory, or of the splits in global
- * memory. */
-template <bool Shared>
+/* Where records are: those of a block's warps in its shared memory, those of a cluster's splits in
+ * that of each block, those of all parts in global memory. */
+enum records_in { IN_BLOCK, IN_CLUSTER, IN_MEMORY };
+
+/* n records of each query head. */
+template <records_in In>
 struct attention_records {
 	const float *base;
 	int head_stride, stride, n; /* floats, floats, records */
-
-	template <typename T>
-	SIMT_FN T load(const float *p)
-	{
-		const T *from = reinterpret_cast<const T *>(p);
-		if constexpr (Shared)
-			return *from;
-		else
-			return simt::load_fresh(from);
-	}
 };
+
+/* What `first` is in the first record, of record i. */
+template <typename T, records_in In>
+SIMT_FN T load_record(const attention_records<In> &r, const float *first, unsigned i)
+{
+	if constexpr (In == IN_CLUSTER)
+		return *reinterpret_cast<const T *>(simt::cluster_shared(first, i));
+	const T *from = reinterpret_cast<const T *>(first + (size_t)i * (unsigned)r.stride);
+	if constexpr (In == IN_BLOCK)
+		return *from;
+	else
+		return simt::load_fresh(from);
+}
 
 /* How threads share the sums of a block's heads: each has `run` neighbouring elements of one head
  * from every parts-th record, `batch` of them in flight. Parts are merged by lanes of one warp. */
-template <gqa_attention_case K, gqa_attention_config C, bool Shared>
+template <gqa_attention_case K, gqa_attention_config C, records_in In>
 struct attention_share {
 	using A = attention<K, C>;
 	static constexpr int run = simt::kWarp > 1 ? 4 : K.head_dim ? K.head_dim : 8;
 	static constexpr int items = A::group * A::max_dim / run; /* at most */
 	static constexpr int wanted = A::threads >= 4 * items ? 4 : A::threads >= 2 * items ? 2 : 1;
 	static constexpr int parts = wanted < simt::kWarp ? wanted : simt::kWarp;
-	static constexpr int most = Shared ? (C.warps + parts - 1) / parts : 16;
+	static constexpr int records = In == IN_BLOCK     ? C.warps
+	                               : In == IN_CLUSTER ? C.cluster
+	                                                  : 16 * parts;
+	static constexpr int most = (records + parts - 1) / parts;
 	static constexpr int batch = simt::kWarp > 1 ? most : 1;
 };
 
@@ -768,9 +786,9 @@ SIMT_FN void bring_to(float top, attention_total<Run> &s)
 
 /* Adds every parts-th record, from number `part` on; `at` and `tail` are where the thread's outputs
  * and the tail lie in the first. */
-template <int Run, int Batch, bool Traced, bool Shared>
-SIMT_FN void add_records(attention_records<Shared> r, const float *at, const float *tail, int part,
-                         int parts, attention_total<Run> &s)
+template <int Run, int Batch, bool Traced, records_in In>
+SIMT_FN void add_records(const attention_records<In> &r, const float *at, const float *tail,
+                         int part, int parts, attention_total<Run> &s)
 {
 	for (int first = part; first < r.n; first += Batch * parts) {
 		float2 sums[Batch], more[Batch];
@@ -779,19 +797,18 @@ SIMT_FN void add_records(attention_records<Shared> r, const float *at, const flo
 #pragma unroll
 		for (int b = 0; b < Batch; b++) {
 			const unsigned i = first + b * parts;
-			const size_t offset = (size_t)i * (unsigned)r.stride;
 			const bool is_record = i < (unsigned)r.n;
 			sums[b] = {kNoScore, 0};
 			more[b] = {0, 0};
 			if (is_record)
-				sums[b] = r.template load<float2>(tail + offset);
+				sums[b] = load_record<float2>(r, tail, i);
 			if (Traced && is_record)
-				more[b] = r.template load<float2>(tail + offset + 2);
+				more[b] = load_record<float2>(r, tail + 2, i);
 #pragma unroll
 			for (int e = 0; e < Run / 4; e++) {
 				out[b][e] = {0, 0, 0, 0};
 				if (is_record)
-					out[b][e] = r.template load<float4>(at + offset + 4 * e);
+					out[b][e] = load_record<float4>(r, at + 4 * e, i);
 			}
 		}
 #pragma unroll
@@ -826,20 +843,18 @@ SIMT_FN void merge_parts(attention_total<Run> &s)
 	s.keys = tail[2];
 }
 
-/* To out, normalised, when these are all keys, else to this split's record. */
+/* To out, normalised, or to a record. */
 template <int Run>
-SIMT_FN void store_total(const gqa_attention_args &a, const attention_task &t, int head,
-                         int element, const attention_total<Run> &s, bool all)
+SIMT_FN void store_total(const attention_task &t, float *to, int element,
+                         const attention_total<Run> &s, bool is_record)
 {
-	float *record = a.partial + ((size_t)head * gridDim.y + t.split) * t.record;
-	float *to = all ? a.out + (size_t)head * t.head_dim : record;
-	const float scale = all ? 1.0f / s.sum : 1.0f;
+	const float scale = is_record ? 1.0f : 1.0f / s.sum;
 #pragma unroll
 	for (int e = 0; e < Run; e += 4)
 		vec::put4(to + element + e, {s.out[e] * scale, s.out[e + 1] * scale,
 		                             s.out[e + 2] * scale, s.out[e + 3] * scale});
-	if (!all && element == 0)
-		vec::put4(record + t.head_dim, {s.max, s.sum, s.ones, s.keys});
+	if (is_record && element == 0)
+		vec::put4(to + t.head_dim, {s.max, s.sum, s.ones, s.keys});
 }
 
 template <int Run>
@@ -861,12 +876,13 @@ SIMT_FN void trace_head(const gqa_attention_args &a, const attention_task &t, in
 	                      s.max * kLn2, s.sum,       s.ones / s.sum};
 }
 
-/* The block's heads, from records of its warps or of all splits. */
-template <gqa_attention_case K, gqa_attention_config C, bool Traced, bool Shared>
+/* The sums of the block's heads, to their outputs when the records have all keys, else to records
+ * `to`, `stride` floats from head to head. */
+template <gqa_attention_case K, gqa_attention_config C, bool Traced, records_in In>
 SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
-                         attention_records<Shared> r, bool all)
+                         const attention_records<In> &r, bool all, float *to, size_t stride)
 {
-	using S = attention_share<K, C, Shared>;
+	using S = attention_share<K, C, In>;
 	const int per_head = t.head_dim / S::run, items = S::A::group * per_head;
 	for (int base = 0; base < items * S::parts; base += S::A::threads) {
 		const int i = (base + (int)threadIdx.x) / S::parts, part = threadIdx.x % S::parts;
@@ -880,12 +896,43 @@ SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
 		merge_parts<S::parts>(s);
 		if (i >= items || part)
 			continue;
-		store_total(a, t, t.head0 + g, element, s, all);
-		if (Traced && Shared && element == 0)
+		store_total(t, all ? a.out + (size_t)(t.head0 + g) * t.head_dim : to + g * stride,
+		            element, s, !all);
+		if (Traced && In == IN_BLOCK && element == 0)
 			trace_split(a, t, t.head0 + g, s);
 		if (Traced && all && element == 0)
 			trace_head(a, t, t.head0 + g, s);
 	}
+}
+
+/* From the warps' records to the output, or to the part's record in global memory; false in blocks
+ * that are not the one to write it. */
+template <gqa_attention_case K, gqa_attention_config C, bool Traced>
+SIMT_FN bool sum_part(const gqa_attention_args &a, const attention_task &t, float *records)
+{
+	using A = attention<K, C>;
+	const bool all = t.parts == 1;
+	const size_t stride = (size_t)gridDim.y * t.record;
+	float *part = a.partial + t.head0 * stride + t.part * t.record;
+	const attention_records<IN_BLOCK> warps = {records, t.record, A::group * t.record, C.warps};
+	simt::sync_block();
+	if constexpr (C.cluster == 1) {
+		sum_records<K, C, Traced>(a, t, warps, all, part, stride);
+		return true;
+	}
+	float *block = records + C.warps * A::group * t.record;
+	const int first = t.part * C.cluster, left = t.live - first;
+	const attention_records<IN_CLUSTER> splits = {block, t.record, 0,
+	                                              left < C.cluster ? left : C.cluster};
+	sum_records<K, C, Traced>(a, t, warps, false, block, t.record);
+	simt::cluster_arrive();
+	simt::cluster_wait();
+	if (t.split == first)
+		sum_records<K, C, Traced>(a, t, splits, all, part, stride);
+	simt::cluster_arrive(); /* shared memory lasts as long as its block */
+	if (t.split > first)
+		simt::cluster_wait();
+	return t.split == first;
 }
 
 template <gqa_attention_case K, gqa_attention_config C, bool Traced>
@@ -906,14 +953,13 @@ __device__ void attend(const gqa_attention_args &a)
 	if (!has_keys)
 		return;
 	launch_dependents<C, 2>();
-	simt::sync_block();
-	const attention_records<true> warps = {records, t.record, A::group * t.record, C.warps};
-	sum_records<K, C, Traced>(a, t, warps, t.live == 1);
-	if (t.live == 1 || !simt::arrive_last(&a.arrived[blockIdx.x], t.live))
+	if (!sum_part<K, C, Traced>(a, t, records) || t.parts == 1 ||
+	    !simt::arrive_last(&a.arrived[blockIdx.x], t.parts))
 		return;
-	const attention_records<false> splits = {a.partial + (size_t)t.head0 * gridDim.y * t.record,
-	                                         (int)gridDim.y * t.record, t.record, t.live};
-	sum_records<K, C, Traced>(a, t, splits, true);
+	const int stride = (int)gridDim.y * t.record;
+	const attention_records<IN_MEMORY> parts = {a.partial + (size_t)t.head0 * stride, stride,
+	                                            t.record, t.parts};
+	sum_records<K, C, Traced>(a, t, parts, true, nullptr, 0);
 }
 
 /* The number of splits is the grid's; instances that differ in nothing else share a body. */
