@@ -45,27 +45,27 @@ SIMT_FN void advance(const gemv_task &t, gemv_cursor &at)
 	}
 }
 
+/* Unsigned, for signed divisions are longer, and no load can be issued before. */
 template <gemv_case K, gemv_config C>
 SIMT_FN gemv_task block_task(const gemv_args &a)
 {
 	using P = gemv_plan<K, C>;
-	const int pairs = (a.m + 1) / 2, share = pairs / (int)gridDim.x;
-	const int more = pairs - share * (int)gridDim.x, block = blockIdx.x;
-	const int first = block * share + (block < more ? block : more);
-	const int n = share + (block < more);
-	const int steps = (a.k + P::step - 1) / P::step, slice = simt::warp_id() % C.slices;
-	const int begin = steps * slice / C.slices, end = steps * (slice + 1) / C.slices;
-	gemv_task t = {};
-	t.row0 = 2 * first;
-	t.rows = 2 * (first + n) < a.m ? 2 * n : a.m - 2 * first;
-	t.slice = slice;
-	const int tiles = (t.rows + P::tile_rows - 1) / P::tile_rows,
-	          team = simt::warp_id() / C.slices;
-	t.first_tile = tiles * team / C.tiles;
-	t.end_tile = tiles * (team + 1) / C.tiles;
-	t.first = begin;
-	t.n_steps = end - begin;
-	return t;
+	const unsigned m = a.m, pairs = (m + 1) / 2, share = pairs / gridDim.x;
+	const unsigned more = pairs - share * gridDim.x, block = blockIdx.x;
+	const unsigned first = block * share + (block < more ? block : more);
+	const unsigned row0 = 2 * first, end = row0 + 2 * (share + (block < more));
+	const unsigned rows = (end < m ? end : m) - row0;
+	const unsigned warp = simt::warp_id(), slice = warp % C.slices, team = warp / C.slices;
+	const unsigned steps = ((unsigned)a.k + P::step - 1) / P::step;
+	const unsigned tiles = (rows + P::tile_rows - 1) / P::tile_rows;
+	const unsigned begin = steps * slice / C.slices;
+	return {(int)row0,
+	        (int)rows,
+	        (int)slice,
+	        (int)(tiles * team / C.tiles),
+	        (int)(tiles * (team + 1) / C.tiles),
+	        (int)begin,
+	        (int)(steps * (slice + 1) / C.slices - begin)};
 }
 
 /* The weights that a lane holds of one step. */
@@ -566,17 +566,22 @@ struct gemv_floats {
 	float v[n][chunk] = {};
 };
 
-/* Zeros behind the slice and behind the row. */
+/* Zeros behind the slice and behind the row. All loads are issued before the first is unpacked. */
 template <int Dtype, gemv_case K, gemv_config C>
 SIMT_FN void load_slice(const gemv_args &a, const gemv_task &t, const void *from,
                         gemv_floats<K, C> &to)
 {
+	constexpr int n = gemv_plan<K, C>::chunk / vec::kChunk<Dtype>;
+	uint4 raw[C.unroll][n] = {};
 #pragma unroll
 	for (int u = 0; u < C.unroll; u++) {
 		const int column = lane_place<K, C>(0, t.first + u).y;
 		if (u < t.n_steps && column < a.k)
-			vec::load<Dtype>(from, column, to.v[u]);
+			vec::load_raw<Dtype>(from, column, raw[u]);
 	}
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++)
+		vec::unpack_all<Dtype>(raw[u], to.v[u]);
 }
 
 /* x times the norm's weights; returns the lane's sum of squares. */
@@ -753,6 +758,7 @@ SIMT_FN void finish_rows(const gemv_args &a, const gemv_task &t, const float *pa
 	using P = gemv_plan<K, C>;
 	SIMT_SHARED(unsigned long long[P::warps], keys);
 	unsigned long long best = 0;
+#pragma unroll 1
 	for (int i = threadIdx.x; i < (P::pairs ? t.rows / 2 : t.rows); i += P::threads) {
 		const gemv_addend d = i < P::threads ? mine : load_addend<K, C>(a, t, i);
 		const float first = scale * row_sum<C>(part, stride, P::pairs ? 2 * i : i);
@@ -788,7 +794,7 @@ SIMT_FN void prefetch(const gemv_args &a, const gemv_task &t)
 		                                         t.row0 * row_bytes,
 		                                 all < most ? all : most);
 	}
-	if (a.ahead_bytes) {
+	if (C.ahead && a.ahead_bytes) {
 		const size_t share = (a.ahead_bytes / gridDim.x + 127) / 128 * 128;
 		const size_t first = share * blockIdx.x;
 		if (first < a.ahead_bytes)
@@ -806,7 +812,7 @@ SIMT_FN float norm_scale(const gemv_args &a, const float *squares)
 #pragma unroll
 	for (int i = 0; i < (C.held ? C.slices : gemv_plan<K, C>::warps); i++)
 		sum += squares[i];
-	return simt::rsqrt(sum / a.n_norm + a.eps);
+	return simt::rsqrt(sum * simt::reciprocal_fast((float)a.n_norm) + a.eps);
 }
 
 /* The warp's first loads. */

@@ -361,50 +361,59 @@ SIMT_FN bool gather_by_fma(const gqa_attention_args &a, attention_task &t, float
 
 // ---------------------------------------------------------------- mma
 
-/* Lane 4 row + column copies from global memory, and reads later, only what it feeds to tensor
- * cores itself, so that shared memory is a longer set of registers: no barrier, no transposition,
- * no bank conflict. What an instruction calls index k or column n may be any element as long as
- * all its operands agree:
- *	scores = queries (8 heads, high halves, then low) x 8 keys: the lane has of key `row`, in
- *	chunks of 8 elements, every fourth from `column`; a chunk is operands of two instructions.
- *	outputs = weights (8 heads, high halves, then low) x values of 16 keys: the lane has of keys
- *	2 column, + 1, + 8, + 9, in chunks of 8 elements, every eighth from `row`; the same element
- *	of two keys is a register.
+/* A warp copies tiles of 16 keys and their values, which are contiguous, 512 bytes at a time, and
+ *its lanes read from shared memory what they feed to tensor cores: no barrier of the block, no
+ * transposition. What an instruction calls index k or column n may be any element as long as all
+ * its operands agree. Lane 4 row + column has
+ *	scores = queries (8 heads, high halves, then low) x 8 keys: of key `row`, in chunks of 8
+ *	elements, every fourth from `column`; a chunk is operands of two instructions;
+ *	outputs = weights (8 heads, high halves, then low) x values of 16 keys: of keys 2 column,
+ *	+ 1, + 8, + 9, in chunks of 8 elements, every eighth from `row`; the same element of two
+ *	keys is a register.
  * The score of (head row, key 2 column + i) comes out in the lane that needs it as a weight. */
 template <gqa_attention_case K, gqa_attention_config C>
 struct attention_tile {
-	static constexpr int key_chunks = K.head_dim / 32;   /* of each of 2 keys */
-	static constexpr int value_chunks = K.head_dim / 64; /* of each of 4 keys */
-	static constexpr int chunks = 2 * key_chunks + 4 * value_chunks;
-	static constexpr int keys = ATTENTION_TILE * C.unroll;       /* of a warp's step */
-	static constexpr int slot = C.unroll * chunks * simt::kWarp; /* chunks of a warp's step */
+	static constexpr unsigned row = K.head_dim / 8;          /* chunks */
+	static constexpr int key_chunks = K.head_dim / 32;       /* of each of 2 keys */
+	static constexpr int value_chunks = K.head_dim / 64;     /* of each of 4 keys */
+	static constexpr int keys = ATTENTION_TILE * C.unroll;   /* of a warp's step */
+	static constexpr int slot = 2 * keys * row;              /* chunks of a warp's step */
+	static constexpr int copies = ATTENTION_TILE * row / 32; /* of a tile's keys, or values */
+	static constexpr unsigned keys_per_copy = 32 / row;
 
-	/* Where the lane finds a chunk of tile u in its part of a slot. */
-	SIMT_FN int key(int u, int half, int c)
+	/* Where a slot has a chunk of tile u. The 32 that an instruction reads lie together; within
+	 * them the order is such that neither reading nor copying lanes meet in a bank. */
+	SIMT_FN unsigned key_place(int u, unsigned key, unsigned chunk)
 	{
-		return (u * chunks + half * key_chunks + c) * simt::kWarp;
+		const unsigned group = key / 8 * key_chunks + chunk / 4;
+		return (u * row + group) * 32 + ((key % 8 * 4 + chunk % 4) ^ chunk / 4 % 2 * 4);
 	}
-	SIMT_FN int value(int u, int i, int c)
+	SIMT_FN unsigned value_place(int u, unsigned key, unsigned chunk)
 	{
-		return (u * chunks + 2 * key_chunks + i * value_chunks + c) * simt::kWarp;
+		const unsigned column = key % 8 / 2;
+		const unsigned group = (key / 8 * 2 + key % 2) * value_chunks + chunk / 8;
+		return (u * row + row / 2 + group) * 32 + column * 8 + (chunk + 2 * column) % 8;
 	}
-	/* And which key of the tile that is. */
-	SIMT_FN int key_row(int half) { return 8 * half + simt::lane_id() / 4; }
+	/* What the lane reads: chunk c of key `half`, or of value i. */
+	SIMT_FN unsigned key(int u, int half, int c)
+	{
+		return key_place(u, 8 * half + lane() / 4, 4 * c + lane() % 4);
+	}
+	SIMT_FN unsigned value(int u, int i, int c)
+	{
+		return value_place(u, value_row(i), 8 * c + lane() / 4);
+	}
 	SIMT_FN int value_row(int i) { return i / 2 * 8 + simt::lane_id() % 4 * 2 + i % 2; }
+	SIMT_FN unsigned lane() { return simt::lane_id(); }
 };
 
-/* The lane's first chunk of a row of k, or v. */
+/* The first chunk of a row of k, or v. */
 template <gqa_attention_case K>
-SIMT_FN const uint4 *key_chunk(const gqa_attention_args &a, const attention_task &t, int key)
+SIMT_FN const uint4 *cache_row(const gqa_attention_args &a, const attention_task &t,
+                               const void *cache, int key)
 {
-	return static_cast<const uint4 *>(a.k) +
-	       ((size_t)t.kv_head * a.capacity + key) * (K.head_dim / 8) + simt::lane_id() % 4;
-}
-template <gqa_attention_case K>
-SIMT_FN const uint4 *value_chunk(const gqa_attention_args &a, const attention_task &t, int key)
-{
-	return static_cast<const uint4 *>(a.v) +
-	       ((size_t)t.kv_head * a.capacity + key) * (K.head_dim / 8) + simt::lane_id() / 4;
+	return static_cast<const uint4 *>(cache) +
+	       ((size_t)t.kv_head * a.capacity + key) * (K.head_dim / 8);
 }
 
 template <gqa_attention_case K, gqa_attention_config C>
@@ -419,24 +428,24 @@ SIMT_FN void copy_step(const gqa_attention_args &a, const attention_task &t, int
                        uint4 *slot)
 {
 	using T = attention_tile<K, C>;
-	constexpr int row = K.head_dim / 8; /* chunks */
-	const int key0 = first + T::key_row(0), value0 = first + T::value_row(0);
-	const uint4 *keys = key_chunk<K>(a, t, key0), *values = value_chunk<K>(a, t, value0);
+	const unsigned key = T::lane() / T::row, chunk = T::lane() % T::row;
+	const uint4 *keys = cache_row<K>(a, t, a.k, first) + T::lane();
+	const uint4 *values = cache_row<K>(a, t, a.v, first) + T::lane();
 #pragma unroll
 	for (int u = 0; u < C.unroll && first < t.end; u++) {
 #pragma unroll
-		for (int i = 0; i < 2 * T::key_chunks; i++) {
-			const int half = i / T::key_chunks, c = i % T::key_chunks;
-			const int n = u * ATTENTION_TILE + half * 8;
-			simt::cp_async16_or_zero(slot + T::key(u, half, c), keys + n * row + 4 * c,
-			                         key0 + n < end);
+		for (int i = 0; i < T::copies; i++) {
+			const unsigned n = u * ATTENTION_TILE + i * T::keys_per_copy;
+			simt::cp_async16_or_zero(
+			        slot + T::key_place(u, i * T::keys_per_copy + key, chunk),
+			        keys + n * T::row, first + (int)(n + key) < end);
 		}
 #pragma unroll
-		for (int i = 0; i < 4 * T::value_chunks; i++) {
-			const int k = i / T::value_chunks, c = i % T::value_chunks;
-			const int n = u * ATTENTION_TILE + k / 2 * 8 + k % 2;
-			simt::cp_async16_or_zero(slot + T::value(u, k, c), values + n * row + 8 * c,
-			                         value0 + n < end);
+		for (int i = 0; i < T::copies; i++) {
+			const unsigned n = u * ATTENTION_TILE + i * T::keys_per_copy;
+			simt::cp_async16_or_zero(
+			        slot + T::value_place(u, i * T::keys_per_copy + key, chunk),
+			        values + n * T::row, first + (int)(n + key) < end);
 		}
 	}
 	simt::cp_async_commit();
@@ -449,29 +458,20 @@ SIMT_FN void fetch_newest(const gqa_attention_args &a, const attention_task &t, 
 	using T = attention_tile<K, C>;
 	const int newest = t.len - 1, tile = (newest - t.begin) / ATTENTION_TILE;
 	const int step = tile / C.unroll / C.warps, u = tile % C.unroll;
-	const int row = (newest - t.begin) % ATTENTION_TILE;
+	const unsigned key = (newest - t.begin) % ATTENTION_TILE, chunk = T::lane() % T::row;
 	if (t.end < t.len || tile / C.unroll % C.warps != simt::warp_id() || step >= C.stages)
 		return;
-	uint4 *slot = ring + step * T::slot, keys[T::key_chunks], values[T::value_chunks];
-	const bool has_key = simt::lane_id() / 4 == row % 8;
-	const bool has_value = simt::lane_id() % 4 == row % 8 / 2;
-#pragma unroll
-	for (int c = 0; c < T::key_chunks; c++)
-		if (has_key)
-			keys[c] = simt::load_fresh(key_chunk<K>(a, t, newest) + 4 * c);
-#pragma unroll
-	for (int c = 0; c < T::value_chunks; c++)
-		if (has_value)
-			values[c] = simt::load_fresh(value_chunk<K>(a, t, newest) + 8 * c);
+	uint4 *slot = ring + step * T::slot;
+	const bool of_key = T::lane() < T::row, has_chunk = T::lane() < 2 * T::row;
+	uint4 newest_chunk;
+	if (has_chunk)
+		newest_chunk =
+		        simt::load_fresh(cache_row<K>(a, t, of_key ? a.k : a.v, newest) + chunk);
 	simt::cp_async_wait<0>();
-#pragma unroll
-	for (int c = 0; c < T::key_chunks; c++)
-		if (has_key)
-			slot[T::key(u, row / 8, c)] = keys[c];
-#pragma unroll
-	for (int c = 0; c < T::value_chunks; c++)
-		if (has_value)
-			slot[T::value(u, row / 8 * 2 + row % 2, c)] = values[c];
+	simt::sync_warp();
+	if (has_chunk)
+		slot[of_key ? T::key_place(u, key, chunk) : T::value_place(u, key, chunk)] =
+		        newest_chunk;
 }
 
 /* high + low = (x, y) to 2^-17 of each. */
@@ -665,12 +665,14 @@ SIMT_FN void attend_tiles(const gqa_attention_args &a, const attention_task &t,
 		if (first >= t.end)
 			break;
 		simt::cp_async_wait<C.stages - 1>();
+		simt::sync_warp(); /* each lane reads what others have copied */
 		float score[C.unroll][4];
 		score_tiles<K, C>(slot, q, score);
 		if (Traced && first == t.begin)
 			trace_tile<K, C>(a, t, score);
 		weigh_tiles<K, C, Traced>(t.end - first, score, s);
 		add_tiles<K, C, Traced>(slot, score, s);
+		simt::sync_warp();
 		copy_step<K, C>(a, t, step_start<K, C>(t, step + C.stages), t.end, slot);
 	}
 	s.sum = simt::group_sum<4>(s.sum);
@@ -695,8 +697,7 @@ SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float
 	}
 	t = attention_split<K, C>(a, *a.position);
 	const bool has_keys = t.split < t.live;
-	uint4 *ring = reinterpret_cast<uint4 *>(smem) + simt::warp_id() * C.stages * T::slot +
-	              simt::lane_id();
+	uint4 *ring = reinterpret_cast<uint4 *>(smem) + simt::warp_id() * C.stages * T::slot;
 #pragma unroll
 	for (int i = 0; i < C.stages && has_keys; i++)
 		copy_step<K, C>(a, t, step_start<K, C>(t, i),
