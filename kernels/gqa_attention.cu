@@ -758,8 +758,12 @@ template <gqa_attention_case K, gqa_attention_config C, records_in In>
 struct attention_share {
 	using A = attention<K, C>;
 	static constexpr int run = simt::kWarp > 1 ? 4 : K.head_dim ? K.head_dim : 8;
-	static constexpr int items = A::group * A::max_dim / run; /* at most */
-	static constexpr int wanted = A::threads >= 4 * items ? 4 : A::threads >= 2 * items ? 2 : 1;
+	static constexpr int blocks = In == IN_MEMORY ? C.combiners : 1;
+	static constexpr int items = A::group * A::max_dim / run / blocks; /* of a block, at most */
+	static constexpr int wanted = A::threads >= 8 * items   ? 8
+	                              : A::threads >= 4 * items ? 4
+	                              : A::threads >= 2 * items ? 2
+	                                                        : 1;
 	static constexpr int parts = wanted < simt::kWarp ? wanted : simt::kWarp;
 	static constexpr int records = In == IN_BLOCK     ? C.warps
 	                               : In == IN_CLUSTER ? C.cluster
@@ -877,15 +881,17 @@ SIMT_FN void trace_head(const gqa_attention_args &a, const attention_task &t, in
 	                      s.max * kLn2, s.sum,       s.ones / s.sum};
 }
 
-/* The sums of the block's heads, to their outputs when the records have all keys, else to records
- * `to`, `stride` floats from head to head. */
+/* The sums of the block's heads, or its share of them, one of n_blocks, to their outputs when the
+ * records have all keys, else to records `to`, `stride` floats from head to head. */
 template <gqa_attention_case K, gqa_attention_config C, bool Traced, records_in In>
 SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
-                         const attention_records<In> &r, bool all, float *to, size_t stride)
+                         const attention_records<In> &r, bool all, float *to, size_t stride,
+                         int block = 0, int n_blocks = 1)
 {
 	using S = attention_share<K, C, In>;
 	const int per_head = t.head_dim / S::run, items = S::A::group * per_head;
-	for (int base = 0; base < items * S::parts; base += S::A::threads) {
+	for (int base = block * S::A::threads; base < items * S::parts;
+	     base += n_blocks * S::A::threads) {
 		const int i = (base + (int)threadIdx.x) / S::parts, part = threadIdx.x % S::parts;
 		const int item = i < items ? i : items - 1;
 		const int g = item / per_head, element = item % per_head * S::run;
@@ -954,13 +960,16 @@ __device__ void attend(const gqa_attention_args &a)
 	if (!has_keys)
 		return;
 	launch_dependents<C, 2>();
-	if (!sum_part<K, C, Traced>(a, t, records) || t.parts == 1 ||
-	    !simt::arrive_last(&a.arrived[blockIdx.x], t.parts))
+	if (!sum_part<K, C, Traced>(a, t, records) || t.parts == 1)
+		return;
+	const int combiners = t.parts < C.combiners ? t.parts : C.combiners;
+	const int combiner = simt::arrive_among_last(&a.arrived[blockIdx.x], t.parts, combiners);
+	if (combiner < 0)
 		return;
 	const int stride = (int)gridDim.y * t.record;
 	const attention_records<IN_MEMORY> parts = {a.partial + (size_t)t.head0 * stride, stride,
 	                                            t.record, t.parts};
-	sum_records<K, C, Traced>(a, t, parts, true, nullptr, 0);
+	sum_records<K, C, Traced>(a, t, parts, true, nullptr, 0, combiner, combiners);
 }
 
 /* The number of splits is the grid's; instances that differ in nothing else share a body. */

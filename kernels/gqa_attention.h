@@ -17,6 +17,7 @@
 	X(splits, 64, "blocks that share the keys of a head group, at most", 1, 2, 4, 8, 12, 16,  \
 	  24, 32, 33, 48, 64, 66, 96, 128, 132)                                                   \
 	X(cluster, 1, "splits that merge in the shared memory of a cluster", 1, 2, 4, 8)          \
+	X(combiners, 1, "blocks that share the sum over splits: the last to arrive", 1, 2, 4, 8)  \
 	X(warps, 4, "warps per block", 1, 2, 4, 8)                                                \
 	X(lanes, 16, "fma: lanes that share a key; more than head_dim / 8 mean head_dim / 8", 4,  \
 	  8, 16, 32)                                                                              \
@@ -132,13 +133,15 @@ CONST_FN int gqa_attention_smem_floats(struct gqa_attention_case kase,
 }
 
 /* A tunable that an instance does not read has its default, so that no two are the same; `prefetch`
- * without mma is such a one, and `math` where there is no choice. */
+ * without mma is such a one, and `math` where there is no choice. Several combiners wait for the
+ * last block, which the host may not have started. */
 CONST_FN bool gqa_attention_legal(struct gqa_attention_case kase, struct gqa_attention_config c,
                                   struct target target)
 {
 	if ((kase.head_dim == 0) != (kase.group == 0))
 		return false;
-	if (c.splits % c.cluster || (c.cluster > 1 && target.sm < 90))
+	if (c.splits % c.cluster || (c.cluster > 1 && target.sm < 90) ||
+	    c.combiners > c.splits / c.cluster || (c.combiners > 1 && target.sm == 0))
 		return false;
 	if (gqa_attention_uses_mma(kase, c, target))
 		return c.lanes == 16;
