@@ -40,7 +40,6 @@ struct device_info {
 struct grid {
 	unsigned x, y;
 	unsigned threads;
-	unsigned cluster; /* blocks along y that are one cluster; 0 and 1: none */
 	size_t smem_bytes;
 };
 

@@ -35,14 +35,12 @@
  *	time_ns() clock_cycles() sm_id()  of the device, of this multiprocessor, its number; on the
  *	                                  host a clock is one of 1 GHz and a block its own processor
  *	arrive_last(counter, n_blocks)    true in the last block to call it; see below
- *	arrive_among_last(counter, n_blocks, k)
- *	cluster_arrive() cluster_wait()   barrier of a cluster's blocks, in two halves; one that has
- *	                                  ended has arrived
- *	cluster_shared(p, rank)           what p is in the shared memory of the cluster's block
- *`rank` grid_wait() grid_launch_dependents() programmatic dependent launch mma_bf16_16816(d, a, b,
- *c)        tensor core, 32 lanes SIMT_SHARED(type, name)           static shared memory,
- *SIMT_SHARED(float[32], part) SIMT_DYN_SMEM(type, name)         type *name: dynamic shared memory,
- *16-byte aligned SIMT_ENTRY(kernel)                `const void *entry` of device_launch()
+ *	arrive_among_last(counter, n, k)  0 .. k - 1 in the last k blocks
+ *	grid_wait() grid_launch_dependents() programmatic dependent launch
+ *	mma_bf16_16816(d, a, b, c)        tensor core, 32 lanes
+ *	SIMT_SHARED(type, name)           static shared memory, SIMT_SHARED(float[32], part)
+ *	SIMT_DYN_SMEM(type, name)         type *name: dynamic shared memory, 16-byte aligned
+ *	SIMT_ENTRY(kernel)                `const void *entry` of device_launch()
  *
  * Arithmetic: max, fma, dot4 (of signed bytes), gather_bytes, reciprocal_fast, rsqrt, exp2_fast(v)
  *(a few ulp, 0 below the normal range), sincos_turns(turns, &sine, &cosine) of 2 pi turns.
@@ -324,30 +322,6 @@ SIMT_FN unsigned sm_id()
 	unsigned id;
 	asm volatile("mov.u32 %0, %%smid;" : "=r"(id));
 	return id;
-}
-
-SIMT_FN void cluster_arrive()
-{
-#if __CUDA_ARCH__ >= 900
-	asm volatile("barrier.cluster.arrive.release;" ::: "memory");
-#endif
-}
-SIMT_FN void cluster_wait()
-{
-#if __CUDA_ARCH__ >= 900
-	asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
-#endif
-}
-template <typename T>
-SIMT_FN const T *cluster_shared(const T *p, int rank)
-{
-#if __CUDA_ARCH__ >= 900
-	const T *there;
-	asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(p), "r"(rank));
-	return there;
-#else
-	return rank ? nullptr : p;
-#endif
 }
 
 SIMT_FN void grid_wait()

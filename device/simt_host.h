@@ -541,15 +541,6 @@ SIMT_FN unsigned sm_id()
 	return blockIdx.x;
 }
 
-/* A cluster is one block. */
-SIMT_FN void cluster_arrive() {}
-SIMT_FN void cluster_wait() {}
-template <typename T>
-SIMT_FN const T *cluster_shared(const T *p, int)
-{
-	return p;
-}
-
 SIMT_FN void grid_wait()
 {
 	if (mode.checked || mode.watched)

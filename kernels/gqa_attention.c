@@ -54,7 +54,6 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
 	        .x = (unsigned)(shape->m / block_group(kase)),
 	        .y = (unsigned)c->splits,
 	        .threads = (unsigned)(c->warps * info->target.lanes),
-	        .cluster = (unsigned)c->cluster,
 	        .smem_bytes = smem_bytes(shape, kase, config, info),
 	};
 }

@@ -1,8 +1,7 @@
 // math:   out = softmax(q k^T scale) v over keys 0 .. *position, base 2, with a running maximum.
 // layout: grid (kv heads, splits); warps take keys in turn, by fma `lanes` to a key, by mma 16 keys
 // at a
-//         time; records of what some keys contribute merge over warps, then the splits of a
-//         cluster, then all.
+//         time; records of what some keys contribute merge over warps, then splits.
 // bound:  memory: keys and values are read once; at short lengths, the latency of four dependent
 // trips
 //         to L2: position, keys, records, the last block's sum of records.
@@ -40,7 +39,6 @@ struct attention_task {
 	int head0, kv_head;   /* first query head */
 	int head_dim, record; /* floats */
 	int split, live;      /* of the splits that have keys */
-	int part, parts;      /* the split's cluster, of those that have keys */
 	int begin, end;       /* keys */
 	int len;              /* keys of all splits */
 };
@@ -64,16 +62,10 @@ SIMT_FN attention_task attention_split(const gqa_attention_args &a, int position
 	const int keys = is_short ? A::step : (each + (split < rest)) * A::grain;
 	const int end = begin + keys < len ? begin + keys : len;
 	const int live = is_short ? steps : n_splits;
-	return {head0,
-	        K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
-	        head_dim,
-	        head_dim + ATTENTION_RECORD_TAIL,
-	        split,
-	        live,
-	        split / C.cluster,
-	        (live + C.cluster - 1) / C.cluster,
-	        begin,
-	        end,
+	return {head0,    K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
+	        head_dim, head_dim + ATTENTION_RECORD_TAIL,
+	        split,    live,
+	        begin,    end,
 	        len};
 }
 
@@ -728,9 +720,9 @@ SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float
 
 // ---------------------------------------------------------------- records
 
-/* Where records are: those of a block's warps in its shared memory, those of a cluster's splits in
- * that of each block, those of all parts in global memory. */
-enum records_in { IN_BLOCK, IN_CLUSTER, IN_MEMORY };
+/* Where records are: those of a block's warps in its shared memory, those of all splits in global
+ * memory. */
+enum records_in { IN_BLOCK, IN_MEMORY };
 
 /* n records of each query head. */
 template <records_in In>
@@ -743,8 +735,6 @@ struct attention_records {
 template <typename T, records_in In>
 SIMT_FN T load_record(const attention_records<In> &r, const float *first, unsigned i)
 {
-	if constexpr (In == IN_CLUSTER)
-		return *reinterpret_cast<const T *>(simt::cluster_shared(first, i));
 	const T *from = reinterpret_cast<const T *>(first + (size_t)i * (unsigned)r.stride);
 	if constexpr (In == IN_BLOCK)
 		return *from;
@@ -765,10 +755,7 @@ struct attention_share {
 	                              : A::threads >= 2 * items ? 2
 	                                                        : 1;
 	static constexpr int parts = wanted < simt::kWarp ? wanted : simt::kWarp;
-	static constexpr int records = In == IN_BLOCK     ? C.warps
-	                               : In == IN_CLUSTER ? C.cluster
-	                                                  : 16 * parts;
-	static constexpr int most = (records + parts - 1) / parts;
+	static constexpr int most = In == IN_BLOCK ? (C.warps + parts - 1) / parts : 16;
 	static constexpr int batch = simt::kWarp > 1 ? most : 1;
 };
 
@@ -912,36 +899,6 @@ SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
 	}
 }
 
-/* From the warps' records to the output, or to the part's record in global memory; false in blocks
- * that are not the one to write it. */
-template <gqa_attention_case K, gqa_attention_config C, bool Traced>
-SIMT_FN bool sum_part(const gqa_attention_args &a, const attention_task &t, float *records)
-{
-	using A = attention<K, C>;
-	const bool all = t.parts == 1;
-	const size_t stride = (size_t)gridDim.y * t.record;
-	float *part = a.partial + t.head0 * stride + t.part * t.record;
-	const attention_records<IN_BLOCK> warps = {records, t.record, A::group * t.record, C.warps};
-	simt::sync_block();
-	if constexpr (C.cluster == 1) {
-		sum_records<K, C, Traced>(a, t, warps, all, part, stride);
-		return true;
-	}
-	float *block = records + C.warps * A::group * t.record;
-	const int first = t.part * C.cluster, left = t.live - first;
-	const attention_records<IN_CLUSTER> splits = {block, t.record, 0,
-	                                              left < C.cluster ? left : C.cluster};
-	sum_records<K, C, Traced>(a, t, warps, false, block, t.record);
-	simt::cluster_arrive();
-	simt::cluster_wait();
-	if (t.split == first)
-		sum_records<K, C, Traced>(a, t, splits, all, part, stride);
-	simt::cluster_arrive(); /* shared memory lasts as long as its block */
-	if (t.split > first)
-		simt::cluster_wait();
-	return t.split == first;
-}
-
 template <gqa_attention_case K, gqa_attention_config C, bool Traced>
 __device__ void attend(const gqa_attention_args &a)
 {
@@ -960,16 +917,19 @@ __device__ void attend(const gqa_attention_args &a)
 	if (!has_keys)
 		return;
 	launch_dependents<C, 2>();
-	if (!sum_part<K, C, Traced>(a, t, records) || t.parts == 1)
-		return;
-	const int combiners = t.parts < C.combiners ? t.parts : C.combiners;
-	const int combiner = simt::arrive_among_last(&a.arrived[blockIdx.x], t.parts, combiners);
-	if (combiner < 0)
-		return;
+	const bool all = t.live == 1;
 	const int stride = (int)gridDim.y * t.record;
-	const attention_records<IN_MEMORY> parts = {a.partial + (size_t)t.head0 * stride, stride,
-	                                            t.record, t.parts};
-	sum_records<K, C, Traced>(a, t, parts, true, nullptr, 0, combiner, combiners);
+	float *partial = a.partial + (size_t)t.head0 * stride;
+	const attention_records<IN_BLOCK> warps = {records, t.record, A::group * t.record, C.warps};
+	const attention_records<IN_MEMORY> splits = {partial, stride, t.record, t.live};
+	simt::sync_block();
+	sum_records<K, C, Traced>(a, t, warps, all, partial + t.split * t.record, stride);
+	if (all)
+		return;
+	const int combiners = t.live < C.combiners ? t.live : C.combiners;
+	const int combiner = simt::arrive_among_last(&a.arrived[blockIdx.x], t.live, combiners);
+	if (combiner >= 0)
+		sum_records<K, C, Traced>(a, t, splits, true, nullptr, 0, combiner, combiners);
 }
 
 /* The number of splits is the grid's; instances that differ in nothing else share a body. */

@@ -22,7 +22,7 @@
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 80.16 us, 77 % of 34 GB/s, 2.16x, win, stale; 32 samples, +8.12 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 8978.15 us, 90 % of 34 GB/s, 2.39x, win, stale; 104 samples, +0.59 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */
 
-/* (head_dim, group, kv), m, k, len_min, len_max, splits, cluster, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
+/* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 1, 16, 1, 1, 1, 2, 1, 0) /* 603.35 us at 4096, 10 % of 34 GB/s, 1.24x, tie, stale; 104 samples, +0.53 % to (2, 1, 1, 16, 1, 1, 1, 2, 1, 0) */
 
@@ -92,7 +92,7 @@
 	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 8, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 64.76 us, 91 % of 4649 GB/s, 1.01x, tie, stale; 32 samples, -0.42 % to (0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 4, 32, 1, 8, 1, 0, 0, 4, 1, 1, 0, 4) /* 241.01 us, 97 % of 4649 GB/s, 1.01x, win, stale; 32 samples, +0.61 % to (0, 2, 32, 1, 4, 4, 0, 4, 4, 1, 1, 0, 4) */
 
-/* (head_dim, group, kv), m, k, len_min, len_max, splits, cluster, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
+/* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 128, 1, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 2.79 us at 64, 1.04x, tie, stale; 32 samples, -0.46 % to (2, 1, 4, 16, 1, 1, 1, 2, 1, 0) */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 129, 512, 12, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.10 us at 256, 1 % of 4642 GB/s, 1.15x, win, stale; 32 samples, +0.82 % to (24, 1, 4, 16, 1, 1, 1, 2, 1, 0) */ \
