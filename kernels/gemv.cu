@@ -45,13 +45,14 @@ SIMT_FN void advance(const gemv_task &t, gemv_cursor &at)
 	}
 }
 
-/* Unsigned, for signed divisions are longer, and no load can be issued before. */
+/* Divisions are long, signed ones longer, and no load can be issued before. */
 template <gemv_case K, gemv_config C>
 SIMT_FN gemv_task block_task(const gemv_args &a)
 {
 	using P = gemv_plan<K, C>;
-	const unsigned m = a.m, pairs = (m + 1) / 2, share = pairs / gridDim.x;
-	const unsigned more = pairs - share * gridDim.x, block = blockIdx.x;
+	const unsigned m = a.m, block = blockIdx.x, pairs = (m + 1) / 2;
+	const unsigned share = C.blocks ? pairs / gridDim.x : gemv_fixed_rows(C, simt::kWarp) / 2;
+	const unsigned more = C.blocks ? pairs - share * gridDim.x : 0;
 	const unsigned first = block * share + (block < more ? block : more);
 	const unsigned row0 = 2 * first, end = row0 + 2 * (share + (block < more));
 	const unsigned rows = (end < m ? end : m) - row0;
@@ -873,7 +874,7 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 {
 	using P = gemv_plan<K, C>;
 	SIMT_DYN_SMEM(float, xs); /* gemv_smem_floats() */
-	const int stride = gemv_block_rows(a.m, gridDim.x);
+	const int stride = gemv_block_rows(C, a.m, gridDim.x, simt::kWarp);
 	float *part = xs + gemv_x_floats(K, C, a.k, simt::kWarp),
 	      *squares = part + C.slices * stride;
 	const gemv_task t = block_task<K, C>(a);

@@ -42,7 +42,7 @@ enum gemv_math {
 	X(lanes, 32, "lanes that share a row; 32 with tensor cores", 8, 16, 32)                    \
 	X(slices, 1, "warps that share the columns of a tile", 1, 2, 4, 7, 8, 14, 16)              \
 	X(tiles, 4, "tiles that a block works on at a time", 1, 2, 3, 4, 5, 8)                     \
-	X(unroll, 4, "steps whose weights are in flight", 1, 2, 3, 4, 7, 8)                        \
+	X(unroll, 4, "steps whose weights are in flight", 1, 2, 3, 4, 5, 7, 8)                     \
 	X(held, 0, "x is 0: in shared memory, 1: in registers, of a slice of `unroll` steps", 0,   \
 	  1)                                                                                       \
 	X(blocks, 4, "blocks per multiprocessor, which share all rows; 0: one per `tiles`", 0, 1,  \
@@ -132,10 +132,16 @@ CONST_FN int gemv_step(struct gemv_case kase, struct gemv_config c, int warp)
 	return c.math == GEMV_MMA ? 32 * (16 / c.rows) : gemv_lanes(c, warp) * dtype_chunk(kase.w);
 }
 
-/* Blocks of the grid. Rows are dealt out in pairs, as evenly as possible. */
+/* Rows of a block where there is one block per `tiles`: an even number, since two may be a pair. */
+CONST_FN int gemv_fixed_rows(struct gemv_config c, int warp)
+{
+	return (gemv_tile_rows(c, warp) * c.tiles + 1) / 2 * 2;
+}
+
+/* Blocks of the grid, else: rows are dealt out in pairs, as evenly as possible. */
 CONST_FN int gemv_blocks(struct gemv_config c, int m, int sm_count, int warp)
 {
-	const int pairs = (m + 1) / 2, rows = gemv_tile_rows(c, warp) * c.tiles;
+	const int pairs = (m + 1) / 2, rows = gemv_fixed_rows(c, warp);
 	const int wanted = c.blocks ? c.blocks * sm_count : (m + rows - 1) / rows;
 	return wanted < pairs ? wanted : pairs;
 }
@@ -168,14 +174,15 @@ CONST_FN int gemv_x_floats(struct gemv_case kase, struct gemv_config c, int k, i
 		return 0;
 	return c.math == GEMV_INT ? 20 * gemv_x_blocks(padded) : padded;
 }
-CONST_FN int gemv_block_rows(int m, int blocks)
+/* Rows of the largest block. */
+CONST_FN int gemv_block_rows(struct gemv_config c, int m, int blocks, int warp)
 {
-	return 2 * (((m + 1) / 2 + blocks - 1) / blocks);
+	return c.blocks ? 2 * (((m + 1) / 2 + blocks - 1) / blocks) : gemv_fixed_rows(c, warp);
 }
 CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m, int k, int blocks,
                               int warp)
 {
-	return gemv_x_floats(kase, c, k, warp) + c.slices * gemv_block_rows(m, blocks) +
+	return gemv_x_floats(kase, c, k, warp) + c.slices * gemv_block_rows(c, m, blocks, warp) +
 	       c.slices * c.tiles;
 }
 

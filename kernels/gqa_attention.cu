@@ -556,14 +556,16 @@ SIMT_FN void weigh_tiles(int left, float (&score)[C.unroll][4], attention_sums<K
 			s.keys += Traced && is_key;
 		}
 	top = simt::group_max<4>(top);
-	const float keep = simt::exp2_fast(s.max - top);
-	s.max = top;
-	s.sum *= keep;
+	if (simt::ballot(top > s.max)) { /* seldom, after the first steps */
+		const float keep = simt::exp2_fast(s.max - top);
+		s.max = top;
+		s.sum *= keep;
 #pragma unroll
-	for (int i = 0; i < K.head_dim / 8; i++)
-		vec::scale(s.out[i], keep);
-	if (Traced)
-		vec::scale(s.ones, keep);
+		for (int i = 0; i < K.head_dim / 8; i++)
+			vec::scale(s.out[i], keep);
+		if (Traced)
+			vec::scale(s.ones, keep);
+	}
 #pragma unroll
 	for (int u = 0; u < C.unroll; u++)
 #pragma unroll
