@@ -54,8 +54,8 @@ expect "runs of the bench" "$(count warpsmith-bench)" 2
 expect "runs of the runner with decode" "$(count warpsmith-run)" 21
 
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "calls of a third run" "$(wc -l <"$folder/calls")" 37
+expect "calls of a third run" "$(wc -l <"$folder/calls")" 52
 
 echo '# another program' >>"$folder/bin/test_cuda_device"
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "calls with other programs" "$(wc -l <"$folder/calls")" 73
+expect "calls with other programs" "$(wc -l <"$folder/calls")" 103
