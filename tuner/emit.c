@@ -60,6 +60,17 @@ static void print_value(FILE *out, const struct param *field, int value)
 	fprintf(out, "%s%s", prefixes[field->names], name);
 }
 
+/* ", in the step of qwen2.5-0.5b at 1024 +1.69 % tokens/s (+1.20 +2.10)" */
+static void print_step(FILE *out, const struct tuned_row *row)
+{
+	if (!row->step[0])
+		return;
+	fprintf(out, ", in the step of %s", row->step);
+	if (isfinite(row->step_percent))
+		fprintf(out, " %+.2f %% tokens/s (%+.2f %+.2f)", row->step_percent,
+		        row->step_percent_lo, row->step_percent_hi);
+}
+
 /* "; 48 samples, +1.20 % to (32, 4, 1)" */
 static void print_runner_up(FILE *out, const struct tuned_row *row)
 {
@@ -97,6 +108,7 @@ static void print_row(FILE *out, const struct tuned_row *row)
 	if (row->default_us > 0 && row->us > 0)
 		fprintf(out, ", %.2fx", row->default_us / row->us);
 	fprintf(out, ", %s%s", row->status, row->fresh ? "" : ", stale");
+	print_step(out, row);
 	print_runner_up(out, row);
 	fprintf(out, " */");
 }
@@ -227,8 +239,10 @@ static void print_header(FILE *out, const struct verdicts *table)
 	      " * Behind each row: time of one launch, share of the measured read ceiling, "
 	      "speed-up over the default,\n"
 	      " * verdict (win; tie: as good as others that beat the default; default: nothing "
-	      "beats it); samples of\n"
-	      " * each finalist, and how much more time the runner-up takes. */\n"
+	      "beats it); where the decode\n"
+	      " * loop of a model confirmed it, the model, the cache length and how much it adds "
+	      "there, with an interval;\n"
+	      " * samples of each finalist, and how much more time the runner-up takes. */\n"
 	      "#ifndef RESULTS_TUNED_H\n#define RESULTS_TUNED_H\n\n"
 	      "/* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, "
 	      "space_hash, date, method) */\n",

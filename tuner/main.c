@@ -41,7 +41,7 @@ static const struct option_row rows[] = {
         {"emit", 0, OPTION_MAYBE, &options.emit, "[FILE]",
          "header to write (default: tuned.h in the journals' folder); alone, or with --journal "
          "alone, writes it without tuning"},
-        {"decode", 0, OPTION_TEXT, &options.decode, "SIZE[:TYPE]",
+        {"decode", 0, OPTION_TEXT, &options.decode, "SIZE[:TYPE]|FILE.gguf",
          "last stage: configurations that raise tokens/s of a whole model (qwen2.5-0.5b ...)"},
         {"at", 0, OPTION_COUNT, &options.length, "LENGTH", "cache length of --decode (1024)"},
         {"verify", 0, OPTION_FLAG, &options.verify, NULL,
@@ -165,33 +165,50 @@ done:
 	return status;
 }
 
-/* --emit without a word on what to tune. */
+/* A file, or random weights of a named size. */
+static enum status open_model(const char *name, struct model *model)
+{
+	const char *end = strrchr(name, '.');
+	return end && !strcmp(end, ".gguf") ? model_open(name, model)
+	                                    : model_open_random(name, model);
+}
+
 static enum status decode(const char *folder)
 {
 	enum status status;
 	char path[4096];
 	struct device *device = NULL;
 	struct journal journal = {.log.file = -1};
+	struct csv_log gains = {.file = -1};
+	struct model model = {0};
 	struct budget budget = {0};
-	struct decode_stage_options stage = {.model = options.decode,
+	struct decode_stage_options stage = {.name = options.decode,
 	                                     .length = options.length,
 	                                     .seed = options.seed,
 	                                     .quiet = options.quiet,
 	                                     .interrupted = &interrupted};
+	const char *slash = strrchr(options.decode, '/');
+	if (slash)
+		stage.name = slash + 1;
 	if (options.budget)
 		TRY(budget_parse(options.budget, &budget));
 	stage.seconds = budget.seconds;
 	TRY(device_open(options.device, options.quiet, &device));
 	snprintf(path, sizeof path, "%s/%s/journal.csv", folder, device_info(device)->slug);
 	TRY(journal_open(path, &journal));
-	TRY(decode_stage(device, &journal, &stage, stdout));
+	TRY(gains_open_log(folder, device_info(device), &gains));
+	TRY(open_model(options.decode, &model));
+	TRY(decode_stage(device, &model, &journal, &gains, &stage, stdout));
 	TRY(emit(folder));
 done:
+	model_close(&model);
+	csv_log_close(&gains);
 	journal_close(&journal);
 	device_close(&device);
 	return status;
 }
 
+/* --emit without a word on what to tune. */
 static bool emits_alone(void)
 {
 	return options.emit && !options.kernels && !options.shapes && !options.dtypes &&

@@ -115,6 +115,10 @@ static enum status read_verdict(const struct journal *journal, const struct jour
 	snprintf(row->shape_text, sizeof row->shape_text, "%s", from->cell[JOURNAL_shape]);
 	copy_plain(from->cell[JOURNAL_reason], row->reason, sizeof row->reason);
 	row->ceiling_gbps = journal_number(from, JOURNAL_ceiling_gbps);
+	copy_plain(from->cell[JOURNAL_step], row->step, sizeof row->step);
+	row->step_percent = journal_number(from, JOURNAL_step_percent);
+	row->step_percent_lo = journal_number(from, JOURNAL_step_percent_lo);
+	row->step_percent_hi = journal_number(from, JOURNAL_step_percent_hi);
 	copy_plain(from->cell[JOURNAL_status], row->status, sizeof row->status);
 	copy_plain(from->cell[JOURNAL_method], row->method, sizeof row->method);
 	copy_plain(from->cell[JOURNAL_date], row->date, sizeof row->date);

@@ -21,6 +21,10 @@ struct tuned_row {
 	int sequence;              /* order of reading: journals by name, rows by age */
 	double us, default_us, runner_up_us, gbps, ceiling_gbps;
 	int samples; /* of each finalist */
+	/* the decode loop that it is a verdict of, "" when it is none, and tokens/s more than with
+	 * the default there; NaN: the row is the default */
+	char step[96];
+	double step_percent, step_percent_lo, step_percent_hi;
 	char status[16], reason[256], method[64], date[64];
 };
 
