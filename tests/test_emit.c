@@ -65,6 +65,7 @@ static const char *journal_path(const char *slug)
 struct verdict {
 	const struct device_info *info;
 	const char *kernel, *kase, *shape, *config, *us, *status, *source_hash;
+	const char *regret, *step;
 };
 
 static void put(struct verdict v)
@@ -92,6 +93,13 @@ static void put(struct verdict v)
 	cell[JOURNAL_default_us] = "20";
 	cell[JOURNAL_method] = "exhaustive + race";
 	cell[JOURNAL_date] = "2026-01-02";
+	cell[JOURNAL_regret_percent] = v.regret;
+	cell[JOURNAL_step] = v.step;
+	if (v.step) {
+		cell[JOURNAL_step_percent] = "1.5";
+		cell[JOURNAL_step_percent_lo] = "1.25";
+		cell[JOURNAL_step_percent_hi] = "1.75";
+	}
 	assert_int_equal(journal_append(&journal, cell), STATUS_OK);
 	journal_close(&journal);
 }
@@ -290,6 +298,54 @@ static void lengths_become_ranges(void **state)
 	assert_has("(64, 7, DTYPE_BF16), 28, 4, 1, 131072, 2,");
 }
 
+static void put_length(const char *shape, const char *config, const char *regret, const char *step)
+{
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, shape, config, "9", "win",
+	                     .regret = regret, .step = step});
+}
+
+/* A range says its worst regret; what the decode loop confirmed has a place in it, or one of its
+ * own. */
+static void ranges_say_their_regret(void **state)
+{
+	(void)state;
+	put_length("14/2/64@64", "splits=2", "0.5", NULL);
+	put_length("14/2/64@127", "splits=2", "1.25", NULL);
+	put_length("14/2/64@256", "splits=2", "0", NULL);
+	put_length("14/2/64@509", "splits=32", "0.75", NULL);
+	put_length("14/2/64@1024", "splits=32", "0", NULL);
+	assert_int_equal(emit(), 2);
+	assert_has("14, 2, 1, 360, 2,");
+	assert_has("14, 2, 361, 131072, 32,");
+	assert_has("win, at most 1.25 % over the fastest at 3 lengths */");
+	assert_has("win, at most 0.75 % over the fastest at 2 lengths */");
+	put_length("14/2/64@127", "splits=2", NULL, "m at 127");
+	assert_int_equal(emit(), 2);
+	assert_has("at 127, 25 % of 200 GB/s, 2.22x, win, at most 0.50 % over the fastest at 2 "
+	           "lengths, in the step of m at 127 +1.50 % tokens/s (+1.25 +1.75) */");
+	put_length("14/2/64@127", "splits=8", NULL, "m at 127");
+	assert_int_equal(emit(), 4);
+	assert_has("14, 2, 1, 90, 2,");
+	assert_has("14, 2, 91, 180, 8,");
+	assert_has("14, 2, 181, 360, 2,");
+}
+
+/* Lengths of other sources are not between those of the present ones. */
+static void old_lengths_make_way(void **state)
+{
+	(void)state;
+	for (int fresh = 0; fresh < 2; fresh++) {
+		static const char *const length[] = {"14/2/64@64", "14/2/64@127", "14/2/64@256"};
+		for (int i = 0; i < 3; i += 1 + fresh)
+			put((struct verdict){&gpu, "gqa_attention", ATTENTION, length[i],
+			                     fresh ? "splits=8" : "splits=2", "9", "win",
+			                     fresh ? NULL : "0123456789abcdef"});
+		assert_int_equal(emit(), 1);
+	}
+	assert_has("14, 2, 1, 131072, 8,");
+	assert_lacks("stale");
+}
+
 /* Text in place of a device's journal, after its header row. */
 static void add_text(const char *slug, const char *rows)
 {
@@ -367,6 +423,8 @@ int main(void)
 	        EMIT_TEST(present_sources_come_before_newer_rows),
 	        EMIT_TEST(newest_verdict_counts),
 	        EMIT_TEST(lengths_become_ranges),
+	        EMIT_TEST(ranges_say_their_regret),
+	        EMIT_TEST(old_lengths_make_way),
 	        EMIT_TEST(hostile_rows_are_left_out),
 	        EMIT_TEST(damaged_journal_leaves_the_header),
 	};

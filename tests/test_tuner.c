@@ -1,6 +1,7 @@
 /* The tuner as a program: killed and resumed, interrupted, and with kernels that crash, hang and
  * lie. */
 #define _GNU_SOURCE
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -382,7 +383,8 @@ static void the_time_left_proves_right(void **state)
 	int n = 0;
 	(void)state;
 	snprintf(line, sizeof line,
-	         "REPLAY_SLEEP_US=15000 %s --journal %s/r --kernel gemv,rms_norm,gqa_attention "
+	         "REPLAY_LENGTHS=1 REPLAY_SLEEP_US=12000 %s --journal %s/r --kernel "
+	         "gemv,rms_norm,gqa_attention "
 	         "--shape 896x896,64x64,4096x4096,896x4864,100000x896,896,14/2/64 2>&1 >/dev/null",
 	         REPLAY, folder);
 	FILE *pipe = popen(line, "r");
@@ -557,6 +559,43 @@ static void verify_finds_what_no_longer_holds(void **state)
 	assert_int_equal(shell(settings, "--quiet --verify"), 0);
 }
 
+/* The journal's last verdict again, now as that of a range. Returns by how many percent its time
+ * would have to grow to be 1.5 % over the default's. */
+static double make_range_of_last(char config[CONFIG_TEXT])
+{
+	struct journal journal;
+	assert_int_equal(journal_open(in_folder("r/replay/journal.csv"), &journal), STATUS_OK);
+	const struct journal_row *row = &journal.rows[journal.n_rows - 1];
+	const double us = journal_number(row, JOURNAL_us),
+	             default_us = journal_number(row, JOURNAL_default_us);
+	const char *cell[N_JOURNAL_COLUMNS];
+	memcpy(cell, row->cell, sizeof cell);
+	strcpy(config, cell[JOURNAL_config]);
+	cell[JOURNAL_regret_percent] = "0.5";
+	cell[JOURNAL_runner_up] = "";
+	assert_int_equal(journal_append(&journal, cell), STATUS_OK);
+	journal_close(&journal);
+	return 100 * (1.015 * default_us / us - 1);
+}
+
+/* A range's row may be 2 % slower at a length, another 1 %. */
+static void verify_allows_ranges_their_regret(void **state)
+{
+	char config[CONFIG_TEXT], settings[512];
+	(void)state;
+	assert_int_equal(shell("", "--quiet --kernel rms_norm --shape 896"), 0);
+	char *journal = read_text(in_folder("r/replay/journal.csv"));
+	const double percent = make_range_of_last(config);
+	snprintf(settings, sizeof settings, "REPLAY_SHIFTED='%s' REPLAY_SHIFT=%.4f", config,
+	         percent);
+	assert_int_equal(shell(settings, "--quiet --verify"), 0);
+	FILE *file = fopen(in_folder("r/replay/journal.csv"), "w");
+	fputs(journal, file);
+	fclose(file);
+	free(journal);
+	assert_int_equal(shell(settings, "--quiet --verify"), 3);
+}
+
 static void explain_shows_the_candidates(void **state)
 {
 	(void)state;
@@ -658,6 +697,82 @@ static void only_what_changed_is_tuned_again(void **state)
 	free((char *)path);
 }
 
+/* What tuner_replay's attention takes with REPLAY_LENGTHS, but for the last 0.4 %. */
+static double planted_us(int splits, int length)
+{
+	return 5 + 0.4 * splits + 0.004 * length / splits;
+}
+
+static int splits_of_header(int length)
+{
+	char *header = read_text(in_folder("r/tuned.h"));
+	int found = 0, from, to, splits;
+	for (char *at = header; (at = strstr(at, " 14, 2, ")); at++)
+		if (sscanf(at, " 14, 2, %d, %d, %d", &from, &to, &splits) == 3 && from <= length &&
+		    length <= to)
+			found = splits;
+	free(header);
+	return found;
+}
+
+/* The lowest share of time lost at any of the lengths, beyond that of the best. */
+static double worst_regret(const int *length, int n)
+{
+	static const int splits[] = {1, 2, 8, 32};
+	double worst = 0;
+	for (int i = 0; i < n; i++) {
+		double best = planted_us(1, length[i]);
+		for (int s = 1; s < 4; s++)
+			best = fmin(best, planted_us(splits[s], length[i]));
+		worst = fmax(worst, planted_us(splits_of_header(length[i]), length[i]) / best - 1);
+	}
+	return worst;
+}
+
+/* One split is the fastest up to 200 keys, two up to 1600, eight beyond; two are 2.5 % behind at
+ * 127 and 7 % at 2039, so that there are three ranges, which meet close to these lengths: at none,
+ * measured or not, 2 % are lost. */
+static void the_fewest_ranges_of_lengths(void **state)
+{
+	static const char tune[] = "--quiet --kernel gqa_attention --shape 14/2/64";
+	static const int lengths[] = {17,   64,   91,   127,  173,  201,  256,  509, 719,
+	                              1024, 1433, 1523, 1601, 1801, 2039, 2887, 4096};
+	const int n = sizeof lengths / sizeof *lengths;
+	char settings[256];
+	(void)state;
+	if (strcmp(HOST, "host") != 0)
+		skip(); /* other splits */
+	assert_int_equal(shell("REPLAY_LENGTHS=1", tune), 0);
+	assert_true(printed("3 ranges of lengths\n  from 1 to 194: at most 0.00 % over the fastest "
+	                    "at 3 lengths: splits=1 "));
+	assert_int_equal(splits_of_header(194), 1);
+	assert_int_equal(splits_of_header(195), 2);
+	assert_int_equal(splits_of_header(1568), 2);
+	assert_int_equal(splits_of_header(1569), 8);
+	assert_true(worst_regret(lengths, n) < 0.02);
+	char *before = read_text(in_folder("r/replay/journal.csv"));
+	assert_int_equal(shell("REPLAY_LENGTHS=1", tune), 0);
+	char *after = read_text(in_folder("r/replay/journal.csv"));
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	assert_int_equal(shell("", "--explain 14/2/64@127"), 0);
+	assert_true(printed("at most 0.00 % over the fastest of"));
+	assert_int_equal(shell("REPLAY_LENGTHS=1", "--verify --quiet"), 0);
+	/* under noise, but for what that adds */
+	unlink(in_folder("r/replay/journal.csv"));
+	snprintf(settings, sizeof settings, "REPLAY_LENGTHS=1 REPLAY_NOISE=%s/noise", folder);
+	assert_int_equal(shell(settings, tune), 0);
+	assert_true(worst_regret(lengths, n) < 0.03);
+	assert_true(printed("3 ranges") || printed("4 ranges"));
+	/* a quick tune has no ranges */
+	unlink(in_folder("r/replay/journal.csv"));
+	assert_int_equal(
+	        shell("REPLAY_LENGTHS=1", "--quiet --quick --kernel gqa_attention --shape 14/2/64"),
+	        0);
+	assert_false(printed("ranges"));
+}
+
 #define TUNER_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 /* The tests that match the argument, if there is one. */
@@ -676,8 +791,10 @@ int main(int argc, char **argv)
 	        TUNER_TEST(winning_when_warm_does_not_win),
 	        TUNER_TEST(winners_do_not_flip_under_noise),
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
+	        TUNER_TEST(verify_allows_ranges_their_regret),
 	        TUNER_TEST(explain_shows_the_candidates),
 	        TUNER_TEST(only_what_changed_is_tuned_again),
+	        TUNER_TEST(the_fewest_ranges_of_lengths),
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

@@ -2,6 +2,7 @@
  * main.c and this in place of worker_main.c the whole tuner is deterministic. Environment:
  *	REPLAY_SLEEP_US   what a measurement takes
  *	REPLAY_SPREAD     times are 10 us and up to this more (default 10)
+ *	REPLAY_LENGTHS    those of attention depend on splits and length instead
  *	REPLAY_SHIFT      percent that the configuration in REPLAY_SHIFTED takes longer
  *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter,
  *drift by up to 5 % up and down, one sample of 50 longer by half to three times */
@@ -30,10 +31,19 @@ static double setting(const char *name, double otherwise)
 	return text ? atof(text) : otherwise;
 }
 
+/* More splits pay for longer caches. */
+static double attention_us(int length, const char *config, uint64_t hash)
+{
+	const int splits = atoi(strstr(config, "splits=") + strlen("splits="));
+	return (5 + 0.4 * splits + 0.004 * length / splits) * (1 + 0.001 * (double)(hash % 5));
+}
+
 static double time_of(const char *config)
 {
 	uint64_t hash = fnv1a(fnv1a(FNV1A_START, task, strlen(task)), config, strlen(config));
-	const char *shifted = getenv("REPLAY_SHIFTED");
+	const char *shifted = getenv("REPLAY_SHIFTED"), *at = strchr(task, '@');
+	if (at && getenv("REPLAY_LENGTHS"))
+		return attention_us(atoi(at + 1), config, hash);
 	double us = 10 + setting("REPLAY_SPREAD", 10) * (double)(hash % 1000) / 1000;
 	return shifted && !strcmp(shifted, config) ? us * (1 + setting("REPLAY_SHIFT", 0) / 100)
 	                                           : us;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/options.h"
+#include "tuner/breakpoints.h"
 #include "tuner/decode_stage.h"
 #include "tuner/emit.h"
 #include "tuner/replay.h"
@@ -156,6 +157,7 @@ static enum status tune(const char *folder)
 	header_path(folder, header);
 	TRY(check_replaceable(header)); /* before hours of work */
 	TRY(tune_run(&t));
+	TRY(breakpoints_run(&t));
 	TRY(emit(folder));
 	if (t.n_untunable)
 		status = fail(STATUS_FAILED, "%d of %d launches could not be tuned", t.n_untunable,

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <glob.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,8 @@ static enum status read_verdict(const struct journal *journal, const struct jour
 	row->step_percent = journal_number(from, JOURNAL_step_percent);
 	row->step_percent_lo = journal_number(from, JOURNAL_step_percent_lo);
 	row->step_percent_hi = journal_number(from, JOURNAL_step_percent_hi);
+	row->regret_percent = journal_number(from, JOURNAL_regret_percent);
+	row->n_lengths = isfinite(row->regret_percent);
 	copy_plain(from->cell[JOURNAL_status], row->status, sizeof row->status);
 	copy_plain(from->cell[JOURNAL_method], row->method, sizeof row->method);
 	copy_plain(from->cell[JOURNAL_date], row->date, sizeof row->date);

@@ -25,6 +25,10 @@ struct tuned_row {
 	 * the default there; NaN: the row is the default */
 	char step[96];
 	double step_percent, step_percent_lo, step_percent_hi;
+	/* time beyond that of the fastest at this length; after merging: the worst of n_lengths;
+	 * NaN: not known */
+	double regret_percent;
+	int n_lengths;
 	char status[16], reason[256], method[64], date[64];
 };
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tuner/breakpoints.h"
 #include "tuner/retime.h"
 #include "tuner/verdicts.h"
 
@@ -53,10 +54,12 @@ static struct rivals rivals_of(const struct tuned_row *v)
 	return r;
 }
 
-/* Why the row no longer holds; "" when it does. */
-static void judge(const struct rivals *rivals, const struct retiming *r, double confidence,
-                  char reason[320])
+/* Why the row no longer holds; "" when it does. That of a range may be slower at a length by what
+ * ranges allow. */
+static void judge(const struct tuned_row *v, const struct rivals *rivals, const struct retiming *r,
+                  double confidence, char reason[320])
 {
+	const double allowed = isfinite(v->regret_percent) ? REGRET_LIMIT : 0;
 	static const char *const names[] = {"the row", "the default", "the runner-up"};
 	reason[0] = 0;
 	if (r->failed >= 0) {
@@ -69,7 +72,7 @@ static void judge(const struct rivals *rivals, const struct retiming *r, double 
 	}
 	for (int i = 1; i < rivals->n; i++) {
 		struct comparison c = retiming_compare(r, 0, i, confidence);
-		if (c.verdict == VERDICT_FASTER) {
+		if (c.verdict == VERDICT_FASTER && c.ratio.median < 1 / (1 + allowed)) {
 			snprintf(reason, 320, "%s takes %+.1f %%",
 			         names[i == rivals->is_default ? 1 : 2],
 			         100 * (c.ratio.median - 1));
@@ -134,7 +137,7 @@ static enum status verify_row(struct worker *worker, const struct tuned_row *v, 
 		}
 		TRY(status);
 		if (!reason[0])
-			judge(&rivals, r, confidence, reason);
+			judge(v, &rivals, r, confidence, reason);
 	}
 	*holds = !reason[0];
 	print_row(v, &rivals, r, confidence, reason);
