@@ -120,21 +120,47 @@ static const char *answer(const char *kernel, const struct device_info *info, st
 #define LENGTH(info, n) \
 	answer("gqa_attention", info, (struct kase)ATTENTION, (struct shape){14, 2, n, 64}, true)
 
-static void a_row_serves_its_shape_alone(void **state)
+static void a_row_serves_its_shape(void **state)
 {
 	(void)state;
 	const struct device_info info = gpu("New GPU", 90, 4800);
 	assert_string_equal(GEMV(&info, 896, 896), "small");
 	assert_string_equal(GEMV(&info, 9728, 896), "large");
 	assert_string_equal(GEMV(&info, 896, 9728), "turned");
-	assert_string_equal(GEMV(&info, 1024, 896), "default");
+}
+
+/* A shape without a row gets that of the nearest one, by the quotients of m and k; only of its
+ * device and case, only where that can run, and no other kernel's rows are lent. */
+static void the_nearest_row_is_lent(void **state)
+{
+	(void)state;
+	struct device_info info = gpu("New GPU", 90, 4800);
+	const struct device_info old = gpu("Old GPU", 80, 2000);
+	assert_string_equal(GEMV(&info, 1024, 1024), "small");
+	assert_string_equal(GEMV(&info, 2944, 896), "small");
+	assert_string_equal(GEMV(&info, 2976, 896), "large"); /* beyond sqrt(896 * 9728) */
+	assert_string_equal(GEMV(&info, 896, 2976), "turned");
+	assert_string_equal(GEMV(&info, 4096, 2048), "large");
+	assert_string_equal(GEMV(&info, 2048, 4096), "turned");
+	assert_string_equal(GEMV(&old, 9728, 896), "old");
+	assert_string_equal(GEMV(&info, 896, 12000), "turned");
+	info.sm_count = 132;
+	info.smem_block_bytes = 40 << 10; /* x as floats does not fit */
+	assert_string_equal(GEMV(&info, 896, 12000), "default");
+	assert_string_equal(answer("gqa_attention", &info, (struct kase)ATTENTION,
+	                           (struct shape){28, 4, 100, 64}, true),
+	                    "default");
+	const struct shape lent = {1024, 1024, 0, 0}, own = {896, 896, 0, 0};
+	assert_true(table_is_lent(&gemv_rows[2], &lent));
+	assert_false(table_is_lent(&gemv_rows[2], &own));
+	assert_false(table_is_lent(&gemv_rows[0], &own));
 }
 
 static void a_row_that_cannot_run_is_passed_over(void **state)
 {
 	(void)state;
 	const struct device_info info = gpu("New GPU", 90, 4800);
-	assert_string_equal(GEMV(&info, 512, 512), "default");
+	assert_string_equal(GEMV(&info, 512, 512), "small");
 }
 
 static void nearest_device_of_the_same_kind(void **state)
@@ -227,7 +253,8 @@ static void warns_once_of_what_is_foreign_or_stale(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(a_row_serves_its_shape_alone),
+	        cmocka_unit_test(a_row_serves_its_shape),
+	        cmocka_unit_test(the_nearest_row_is_lent),
 	        cmocka_unit_test(a_row_that_cannot_run_is_passed_over),
 	        cmocka_unit_test(nearest_device_of_the_same_kind),
 	        cmocka_unit_test(default_without_row_none_without_case),

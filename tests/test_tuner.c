@@ -596,6 +596,69 @@ static void verify_allows_ranges_their_regret(void **state)
 	assert_int_equal(shell(settings, "--quiet --verify"), 3);
 }
 
+/* The last measurement of a gemv without epilogue in the journal; 0: there is none. */
+static double measured_us(const char *shape, const char *config)
+{
+	struct journal journal;
+	double us = 0;
+	assert_int_equal(journal_read(in_folder("r/replay/journal.csv"), &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++) {
+		const char *const *cell = journal.rows[i].cell;
+		if (cell[JOURNAL_round][0] && !strcmp(cell[JOURNAL_shape], shape) &&
+		    !strcmp(cell[JOURNAL_config], config) &&
+		    strstr(cell[JOURNAL_case], "epilogue=none"))
+			us = journal_number(&journal.rows[i], JOURNAL_us);
+	}
+	journal_close(&journal);
+	return us;
+}
+
+/* The configuration that the tuner printed for a launch. */
+static void winner_of(const char *launch, const char *field, char config[CONFIG_TEXT])
+{
+	char *out = read_text(in_folder("out")), *line = out;
+	config[0] = 0;
+	for (char *end; (end = strchr(line, '\n')); line = end + 1) {
+		*end = 0;
+		if (!strncmp(line, launch, strlen(launch)) && strstr(line, field))
+			snprintf(config, CONFIG_TEXT, "%s", strstr(line, "math="));
+	}
+	free(out);
+	assert_true(config[0]);
+}
+
+/* Each row beside that of the shape nearest to its own: the ratio is that of the known times. */
+static void what_lent_rows_cost(void **state)
+{
+	char config[CONFIG_TEXT], own[CONFIG_TEXT], lender[CONFIG_TEXT];
+	double us, lent, plain;
+	(void)state;
+	assert_int_equal(shell("", "--nearest"), 1);
+	assert_true(has_message("no rows of replay"));
+	assert_int_equal(shell("", "--quiet --kernel gemv,rms_norm --shape "
+	                           "896x896,1024x896,4096x4096,896"),
+	                 0);
+	winner_of("gemv 896x896 ", "epilogue=none", own);
+	winner_of("gemv 1024x896 ", "epilogue=residual", lender);
+	assert_int_equal(shell("", "--quiet --nearest"), 0);
+	char *out = read_text(in_folder("out"));
+	char *row = strstr(out, "epilogue=residual,896x896,1024x896,");
+	assert_non_null(row);
+	assert_memory_equal(strstr(row, "math="), lender, strlen(lender));
+	row = strstr(out, "gemv,w=bf16 x=f32 norm=0 epilogue=none,896x896,1024x896,");
+	assert_non_null(row);
+	assert_int_equal(sscanf(row, "gemv,%*[^,],896x896,1024x896,%255[^,],%lf,%lf,%lf", config,
+	                        &us, &lent, &plain),
+	                 4);
+	assert_true(fabs(us / measured_us("896x896", own) - 1) < 1e-3);
+	assert_true(fabs(lent / (measured_us("896x896", config) / us) - 1) < 1e-3);
+	assert_true(lent >= 1 && plain >= 1);
+	assert_non_null(strstr(out, "epilogue=none,4096x4096,1024x896,"));
+	assert_null(strstr(out, "rms_norm"));
+	free(out);
+	assert_true(has_message("12 rows: with the nearest row +"));
+}
+
 static void explain_shows_the_candidates(void **state)
 {
 	(void)state;
@@ -792,6 +855,7 @@ int main(int argc, char **argv)
 	        TUNER_TEST(winners_do_not_flip_under_noise),
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
 	        TUNER_TEST(verify_allows_ranges_their_regret),
+	        TUNER_TEST(what_lent_rows_cost),
 	        TUNER_TEST(explain_shows_the_candidates),
 	        TUNER_TEST(only_what_changed_is_tuned_again),
 	        TUNER_TEST(the_fewest_ranges_of_lengths),

@@ -22,7 +22,7 @@ static struct {
 	        *replay, *explain, *decode;
 	unsigned long long seed;
 	int seeds, repeat, length;
-	bool verify, quick, dry_run, quiet;
+	bool verify, nearest, quick, dry_run, quiet;
 } options = {.device = "auto", .seed = 1, .seeds = 1, .length = 1024};
 
 static const struct option_row rows[] = {
@@ -48,6 +48,8 @@ static const struct option_row rows[] = {
         {"verify", 0, OPTION_FLAG, &options.verify, NULL,
          "times the tuned rows beside their defaults and runners-up again; exit code 3 when one "
          "no longer holds"},
+        {"nearest", 0, OPTION_FLAG, &options.nearest, NULL,
+         "times the tuned rows beside those that their shapes would be lent if they had none"},
         {"repeat", 0, OPTION_COUNT, &options.repeat, "N",
          "tunes N times from scratch and reports how often winners change and what that costs"},
         {"explain", 0, OPTION_TEXT, &options.explain, "ROW",
@@ -223,7 +225,12 @@ static enum status retime_rows(const char *folder)
 	enum status status;
 	struct tune_options choice;
 	TRY(choose(&choice));
-	TRY(options.verify ? verify(folder, &choice) : repeat(folder, &choice, options.repeat));
+	if (options.verify)
+		TRY(verify(folder, &choice));
+	else if (options.nearest)
+		TRY(lend(folder, &choice));
+	else
+		TRY(repeat(folder, &choice, options.repeat));
 done:
 	return status;
 }
@@ -253,7 +260,7 @@ int main(int argc, char **argv)
 	const char *folder = options.journal ? options.journal : "results";
 	if (options.explain)
 		TRY(explain(folder, options.explain));
-	else if (options.verify || options.repeat)
+	else if (options.verify || options.nearest || options.repeat)
 		TRY(retime_rows(folder));
 	else if (options.replay)
 		TRY(replay_file());

@@ -9,14 +9,6 @@ enum { SEED = 1, MOST_STEPS = 256 };
 /* A sample is about this long. */
 static const double SAMPLE_US = 5000;
 
-struct config config_default(const struct kernel *kernel)
-{
-	struct config config = {0};
-	for (int p = 0; p < kernel->n_params; p++)
-		config.value[p] = kernel->params[p].default_value;
-	return config;
-}
-
 bool choice_can_run(const struct stepper *s, const struct choice *c, const struct config *config)
 {
 	const struct device_info *info = device_info(s->device);

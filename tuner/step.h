@@ -5,6 +5,7 @@
 
 #include "bench/timer.h"
 #include "model/decoder.h"
+#include "tuner/candidates.h"
 #include "tuner/instances.h"
 
 enum { MAX_CHOICES = 32 };
@@ -52,7 +53,6 @@ void stepper_close(struct stepper *stepper);
 
 /* Every choice with its default. */
 struct selection stepper_defaults(const struct stepper *stepper);
-struct config config_default(const struct kernel *kernel);
 /* Whether the configuration is one for this kernel, shape and device. */
 bool choice_can_run(const struct stepper *stepper, const struct choice *choice,
                     const struct config *config);

@@ -12,20 +12,12 @@
 
 static const double ALL_SECONDS = 100; /* of timing; what is left of two minutes is set-up */
 
-static bool wanted(const struct tuned_row *v, const struct device_info *info,
-                   const struct tune_options *options)
+bool verdict_wanted(const struct tuned_row *v, const struct device_info *info,
+                    const struct tune_options *options)
 {
 	return !strcmp(v->provenance.info.slug, info->slug) &&
 	       name_listed(options->request.kernels, v->kernel->name) &&
 	       name_listed(options->request.shapes, v->shape_text);
-}
-
-static struct config default_of(const struct kernel *kernel)
-{
-	struct config config = {0};
-	for (int i = 0; i < kernel->n_params; i++)
-		config.value[i] = kernel->params[i].default_value;
-	return config;
 }
 
 /* The configurations to time, the row's own first; 0 where there is none. */
@@ -46,7 +38,7 @@ static int add_rival(struct rivals *r, const struct config *config)
 static struct rivals rivals_of(const struct tuned_row *v)
 {
 	struct rivals r = {0};
-	struct config plain = default_of(v->kernel);
+	struct config plain = config_default(v->kernel);
 	add_rival(&r, &v->config);
 	r.is_default = add_rival(&r, &plain);
 	if (v->has_runner_up)
@@ -158,7 +150,7 @@ enum status verify(const char *folder, const struct tune_options *options)
 	TRY(verdicts_open(folder, &verdicts));
 	TRY(worker_start(&worker, options->device));
 	for (int i = 0; i < verdicts.n; i++)
-		n += wanted(&verdicts.row[i], &worker.info, options);
+		n += verdict_wanted(&verdicts.row[i], &worker.info, options);
 	if (!n) {
 		status = fail(STATUS_FAILED, "%s: no tuned rows of %s", folder, worker.info.name);
 		goto done;
@@ -168,7 +160,7 @@ enum status verify(const char *folder, const struct tune_options *options)
 	       "reason\n");
 	progress_start(&progress, "verify", n, options->quiet);
 	for (int i = 0; i < verdicts.n; i++) {
-		if (!wanted(&verdicts.row[i], &worker.info, options))
+		if (!verdict_wanted(&verdicts.row[i], &worker.info, options))
 			continue;
 		double left = ALL_SECONDS - (seconds_now() - started);
 		TRY(verify_row(&worker, &verdicts.row[i], confidence, fmax(left, 0) / (n - done),
