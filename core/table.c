@@ -114,6 +114,16 @@ void table_source_hash(char hash[17])
 	snprintf(hash, 17, "%016" PRIx64, h);
 }
 
+void table_space_hash(char hash[17])
+{
+	uint64_t h = FNV1A_START;
+	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
+		space_hash((*kernel)->params, (*kernel)->n_params, hash);
+		h = fnv1a(h, hash, strlen(hash));
+	}
+	snprintf(hash, 17, "%016" PRIx64, h);
+}
+
 void table_warn_stale(const struct device_info *info)
 {
 	const struct tuned_device *device = nearest_device(info);
@@ -135,6 +145,11 @@ void table_warn_stale(const struct device_info *info)
 		        "results/tuned.h: the rows of %s were tuned with other kernel sources (%s, "
 		        "now %s)",
 		        info->name, device->source_hash, hash);
+	table_space_hash(hash);
+	if (strcmp(device->space_hash, hash))
+		warn_once("results/tuned.h: the rows of %s were tuned with other tunables (%s, now "
+		          "%s)",
+		          info->name, device->space_hash, hash);
 	if (strcmp(device->driver, info->driver))
 		warn_once("results/tuned.h: the rows of %s were tuned with driver %s, now %s",
 		          info->name, device->driver, info->driver);

@@ -34,8 +34,11 @@ bool table_is_lent(const struct variant *variant, const struct shape *shape);
  * every kernel. */
 void table_source_hash(char hash[17]);
 
-/* One warning each when the rows in use were tuned with other kernel sources, driver or on another
- * device. */
+/* Likewise of the spaces: over space_hash() of every kernel. */
+void table_space_hash(char hash[17]);
+
+/* One warning each when the rows in use were tuned with other kernel sources, spaces, driver or on
+ * another device. */
 void table_warn_stale(const struct device_info *info);
 
 /* Upper bounds of the length ranges in which table_lookup's answer for an attention shape stays the

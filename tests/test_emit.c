@@ -65,7 +65,7 @@ static const char *journal_path(const char *slug)
 struct verdict {
 	const struct device_info *info;
 	const char *kernel, *kase, *shape, *config, *us, *status, *source_hash;
-	const char *regret, *step;
+	const char *regret, *step, *space_hash;
 };
 
 static void put(struct verdict v)
@@ -74,8 +74,11 @@ static void put(struct verdict v)
 	struct provenance provenance;
 	char key_text[PROVENANCE_TEXT];
 	provenance_of(kernel_find(v.kernel), v.info, &provenance);
-	if (v.source_hash) {
-		strcpy(provenance.source_hash, v.source_hash);
+	if (v.source_hash || v.space_hash) {
+		if (v.source_hash)
+			strcpy(provenance.source_hash, v.source_hash);
+		if (v.space_hash)
+			strcpy(provenance.space_hash, v.space_hash);
 		provenance_format(&provenance, key_text);
 		assert_int_equal(provenance_parse(key_text, &provenance), STATUS_OK);
 	}
@@ -272,6 +275,20 @@ static void present_sources_come_before_newer_rows(void **state)
 	assert_has("\"0123456789abcdef\""); /* so that the runner warns */
 }
 
+/* A row of another space is marked, and the device's hash is not the present one. */
+static void another_space_is_stale(void **state)
+{
+	(void)state;
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", GEMV, "5", "win",
+	                     .space_hash = "fedcba9876543210"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", GEMV, "10", "win"});
+	assert_int_equal(emit(), 2);
+	assert_has("896, 896, 0, 0, " GEMV_ROW " /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */");
+	assert_has("1152, 896, 0, 0, " GEMV_ROW
+	           " /* 5.00 us, 25 % of 200 GB/s, 4.00x, win, stale */");
+	assert_has("\"fedcba9876543210\", \"2026-01-02\"");
+}
+
 static void newest_verdict_counts(void **state)
 {
 	(void)state;
@@ -421,6 +438,7 @@ int main(void)
 	        EMIT_TEST(case_of_other_fields_is_left_out),
 	        EMIT_TEST(unlisted_value_is_kept_as_a_comment),
 	        EMIT_TEST(present_sources_come_before_newer_rows),
+	        EMIT_TEST(another_space_is_stale),
 	        EMIT_TEST(newest_verdict_counts),
 	        EMIT_TEST(lengths_become_ranges),
 	        EMIT_TEST(ranges_say_their_regret),

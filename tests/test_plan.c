@@ -86,6 +86,34 @@ static void expect_step(const struct plan *plan, const struct step *step)
 		assert_true(launch_bytes(l, 10) > 0 && l->grid.x > 0 && l->grid.threads > 0);
 }
 
+/* In place of table_warn_stale(). */
+static int n_warned;
+void __wrap_table_warn_stale(const struct device_info *info);
+void __wrap_table_warn_stale(const struct device_info *info)
+{
+	(void)info;
+	n_warned++;
+}
+
+/* Whoever decodes with tuned rows is told when they are stale. */
+static void tuned_rows_are_checked(void **state)
+{
+	struct hparams h = shape_of(7, 1, 64);
+	struct decoder_options options = options_of(DTYPE_BF16);
+	struct model model;
+	struct decoder d;
+	(void)state;
+	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
+	for (int tuned = 0; tuned < 2; tuned++) {
+		options.use_tuned = tuned;
+		n_warned = 0;
+		OK(decoder_open(device, &model, &options, &d));
+		decoder_close(&d);
+		assert_int_equal(n_warned, tuned);
+	}
+	model_close(&model);
+}
+
 /* Each launch says where its configuration is from: the rows of some are lent. */
 static void plan_names_the_nearest_row(void **state)
 {
@@ -304,6 +332,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        OF_STEP(plan_is_the_step, 0),
 	        OF_STEP(plan_is_the_step, 1),
+	        cmocka_unit_test(tuned_rows_are_checked),
 	        cmocka_unit_test(plan_names_the_nearest_row),
 	        cmocka_unit_test(the_cache_ends_in_an_error),
 	        OF_STEP(replay_is_the_same_as_launching, 0),

@@ -244,7 +244,8 @@ static void warns_once_of_what_is_foreign_or_stale(void **state)
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 	strcpy(own.driver, "2");
 	text = warning(&own);
-	assert_non_null(strstr(text, "feed"));
+	assert_non_null(strstr(text, "other kernel sources (feed, now "));
+	assert_non_null(strstr(text, "other tunables (beef, now "));
 	assert_non_null(strstr(text, "driver 1, now 2"));
 	assert_non_null(strstr(warning(&host), "no rows for host"));
 	assert_string_equal(warning(&host), "");

@@ -760,6 +760,59 @@ static void only_what_changed_is_tuned_again(void **state)
 	free((char *)path);
 }
 
+/* Whether the header's rows of a kernel are marked; fails when it has none. */
+static bool is_stale(const char *kernel)
+{
+	char *header = read_text(in_folder("r/tuned.h")), row[64];
+	int n = 0, n_stale = 0;
+	snprintf(row, sizeof row, "\tROW(%s,", kernel);
+	for (char *line = header, *end; (end = strchr(line, '\n')); line = end + 1) {
+		*end = 0;
+		if (strncmp(line, row, strlen(row)) != 0)
+			continue;
+		n++;
+		n_stale += strstr(line, ", stale") != NULL;
+	}
+	free(header);
+	assert_true(n > 0);
+	assert_true(n_stale == 0 || n_stale == n);
+	return n_stale;
+}
+
+/* A byte of a kernel's source or of what it includes, or a value of a tunable: the header marks the
+ * rows of the kernels that it is part of, and these alone are tuned again. */
+static void changes_make_rows_stale(void **state)
+{
+	static const char tune[] = "--quiet --kernel gemv,rms_norm --shape 896x896,896";
+	static const struct {
+		const char *change;
+		bool gemv, norm;
+	} cases[] = {
+	        {"REPLAY_BYTE=kernels/rms_norm.cu", false, true},
+	        {"REPLAY_BYTE=kernels/gemv.h", true, false},
+	        {"REPLAY_BYTE=kernels/vec.h", true, true},
+	        {"REPLAY_BYTE=kernels/gqa_attention.cu", false, false},
+	        {"REPLAY_SPACE=rms_norm", false, true},
+	        {"REPLAY_SPACE=gqa_attention", false, false},
+	};
+	char *path = strdup(in_folder("r/replay/journal.csv"));
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		unlink(path);
+		assert_int_equal(shell("", tune), 0);
+		const int gemv = count_kernel(path, "gemv"), norm = count_kernel(path, "rms_norm");
+		assert_false(is_stale("gemv") || is_stale("rms_norm"));
+		assert_int_equal(shell(cases[i].change, "--quiet --emit"), 0);
+		assert_int_equal(is_stale("gemv"), cases[i].gemv);
+		assert_int_equal(is_stale("rms_norm"), cases[i].norm);
+		assert_int_equal(shell(cases[i].change, tune), 0);
+		assert_false(is_stale("gemv") || is_stale("rms_norm"));
+		assert_int_equal(count_kernel(path, "gemv") > gemv, cases[i].gemv);
+		assert_int_equal(count_kernel(path, "rms_norm") > norm, cases[i].norm);
+	}
+	free(path);
+}
+
 /* What tuner_replay's attention takes with REPLAY_LENGTHS, but for the last 0.4 %. */
 static double planted_us(int splits, int length)
 {
@@ -858,6 +911,7 @@ int main(int argc, char **argv)
 	        TUNER_TEST(what_lent_rows_cost),
 	        TUNER_TEST(explain_shows_the_candidates),
 	        TUNER_TEST(only_what_changed_is_tuned_again),
+	        TUNER_TEST(changes_make_rows_stale),
 	        TUNER_TEST(the_fewest_ranges_of_lengths),
 	};
 	if (argc > 1)

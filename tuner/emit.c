@@ -202,29 +202,25 @@ static const struct tuned_row *newest_of(const struct verdicts *table, const cha
 	return newest;
 }
 
-/* The present hash when all rows of the device are of the present sources, else that of a stale
- * row. */
-static void device_source_hash(const struct verdicts *table, const char *id, char hash[17])
+/* The present hashes when all rows of the device are of the present sources and spaces, else those
+ * of a stale row. */
+static void device_hashes(const struct verdicts *table, const char *id, char source[17],
+                          char space[17])
 {
-	table_source_hash(hash);
-	for (int i = 0; i < table->n; i++)
-		if (!table->row[i].fresh && !strcmp(table->row[i].id, id))
-			strcpy(hash, table->row[i].provenance.source_hash);
-}
-
-/* Over the spaces of all kernels in order. */
-static void device_space_hash(const struct verdicts *table, const char *id, char text[17])
-{
-	uint64_t hash = FNV1A_START;
-	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
-		struct provenance of = {0};
-		provenance_of(*kernel, &of.info, &of);
-		for (int i = 0; i < table->n; i++)
-			if (table->row[i].kernel == *kernel && !strcmp(table->row[i].id, id))
-				of = table->row[i].provenance;
-		hash = fnv1a(hash, of.space_hash, strlen(of.space_hash));
+	struct provenance now;
+	table_source_hash(source);
+	table_space_hash(space);
+	for (int i = 0; i < table->n; i++) {
+		const struct tuned_row *row = &table->row[i];
+		const struct provenance *of = &row->provenance;
+		if (strcmp(row->id, id))
+			continue;
+		provenance_of(row->kernel, &of->info, &now);
+		if (strcmp(of->source_hash, now.source_hash) != 0)
+			strcpy(source, of->source_hash);
+		if (strcmp(of->space_hash, now.space_hash) != 0)
+			strcpy(space, of->space_hash);
 	}
-	snprintf(text, 17, "%016llx", (unsigned long long)hash);
 }
 
 static void print_device(FILE *out, const struct verdicts *table, const char *id)
@@ -232,8 +228,7 @@ static void print_device(FILE *out, const struct verdicts *table, const char *id
 	char source[17], space[17];
 	const struct tuned_row *newest = newest_of(table, id);
 	const struct device_info *info = &newest->provenance.info;
-	device_source_hash(table, id, source);
-	device_space_hash(table, id, space);
+	device_hashes(table, id, source, space);
 	fprintf(out,
 	        " \\\n\tX(K, %s, \"%s\", %d, %d, %d, %.1f, \"%s\", \"%s\", \"%s\", \"%s\", \"%s\", "
 	        "\"%s\")",

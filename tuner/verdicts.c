@@ -105,7 +105,8 @@ static enum status read_verdict(const struct journal *journal, const struct jour
 	read_config(from->cell[JOURNAL_runner_up], row, &row->runner_up, problem);
 	row->has_runner_up = from->cell[JOURNAL_runner_up][0] && !problem[0];
 	provenance_of(row->kernel, &row->provenance.info, &now);
-	row->fresh = !strcmp(now.source_hash, row->provenance.source_hash);
+	row->fresh = !strcmp(now.source_hash, row->provenance.source_hash) &&
+	             !strcmp(now.space_hash, row->provenance.space_hash);
 	make_id(row->provenance.info.slug, row->id);
 	row->us = journal_number(from, JOURNAL_us);
 	row->default_us = journal_number(from, JOURNAL_default_us);

@@ -17,7 +17,7 @@ struct tuned_row {
 	struct config config, runner_up;
 	bool has_runner_up;
 	char problem[CONFIG_TEXT]; /* why it cannot be a row; "" when it can */
-	bool fresh;                /* of the present kernel sources */
+	bool fresh;                /* of the present kernel sources and space */
 	int sequence;              /* order of reading: journals by name, rows by age */
 	double us, default_us, runner_up_us, gbps, ceiling_gbps;
 	int samples; /* of each finalist */
