@@ -310,7 +310,8 @@ static bool drop(const struct timer *timer, int n, int *n_kept, struct timing *t
 static void check_health(struct timer *timer, int *n, int *n_healthy, struct timing *timing)
 {
 	double t = now(timer);
-	if (timer->source.sample || t - timer->health_read < HEALTH_SECONDS)
+	if (timer->source.sample ||
+	    t - timer->health_read < fmax(HEALTH_SECONDS, timer->options.health_seconds))
 		return;
 	timer->health_read = t;
 	device_read_health(timer->device, &timer->health);

@@ -19,6 +19,8 @@ struct timer_options {
 	int launches;    /* in a sample, as one captured graph; 1: single launches, no graph */
 	double least_us; /* more launches in a graph, up to TIMER_MAX_LAUNCHES, until a sample
 	                    takes this long */
+	double health_seconds; /* the device is asked whether it throttles no more often than this,
+	                          nor than every 10 ms */
 	/* Of timer_pair(): */
 	double noise;      /* relative difference that does not matter */
 	double error;      /* chance of calling equal workloads faster or slower, over all looks */

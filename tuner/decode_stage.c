@@ -16,16 +16,19 @@ static const struct timer_options trial_options = {
         .min_samples = 8,
         .max_samples = 16,
         .limit_seconds = 2,
+        .health_seconds = 1,
         .noise = STEP_MATTERS,
         .error = 0.05,
         .seeks_faster = true,
 };
-/* Of what is reported; the error is set by the stage. */
+/* Of what is reported. */
 static const struct timer_options final_options = {
         .min_samples = 8,
         .max_samples = 32,
         .limit_seconds = 5,
+        .health_seconds = 0.1,
         .noise = STEP_MATTERS,
+        .error = 0.05,
 };
 
 /* What a round tries of a choice. */
@@ -312,12 +315,12 @@ done:
 
 /* Two selections as steps; what b's is to a's. */
 static enum status pair(struct stage *s, const struct selection *a, const struct selection *b,
-                        struct paired_timing *timing)
+                        double error, struct paired_timing *timing)
 {
 	enum status status;
 	struct step step_a = {0}, step_b = {0};
 	struct timer_options options = final_options;
-	options.error = s->gains.error;
+	options.error = error;
 	TRY(step_open(&s->stepper, a, &step_a));
 	TRY(step_open(&s->stepper, b, &step_b));
 	TRY(step_pair(&step_a, &step_b, &options, timing));
@@ -336,7 +339,7 @@ static enum status pair_configs(struct stage *s, int i, const struct config *a,
 	struct paired_timing timing;
 	with_a.config[i] = *a;
 	with_b.config[i] = *b;
-	TRY(pair(s, &with_a, &with_b, &timing));
+	TRY(pair(s, &with_a, &with_b, s->gains.error, &timing));
 	*comparison = timing.comparison;
 done:
 	return status;
@@ -383,7 +386,7 @@ static enum status cost(struct stage *s, int i)
 	struct selection without = s->selection;
 	struct paired_timing timing;
 	without.left_out = i;
-	TRY(pair(s, &without, &s->selection, &timing));
+	TRY(pair(s, &without, &s->selection, final_options.error, &timing));
 	s->gains.launch[i].launch_us = timing.b.us * (1 - 1 / timing.comparison.ratio.median) /
 	                               s->stepper.choice[i].n_launches;
 done:
@@ -403,12 +406,12 @@ static enum status compare_plans(struct stage *s)
 	        [STEP_WINNERS] = &winners, [STEP_CONFIRMED] = &s->selection};
 	g->plan[STEP_DEFAULTS].gain = (struct gain){NAN, NAN, NAN, 0};
 	for (int p = STEP_WINNERS; p < N_STEP_PLANS; p++) {
-		TRY(pair(s, &plain, plan[p], &timing));
+		TRY(pair(s, &plain, plan[p], final_options.error, &timing));
 		g->plan[STEP_DEFAULTS].tok_s = 1e6 / timing.a.us;
 		g->plan[p].tok_s = 1e6 / timing.b.us;
 		g->plan[p].gain = gain_of(&timing.comparison);
 	}
-	TRY(pair(s, &winners, &s->selection, &timing));
+	TRY(pair(s, &winners, &s->selection, final_options.error, &timing));
 	g->over_winners = gain_of(&timing.comparison);
 done:
 	return status;

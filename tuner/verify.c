@@ -47,7 +47,7 @@ static struct rivals rivals_of(const struct tuned_row *v)
 }
 
 /* Why the row no longer holds; "" when it does. That of a range may be slower at a length by what
- * ranges allow. */
+ * ranges allow; one that the decode loop chose may be slower alone by any amount. */
 static void judge(const struct tuned_row *v, const struct rivals *rivals, const struct retiming *r,
                   double confidence, char reason[320])
 {
@@ -62,6 +62,8 @@ static void judge(const struct tuned_row *v, const struct rivals *rivals, const 
 		         r->failure.reason);
 		return;
 	}
+	if (!strcmp(v->method, DECODE_METHOD))
+		return;
 	for (int i = 1; i < rivals->n; i++) {
 		struct comparison c = retiming_compare(r, 0, i, confidence);
 		if (c.verdict == VERDICT_FASTER && c.ratio.median < 1 / (1 + allowed)) {

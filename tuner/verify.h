@@ -6,7 +6,8 @@
 
 /* Times every verdict of this device beside its default and its runner-up again, in less than two
  * minutes; a CSV row of each on stdout. STATUS_VIOLATION when one of them no longer holds: it fails
- * or one of the two is faster by more than RACE_MATTERS. Lists separated by commas leave out other
+ * or one of the two is faster by more than RACE_MATTERS; the decode loop's rows can fail alone, for
+ * their times apart from the step say nothing of them. Lists separated by commas leave out other
  * kernels and shapes; NULL: none. */
 MUST_CHECK enum status verify(const char *folder, const struct tune_options *options);
 
