@@ -880,6 +880,11 @@ static void the_fewest_ranges_of_lengths(void **state)
 	assert_int_equal(shell("", "--explain 14/2/64@127"), 0);
 	assert_true(printed("at most 0.00 % over the fastest of"));
 	assert_int_equal(shell("REPLAY_LENGTHS=1", "--verify --quiet"), 0);
+	/* who fails at a length serves none beyond */
+	unlink(in_folder("r/replay/journal.csv"));
+	assert_int_equal(shell("REPLAY_LENGTHS=1 REPLAY_FAILING=100", tune), 0);
+	assert_int_equal(splits_of_header(64), 1);
+	assert_int_equal(splits_of_header(100), 2);
 	/* under noise, but for what that adds */
 	unlink(in_folder("r/replay/journal.csv"));
 	snprintf(settings, sizeof settings, "REPLAY_LENGTHS=1 REPLAY_NOISE=%s/noise", folder);

@@ -4,6 +4,7 @@
  *	REPLAY_SPREAD     times are 10 us and up to this more (default 10)
  *	REPLAY_LENGTHS    those of attention depend on splits and length instead
  *	REPLAY_SHIFT      percent that the configuration in REPLAY_SHIFTED takes longer
+ *	REPLAY_FAILING    from this length on attention with one split fails in races
  *	REPLAY_BYTE       a kernel source of which the middle byte is another
  *	REPLAY_SPACE      a kernel whose first tunable has one value fewer
  *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter,
@@ -156,6 +157,13 @@ static void screen(const char *config)
 	printf("ok\t%.6g\t%d\n", interval.median, n);
 }
 
+static bool fails(const char *config)
+{
+	const char *at = strchr(task, '@');
+	return at && atoi(at + 1) >= setting("REPLAY_FAILING", INFINITY) &&
+	       strstr(config, "splits=1 ");
+}
+
 /* Forwards and backwards by turns, as the true worker does. */
 static void answer(char *rest, int sweeps)
 {
@@ -171,7 +179,10 @@ static void answer(char *rest, int sweeps)
 		}
 	for (int i = 0; i < n; i++) {
 		usleep((useconds_t)setting("REPLAY_SLEEP_US", 0));
-		printf("ok\t%.6g\t%d\n", median(us[i], sweeps), sweeps);
+		if (fails(config[i]))
+			printf("launch\tplanted\n");
+		else
+			printf("ok\t%.6g\t%d\n", median(us[i], sweeps), sweeps);
 	}
 }
 

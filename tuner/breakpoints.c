@@ -231,7 +231,7 @@ static int find_candidate(const struct spot *s, const struct config *config)
 	return -1;
 }
 
-/* Leaves out whoever the function says is out. */
+/* Leaves out those that do not stay. */
 static void keep(struct spot *s, const bool *stays)
 {
 	int n = 0;
@@ -279,7 +279,8 @@ done:
 	return status;
 }
 
-static enum status run_rounds(struct spot *s)
+/* Who fails in a round cannot serve this length. */
+static enum status run_rounds(struct finding *found, struct spot *s)
 {
 	enum status status = STATUS_OK;
 	bool stays[MAX_FINALISTS];
@@ -293,6 +294,8 @@ static enum status run_rounds(struct spot *s)
 		for (int i = 0; i < s->n; i++) {
 			s->round_us[i][s->n_rounds] = us[i];
 			stays[i] = i == 0 || isfinite(us[i]);
+			if (!stays[i])
+				found->regret[s->place[i]] = INFINITY;
 		}
 		s->n_rounds += isfinite(us[0]);
 		if (!isfinite(us[0])) {
@@ -343,7 +346,7 @@ static enum status measure_length(struct group *g, struct finding *found)
 		found->regret[f] = INFINITY;
 	TRY(open_spot(g, found->length, s));
 	TRY(screen(g, found, s));
-	TRY(run_rounds(s));
+	TRY(run_rounds(found, s));
 	if (s->n_rounds)
 		judge(found, s);
 done:
@@ -352,22 +355,29 @@ done:
 	return status;
 }
 
-/* A length that cannot be measured has no say. */
+/* A length that cannot be measured has no say: *measured is false. */
+static enum status try_length(struct group *g, struct progress *progress, int *n_done,
+                              struct finding *found, bool *measured)
+{
+	enum status status = measure_length(g, found);
+	*measured = status == STATUS_OK;
+	progress_update(progress, ++*n_done, NULL);
+	if (status != STATUS_UNSUPPORTED)
+		return status;
+	fprintf(stderr, "warning: %s\n", fail_message());
+	return STATUS_OK;
+}
+
 static enum status measure_lengths(struct group *g, struct progress *progress, int *n_done)
 {
 	enum status status = STATUS_OK;
 	int n = 0;
 	for (int l = 0; l < g->n_lengths; l++) {
 		struct finding found = {.length = g->at[l].length};
-		status = measure_length(g, &found);
-		progress_update(progress, ++*n_done, NULL);
-		if (status == STATUS_UNSUPPORTED)
-			fprintf(stderr, "warning: %s\n", fail_message());
-		else
-			TRY(status);
-		if (status == STATUS_OK)
-			g->at[n++] = found;
-		status = STATUS_OK;
+		bool measured;
+		TRY(try_length(g, progress, n_done, &found, &measured));
+		g->at[n] = found;
+		n += measured;
 	}
 	g->n_lengths = n;
 done:
@@ -402,9 +412,11 @@ static enum status refine(struct group *g, struct progress *progress, int *n_don
 	while (choose(g, choice), (gap = find_gap(g, choice)) >= 0 && g->n_lengths < most) {
 		struct finding found = {
 		        .length = length_between(g->at[gap].length, g->at[gap + 1].length)};
+		bool measured;
 		progress->total++;
-		TRY(measure_length(g, &found));
-		progress_update(progress, ++*n_done, NULL);
+		TRY(try_length(g, progress, n_done, &found, &measured));
+		if (!measured)
+			break;
 		memmove(&g->at[gap + 2], &g->at[gap + 1],
 		        (size_t)(g->n_lengths - gap - 1) * sizeof *g->at);
 		g->at[gap + 1] = found;
