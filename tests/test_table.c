@@ -32,63 +32,58 @@
 		}                         \
 	}
 
-/* gemv: math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early, ahead,
- * ahead_mb */
-static const struct variant gemv_rows[] = {
-        {NULL, BF16_NONE, 0, 0, 0, 0, {{0, 2, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4}}, "default", NULL},
-        {"Old GPU",
-         BF16_NONE,
-         896,
-         896,
-         0,
-         0,
-         {{0, 1, 32, 1, 1, 1, 4, 1, 1, 1, 0, 4}},
-         "old",
-         NULL},
-        {"New GPU",
-         BF16_NONE,
-         896,
-         896,
-         0,
-         0,
-         {{1, 4, 32, 7, 1, 2, 0, 1, 0, 0, 2, 8}},
-         "small",
-         NULL},
-        {"New GPU",
-         BF16_NONE,
-         9728,
-         896,
-         0,
-         0,
-         {{0, 4, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4}},
-         "large",
-         NULL},
-        {"New GPU",
-         BF16_NONE,
-         896,
-         9728,
-         0,
-         0,
-         {{0, 4, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4}},
-         "turned",
-         NULL},
+/* Tunables that a configuration does not name have their defaults. */
+struct made_up {
+	const char *device;
+	int m, k, len_min, len_max;
+	const char *config, *name;
+};
+static const struct made_up gemv_made_up[] = {
+        {NULL, 0, 0, 0, 0, "", "default"},
+        {"Old GPU", 896, 896, 0, 0, "rows=1 tiles=1 unroll=1", "old"},
+        {"New GPU", 896, 896, 0, 0, "math=1 rows=4 slices=7 tiles=1 unroll=2 blocks=0", "small"},
+        {"New GPU", 9728, 896, 0, 0, "rows=4 unroll=2", "large"},
+        {"New GPU", 896, 9728, 0, 0, "rows=4 unroll=2", "turned"},
         /* not legal: too many loads in flight */
-        {"New GPU",
-         BF16_NONE,
-         512,
-         512,
-         0,
-         0,
-         {{0, 8, 32, 1, 4, 8, 4, 1, 1, 1, 0, 4}},
-         "illegal",
-         NULL},
+        {"New GPU", 512, 512, 0, 0, "rows=8 unroll=8", "illegal"},
 };
-/* gqa_attention: splits, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
-static const struct variant attention_rows[] = {
-        {NULL, ATTENTION, 0, 0, 0, 0, {{8, 4, 16, 1, 1, 1, 2, 1, 0}}, "default", NULL},
-        {"New GPU", ATTENTION, 14, 2, 1, 1024, {{4, 4, 8, 1, 1, 0, 2, 1, 0}}, "short", NULL},
-        {"New GPU", ATTENTION, 14, 2, 1025, 8192, {{32, 4, 16, 1, 1, 1, 3, 0, 0}}, "long", NULL},
+static const struct made_up attention_made_up[] = {
+        {NULL, 0, 0, 0, 0, "splits=8", "default"},
+        {"New GPU", 14, 2, 1, 1024, "splits=4 lanes=8 math=0", "short"},
+        {"New GPU", 14, 2, 1025, 8192, "splits=32 stages=3 prefetch=0", "long"},
 };
+enum { N_GEMV = sizeof gemv_made_up / sizeof *gemv_made_up };
+enum { N_ATTENTION = sizeof attention_made_up / sizeof *attention_made_up };
+static struct variant gemv_rows[N_GEMV], attention_rows[N_ATTENTION];
+
+static void make_rows(const char *name, struct kase kase, const struct made_up *from, int n,
+                      struct variant *row)
+{
+	const struct kernel *kernel = kernel_find(name);
+	for (int i = 0; i < n; i++) {
+		row[i] = (struct variant){.device = from[i].device,
+		                          .kase = kase,
+		                          .m = from[i].m,
+		                          .k = from[i].k,
+		                          .len_min = from[i].len_min,
+		                          .len_max = from[i].len_max,
+		                          .entry = from[i].name};
+		for (int p = 0; p < kernel->n_params; p++)
+			row[i].config.value[p] = kernel->params[p].default_value;
+		assert_int_equal(params_parse(kernel->params, kernel->n_params, from[i].config,
+		                              row[i].config.value),
+		                 STATUS_OK);
+	}
+}
+
+static int make_all(void **state)
+{
+	(void)state;
+	make_rows("gemv", (struct kase)BF16_NONE, gemv_made_up, N_GEMV, gemv_rows);
+	make_rows("gqa_attention", (struct kase)ATTENTION, attention_made_up, N_ATTENTION,
+	          attention_rows);
+	return 0;
+}
 
 int kernel_variants(const struct kernel *kernel, const struct device_info *info,
                     const struct variant **variants)
@@ -96,8 +91,7 @@ int kernel_variants(const struct kernel *kernel, const struct device_info *info,
 	(void)info;
 	const bool gemv = !strcmp(kernel->name, "gemv");
 	*variants = gemv ? gemv_rows : attention_rows;
-	return gemv ? sizeof gemv_rows / sizeof *gemv_rows
-	            : sizeof attention_rows / sizeof *attention_rows;
+	return gemv ? N_GEMV : N_ATTENTION;
 }
 
 static struct device_info gpu(const char *name, int sm, double bus_gbps)
@@ -263,5 +257,5 @@ int main(void)
 	        cmocka_unit_test(ranges_end_where_the_answer_changes),
 	        cmocka_unit_test(warns_once_of_what_is_foreign_or_stale),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_all, NULL);
 }
