@@ -245,6 +245,13 @@ static void assert_verdict(const char *kernel, const char *shape, const char *ve
 	assert_string_equal(cell_of("journal.csv", kernel, shape, "method", text), "decode loop");
 }
 
+/* Builds that verify lack some of the configurations that are planted as the best. */
+#ifdef WARPSMITH_SPACE_PAIRS
+#define NEEDS_EVERY_POINT() skip()
+#else
+#define NEEDS_EVERY_POINT()
+#endif
+
 /* A launch that gets faster in the step, one whose winner alone is slower there, and one whose
  * winner alone is faster there too. */
 static const struct effect effects[] = {{"gemv", GATE_UP, "rows", 4, -3},
@@ -258,6 +265,7 @@ static void the_step_decides(void **state)
 	struct machine m = {.effects = effects, .jitter = 0.004, .drift = 0.05};
 	char *text, cell[512];
 	(void)state;
+	NEEDS_EVERY_POINT();
 	put_verdict(RESIDUAL_CASE, DOWN, gemv_config(1, 4), ALONE);
 	put_verdict(RESIDUAL_CASE, OUT, gemv_config(4, 4), ALONE);
 	put_verdict(QKV_CASE, QKV, gemv_config(1, 1), ALONE);
@@ -322,6 +330,7 @@ static void the_header_says_what_was_confirmed(void **state)
 	size_t bytes = 0;
 	int n;
 	(void)state;
+	NEEDS_EVERY_POINT();
 	run_stage(&m, &text);
 	free(text);
 	snprintf(path, sizeof path, "%s/tuned.h", folder);

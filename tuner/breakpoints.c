@@ -496,8 +496,9 @@ static enum status conclude(struct group *g, const int *choice)
 	int n = 1;
 	for (int l = 1; l < g->n_lengths; l++)
 		n += choice[l] != choice[l - 1];
-	fprintf(g->tune->options->out, "%s %.*s %s: %d ranges of lengths\n", task->kernel->name,
-	        (int)strcspn(task->shape_text, "@"), task->shape_text, task->case_text, n);
+	fprintf(g->tune->options->out, "%s %.*s %s: %d range%s of lengths\n", task->kernel->name,
+	        (int)strcspn(task->shape_text, "@"), task->shape_text, task->case_text, n,
+	        n == 1 ? "" : "s");
 	for (int l = 0; l < g->n_lengths;) {
 		const struct range range = range_at(g, choice, l);
 		print_range(g, &range);
