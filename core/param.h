@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #endif
 
-#define MAX_PARAMS 12 /* tunables of a kernel */
+#define MAX_PARAMS 16 /* tunables of a kernel */
 #define MAX_FIELDS 6  /* fields of a case */
 #define MAX_VALUES 16 /* values of one tunable or field */
 

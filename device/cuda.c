@@ -366,7 +366,7 @@ done:
 	return status;
 }
 
-/* args_bytes is not needed: the runtime knows the size of a kernel's parameter. */
+/* args_bytes is not needed: the runtime knows a kernel's parameters. */
 static enum status cuda_launch(struct device *device, const void *entry, struct grid grid,
                                const void *args, size_t args_bytes, struct launch_options options)
 {
@@ -382,7 +382,7 @@ static enum status cuda_launch(struct device *device, const void *entry, struct 
 	        .attrs = &dependent,
 	        .numAttrs = options.dependent && device->info.target.sm >= PDL_SM,
 	};
-	void *parameters[] = {(void *)(uintptr_t)args};
+	void *parameters[] = {(void *)(uintptr_t)args, &options.stamps}; /* of most, the first */
 	char doing[160];
 	const char *name;
 	(void)args_bytes;

@@ -16,6 +16,7 @@ extern "C" {
 #endif
 
 struct device;
+struct stamp; /* device/stamp.h */
 struct graph; /* a captured sequence of launches */
 struct event; /* a point in the device's work, with a time */
 
@@ -48,9 +49,11 @@ struct grid {
 typedef void host_entry(const void *args);
 
 struct launch_options {
-	bool dependent; /* programmatic dependent launch: may start before its predecessor has
-	                 * finished; its kernel must execute simt::grid_wait() before it touches
-	                 * what earlier launches wrote */
+	bool dependent;       /* programmatic dependent launch: may start before its predecessor has
+	                       * finished; its kernel must execute simt::grid_wait() before it touches
+	                       * what earlier launches wrote */
+	struct stamp *stamps; /* memory of the device, (x * y): when each block ran; NULL: nobody
+	                       * asks. On a GPU only instances of jit_stamped() write them */
 };
 
 /* spec: "auto", "host", "host32", "cuda" or "cuda:N". "auto" takes the first GPU, else the host,

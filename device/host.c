@@ -11,6 +11,7 @@
 
 #include "device/engine.h"
 #include "device/ops.h"
+#include "device/stamp.h"
 
 #define ALIGNMENT         256
 #define MAX_CHECK_WORKERS 16
@@ -250,13 +251,34 @@ static enum status record(struct host_device *host, const void *entry, struct gr
 	return STATUS_OK;
 }
 
+static unsigned long long now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return 1000000000ull * (unsigned long long)now.tv_sec + (unsigned long long)now.tv_nsec;
+}
+
+/* A launch has the device to itself: its blocks share the launch's times. */
+static enum status run_launch(host_entry *entry, struct grid grid, const void *args,
+                              struct launch_options options)
+{
+	const unsigned long long begin = options.stamps ? now_ns() : 0;
+	const enum status status = engine_run(entry, grid, args, options);
+	if (options.stamps) {
+		const struct stamp stamp = {begin, begin, now_ns()};
+		for (unsigned i = 0; i < grid.x * grid.y; i++)
+			options.stamps[i] = stamp;
+	}
+	return status;
+}
+
 static enum status host_launch(struct device *base, const void *entry, struct grid grid,
                                const void *args, size_t args_bytes, struct launch_options options)
 {
 	struct host_device *host = (struct host_device *)base;
 	if (base->capturing)
 		return record(host, entry, grid, args, args_bytes, options);
-	return engine_run((host_entry *)entry, grid, args, options);
+	return run_launch((host_entry *)entry, grid, args, options);
 }
 
 static enum status host_sync(struct device *base)
@@ -292,7 +314,7 @@ static enum status host_graph_launch(struct graph *base)
 	const struct host_graph *graph = (const struct host_graph *)base;
 	engine_boundary();
 	for (const struct node *node = graph->first; node; node = node->next)
-		TRY(engine_run(node->entry, node->grid, node->args, node->options));
+		TRY(run_launch(node->entry, node->grid, node->args, node->options));
 done:
 	engine_boundary();
 	return status;

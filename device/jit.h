@@ -59,6 +59,12 @@ struct jit_request {
  * STATUS_UNSUPPORTED without NVRTC. Threads may compile at the same time. */
 MUST_CHECK enum status jit_compile(const struct jit_request *request, struct jit_module *module);
 
+/* The same for instances whose blocks stamp themselves, for launches with stamps. They have the
+ * code and the launch bounds of those that they stand for: threads of a block, and its blocks per
+ * multiprocessor that the compiler leaves room for. request->source is not used. */
+MUST_CHECK enum status jit_stamped(const struct jit_request *request, unsigned threads,
+                                   int min_blocks, struct jit_module *module);
+
 /* Makes the compiled instances launchable: sets their `entry`. */
 MUST_CHECK enum status jit_load(struct device *device, struct jit_module *module);
 

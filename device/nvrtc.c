@@ -81,7 +81,7 @@ static enum status nvrtc_open(void)
 	pthread_once(&once, load_nvrtc);
 	return nvrtc.library ? STATUS_OK
 	                     : fail(STATUS_UNSUPPORTED,
-	                            "candidates cannot be compiled: no libnvrtc.so.13 "
+	                            "kernels cannot be compiled here: no libnvrtc.so.13 "
 	                            "or .12 was found (part of the CUDA toolkit)");
 }
 
@@ -413,6 +413,25 @@ done:
 	if (status != STATUS_OK)
 		jit_close(module);
 	return status;
+}
+
+enum status jit_stamped(const struct jit_request *request, unsigned threads, int min_blocks,
+                        struct jit_module *module)
+{
+	static const char format[] = "#define STAMPED(what) %1$s##what\n"
+	                             "#define STAMPED_THREADS %2$u\n"
+	                             "#define STAMPED_MIN_BLOCKS %3$d\n"
+	                             "#include \"kernels/%1$s.h\"\n"
+	                             "#include \"device/stamped.h\"\n"
+	                             "#define %1$s unstamped\n"
+	                             "#include \"kernels/%1$s.cu\"\n"
+	                             "#undef %1$s\n";
+	char text[512];
+	struct jit_request stamped = *request;
+	const struct jit_source source = {.path = "stamped.cu", .text = text};
+	snprintf(text, sizeof text, format, request->kernel, threads, min_blocks);
+	stamped.source = &source;
+	return jit_compile(&stamped, module);
 }
 
 void jit_close(struct jit_module *module)

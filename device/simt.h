@@ -35,6 +35,7 @@
  *	time_ns() clock_cycles() sm_id()  of the device, of this multiprocessor, its number; on the
  *	                                  host a clock is one of 1 GHz and a block its own processor
  *	arrive_last(counter, n_blocks)    true in the last block to call it; see below
+ *	arrive_among_last(counter, n, k)  0 .. k - 1 in the last k blocks
  *	grid_wait() grid_launch_dependents() programmatic dependent launch
  *	mma_bf16_16816(d, a, b, c)        tensor core, 32 lanes
  *	SIMT_SHARED(type, name)           static shared memory, SIMT_SHARED(float[32], part)
@@ -501,21 +502,32 @@ SIMT_FN void note_acquire(const unsigned *) {}
 namespace simt
 {
 
-/* Called by all threads of each of n_blocks blocks after writing their part of a result. True in
- * the block that arrives last, which then sees the parts of all others (by load_fresh() or
- * load128()); the counter is 0 before the first call and again when the last block has arrived. */
-SIMT_FN bool arrive_last(unsigned *counter, unsigned n_blocks)
+/* Called by all threads of each of n_blocks blocks after writing their part of a result. 0 .. k - 1
+ * in the k blocks that arrive last, when all have arrived; they then see the parts of all others
+ * (by load_fresh() or load128()). Others get -1. The counter is 0 before the first call and again
+ * when the last block has arrived. Where k > 1 blocks wait for each other: all must be running by
+ * then, as on a GPU, where those that arrived earlier have made room. */
+SIMT_FN int arrive_among_last(unsigned *counter, unsigned n_blocks, unsigned k)
 {
-	SIMT_SHARED(bool, last);
+	SIMT_SHARED(unsigned, ticket);
 	sync_block();
 	if (threadIdx.x == 0) {
 		note_release(counter);
-		last = atomic_inc_ordered(counter, n_blocks - 1) == n_blocks - 1;
+		ticket = atomic_inc_ordered(counter, n_blocks - 1);
+		while (ticket + k >= n_blocks && load_acquire(counter))
+			spin_pause();
 	}
 	sync_block();
-	if (last)
-		note_acquire(counter);
-	return last;
+	if (ticket + k < n_blocks)
+		return -1;
+	note_acquire(counter);
+	return ticket + k - n_blocks;
+}
+
+/* True in the last of all. */
+SIMT_FN bool arrive_last(unsigned *counter, unsigned n_blocks)
+{
+	return arrive_among_last(counter, n_blocks, 1) == 0;
 }
 
 /* Two 16-bit floats in a register, the first in the low half, as 32-bit loads bring them. */

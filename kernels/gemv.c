@@ -63,6 +63,9 @@ static bool valid(const struct shape *shape, const int *kase, const int *config,
 	       shape->k % dtype_block(AS(gemv_case, kase)->w) == 0 &&
 	       (!is_paired(epilogue) || shape->m % 2 == 0) &&
 	       (epilogue != EPILOGUE_QKV || heads_of(shape).dim) &&
+	       (!AS(gemv_config, config)->held ||
+	        gemv_slice_steps(*AS(gemv_case, kase), *AS(gemv_config, config), shape->k,
+	                         info->target.lanes) <= AS(gemv_config, config)->unroll) &&
 	       (!info->smem_block_bytes ||
 	        grid(shape, kase, config, info).smem_bytes + static_bytes <=
 	                info->smem_block_bytes);

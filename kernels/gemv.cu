@@ -1,5 +1,6 @@
 // math:   y = epilogue(s W (norm . x)), f32 accumulation; s = 1 / rms(x) with the norm, else 1.
-// layout: a block has a run of rows; `slices` warps share the columns of a tile; x is in shared.
+// layout: a block has a run of rows; `slices` warps share the columns of a tile; x is in shared
+//         memory, or each warp holds that of its slice in registers.
 // bound:  memory: W is read once. Its first loads are issued before the wait for x.
 #include "core/variants.h"
 #include "kernels/argmax_key.h"
@@ -44,27 +45,28 @@ SIMT_FN void advance(const gemv_task &t, gemv_cursor &at)
 	}
 }
 
+/* Divisions are long, signed ones longer, and no load can be issued before. */
 template <gemv_case K, gemv_config C>
 SIMT_FN gemv_task block_task(const gemv_args &a)
 {
 	using P = gemv_plan<K, C>;
-	const int pairs = (a.m + 1) / 2, share = pairs / (int)gridDim.x;
-	const int more = pairs - share * (int)gridDim.x, block = blockIdx.x;
-	const int first = block * share + (block < more ? block : more);
-	const int n = share + (block < more);
-	const int steps = (a.k + P::step - 1) / P::step, slice = simt::warp_id() % C.slices;
-	const int begin = steps * slice / C.slices, end = steps * (slice + 1) / C.slices;
-	gemv_task t = {};
-	t.row0 = 2 * first;
-	t.rows = 2 * (first + n) < a.m ? 2 * n : a.m - 2 * first;
-	t.slice = slice;
-	const int tiles = (t.rows + P::tile_rows - 1) / P::tile_rows,
-	          team = simt::warp_id() / C.slices;
-	t.first_tile = tiles * team / C.tiles;
-	t.end_tile = tiles * (team + 1) / C.tiles;
-	t.first = begin;
-	t.n_steps = end - begin;
-	return t;
+	const unsigned m = a.m, block = blockIdx.x, pairs = (m + 1) / 2;
+	const unsigned share = C.blocks ? pairs / gridDim.x : gemv_fixed_rows(C, simt::kWarp) / 2;
+	const unsigned more = C.blocks ? pairs - share * gridDim.x : 0;
+	const unsigned first = block * share + (block < more ? block : more);
+	const unsigned row0 = 2 * first, end = row0 + 2 * (share + (block < more));
+	const unsigned rows = (end < m ? end : m) - row0;
+	const unsigned warp = simt::warp_id(), slice = warp % C.slices, team = warp / C.slices;
+	const unsigned steps = ((unsigned)a.k + P::step - 1) / P::step;
+	const unsigned tiles = (rows + P::tile_rows - 1) / P::tile_rows;
+	const unsigned begin = steps * slice / C.slices;
+	return {(int)row0,
+	        (int)rows,
+	        (int)slice,
+	        (int)(tiles * team / C.tiles),
+	        (int)(tiles * (team + 1) / C.tiles),
+	        (int)begin,
+	        (int)(steps * (slice + 1) / C.slices - begin)};
 }
 
 /* The weights that a lane holds of one step. */
@@ -206,40 +208,64 @@ SIMT_FN integer_x integer_x_of(float *xs, int padded_k)
 	return {base, n, reinterpret_cast<float4 *>(base + 4 * n)};
 }
 
-/* Eight elements of x from i on, a quarter of a block; four neighbouring lanes have the block.
- * Stored when they are `there`. */
-SIMT_FN void put_integers(const integer_x &to, int i, bool there, const float (&v)[8])
+/* What turns a block of x into integers, by its largest magnitude; 0 where its inverse would be
+ * infinite. */
+struct integer_scale {
+	float scale, inverse;
+};
+SIMT_FN integer_scale integer_scale_of(float largest)
 {
-	float largest = 0, sum = 0;
+	const bool tiny = largest < 1e-30f;
+	return {tiny ? 0.0f : largest * (1.0f / GEMV_INT_LARGEST),
+	        tiny ? 0.0f : GEMV_INT_LARGEST * simt::reciprocal_fast(largest)};
+}
+
+template <int N>
+SIMT_FN float largest_of(const float (&v)[N])
+{
+	float largest = 0;
 #pragma unroll
-	for (int e = 0; e < 8; e++) {
+	for (int e = 0; e < N; e++)
 		largest = simt::max(largest, v[e] < 0 ? -v[e] : v[e]);
-		sum += v[e];
-	}
-	largest = simt::group_max<4>(largest);
-	const float half = simt::group_sum<2>(sum), other = simt::shuffle_xor(half, 2);
-	const bool tiny = largest < 1e-30f; /* its inverse would be infinite */
-	const float scale = tiny ? 0.0f : largest * (1.0f / GEMV_INT_LARGEST);
-	const float inverse = tiny ? 0.0f : GEMV_INT_LARGEST * simt::reciprocal_fast(largest);
-	/* 1.5 * 2^23 leaves the integer in the low bits; the high byte is rounded, for the low one
-	 * is signed */
+	return largest;
+}
+
+/* The high and the low bytes of eight elements from v on. 1.5 * 2^23 leaves the integer in the low
+ * bits; the high byte is rounded, for the low one is signed. */
+SIMT_FN void to_integers(const float *v, float inverse, uint2 &high, uint2 &low)
+{
 	unsigned q[8], rounded[8];
 #pragma unroll
 	for (int e = 0; e < 8; e++) {
 		q[e] = simt::float_to_bits(simt::fma(v[e], inverse, 12582912.0f));
 		rounded[e] = q[e] + 128;
 	}
+	high = make_uint2(simt::gather_bytes<1>(rounded[0], rounded[1], rounded[2], rounded[3]),
+	                  simt::gather_bytes<1>(rounded[4], rounded[5], rounded[6], rounded[7]));
+	low = make_uint2(simt::gather_bytes<0>(q[0], q[1], q[2], q[3]),
+	                 simt::gather_bytes<0>(q[4], q[5], q[6], q[7]));
+}
+
+/* Eight elements of x from i on, a quarter of a block; four neighbouring lanes have the block.
+ * Stored when they are `there`. */
+SIMT_FN void put_integers(const integer_x &to, int i, bool there, const float (&v)[8])
+{
+	float sum = 0;
+#pragma unroll
+	for (int e = 0; e < 8; e++)
+		sum += v[e];
+	const float half = simt::group_sum<2>(sum), other = simt::shuffle_xor(half, 2);
+	const integer_scale s = integer_scale_of(simt::group_max<4>(largest_of(v)));
+	uint2 high, low;
+	to_integers(v, s.inverse, high, low);
 	if (!there)
 		return;
 	const int block = i / 32, part = i % 32 / 16, word = i % 16 / 8;
 	uint2 *place = reinterpret_cast<uint2 *>(to.base + part * to.stride + block) + word;
-	place[0] =
-	        make_uint2(simt::gather_bytes<1>(rounded[0], rounded[1], rounded[2], rounded[3]),
-	                   simt::gather_bytes<1>(rounded[4], rounded[5], rounded[6], rounded[7]));
-	place[4 * to.stride] = make_uint2(simt::gather_bytes<0>(q[0], q[1], q[2], q[3]),
-	                                  simt::gather_bytes<0>(q[4], q[5], q[6], q[7]));
+	place[0] = high;
+	place[4 * to.stride] = low;
 	if (i % 32 == 0) /* what is no number stays none */
-		to.trim[block] = {scale + 0.0f * (half + other), half, other, 0.0f};
+		to.trim[block] = {s.scale + 0.0f * (half + other), half, other, 0.0f};
 }
 
 /* As stage_x(), zeros up to whole steps included. All lanes of a warp take part in each turn. */
@@ -287,6 +313,29 @@ SIMT_FN void pad_x(const gemv_args &a, float *xs, int padded_k)
 		put_x<K, C>(xs, i, padded_k, zero);
 }
 
+/* What a lane multiplies one step of weights with: its chunk of x as floats, or as integers with
+ * their scale and the sums of x over halves. */
+template <gemv_case K, gemv_config C>
+struct float_chunk {
+	float v[gemv_plan<K, C>::chunk];
+};
+template <gemv_case K, gemv_config C>
+struct integer_chunk {
+	static constexpr int halves = (gemv_plan<K, C>::chunk + 15) / 16;
+	uint4 high[halves], low[halves];
+	float scale, sum[halves];
+};
+template <bool Integer, gemv_case K, gemv_config C>
+struct chunk_of {
+	using type = float_chunk<K, C>;
+};
+template <gemv_case K, gemv_config C>
+struct chunk_of<true, K, C> {
+	using type = integer_chunk<K, C>;
+};
+template <gemv_case K, gemv_config C>
+using x_chunk = typename chunk_of<gemv_plan<K, C>::integer, K, C>::type;
+
 /* The parts of a sum of products: of tensor cores two accumulators by turns. */
 template <gemv_case K, gemv_config C>
 struct gemv_sums {
@@ -311,23 +360,40 @@ SIMT_FN void multiply_matrix(const gemv_weights<K, C> &w, const float *xs, int s
 	simt::mma_bf16_16816(sums.matrix[1], {u.z, v.z, u.w, v.w}, {x.z, x.w}, sums.matrix[1]);
 }
 
-/* N floats of x from column i on. */
-template <gemv_case K, gemv_config C, int N>
-SIMT_FN void read_x(const float *xs, int i, int padded_k, float (&x)[N])
+/* The lane's chunk of x for one step, from column `column` on, as floats. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void read_x(const float *xs, int padded_k, int column, float_chunk<K, C> &to)
 {
 #pragma unroll
-	for (int q = 0; q < N; q += 4)
-		vec::unpack<DTYPE_F32>(
-		        *reinterpret_cast<const uint4 *>(xs + quad_place<K, C>(i + q, padded_k)),
-		        reinterpret_cast<float(&)[4]>(x[q]));
+	for (int q = 0; q < gemv_plan<K, C>::chunk; q += 4)
+		vec::unpack<DTYPE_F32>(*reinterpret_cast<const uint4 *>(
+		                               xs + quad_place<K, C>(column + q, padded_k)),
+		                       reinterpret_cast<float(&)[4]>(to.v[q]));
+}
+
+/* Or as integers: a block, or with q8_0 half of one. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void read_x(float *xs, int padded_k, int column, integer_chunk<K, C> &to)
+{
+	constexpr int halves = integer_chunk<K, C>::halves;
+	const integer_x x = integer_x_of(xs, padded_k);
+	const int block = column / 32, first = halves == 1 ? column % 32 / 16 : 0;
+	const float4 trim = x.trim[block];
+	const float sum[2] = {trim.y, trim.z};
+	to.scale = trim.x;
+#pragma unroll
+	for (int h = 0; h < halves; h++) {
+		to.high[h] = x.base[(first + h) * x.stride + block];
+		to.low[h] = x.base[(2 + first + h) * x.stride + block];
+		to.sum[h] = sum[h]; /* not used with q8_0, which has no offset */
+	}
 }
 
 template <gemv_case K, gemv_config C>
-SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const float *xs, int padded_k, int step,
+SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const float_chunk<K, C> &x, int column,
                            gemv_sums<K, C> &sums)
 {
 	using P = gemv_plan<K, C>;
-	const int column = lane_place<K, C>(0, step).y;
 	if constexpr (P::scaled) {
 		const float ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 		vec::affine scales[C.rows];
@@ -336,23 +402,21 @@ SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const float *xs, int pad
 			scales[r] = vec::scales<K.w>(w.trim[r], column);
 #pragma unroll
 		for (int half = 0; half < P::chunk / 16; half++) {
-			float x[16];
+			const float(&part)[16] =
+			        reinterpret_cast<const float(&)[16]>(x.v[16 * half]);
 			simt::partial x_sum;
-			read_x<K, C>(xs, column + 16 * half, padded_k, x);
-			simt::dot(x_sum, x, ones);
+			simt::dot(x_sum, part, ones);
 #pragma unroll
 			for (int r = 0; r < C.rows; r++)
 				vec::dot_half<K.w>(sums.row[r], w.raw[r], w.trim[r], scales[r],
-				                   half, x, x_sum);
+				                   half, part, x_sum);
 		}
 	} else {
-		float x[P::chunk];
-		read_x<K, C>(xs, column, padded_k, x);
 #pragma unroll
 		for (int r = 0; r < C.rows; r++) {
 			float weights[P::chunk];
 			vec::unpack<K.w>(w.raw[r], weights);
-			simt::dot(sums.row[r], weights, x);
+			simt::dot(sums.row[r], weights, x.v);
 		}
 	}
 }
@@ -364,24 +428,11 @@ SIMT_FN int dot16(uint4 a, uint4 b, int sum)
 	                  simt::dot4(a.y, b.y, simt::dot4(a.z, b.z, simt::dot4(a.w, b.w, sum))));
 }
 
-/* The lane's chunk is a block of x, or with q8_0 half of one. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void multiply_integers(const gemv_weights<K, C> &w, float *xs, int padded_k, int step,
-                               gemv_sums<K, C> &sums)
+SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const integer_chunk<K, C> &x, int column,
+                           gemv_sums<K, C> &sums)
 {
-	using P = gemv_plan<K, C>;
-	constexpr int halves = P::chunk / 16;
-	const integer_x x = integer_x_of(xs, padded_k);
-	const int column = lane_place<K, C>(0, step).y, block = column / 32;
-	const int first = halves == 1 ? column % 32 / 16 : 0;
-	const float4 trim = x.trim[block];
-	const float sum[2] = {trim.y, trim.z};
-	uint4 high[halves], low[halves];
-#pragma unroll
-	for (int h = 0; h < halves; h++) {
-		high[h] = x.base[(first + h) * x.stride + block];
-		low[h] = x.base[(2 + first + h) * x.stride + block];
-	}
+	constexpr int halves = integer_chunk<K, C>::halves;
 #pragma unroll
 	for (int r = 0; r < C.rows; r++) {
 		const vec::affine scales = vec::scales<K.w>(w.trim[r], column);
@@ -391,17 +442,33 @@ SIMT_FN void multiply_integers(const gemv_weights<K, C> &w, float *xs, int padde
 			const uint4 q = K.w == DTYPE_Q8_0
 			                        ? w.raw[r]
 			                        : vec::half_of<K.w>(w.raw[r], w.trim[r], h);
-			upper = dot16(q, high[h], upper);
-			lower = dot16(q, low[h], lower);
+			upper = dot16(q, x.high[h], upper);
+			lower = dot16(q, x.low[h], lower);
 			if constexpr (K.w != DTYPE_Q8_0)
-				sums.whole[r] = simt::fma(scales.offset[h], sum[h], sums.whole[r]);
+				sums.whole[r] =
+				        simt::fma(scales.offset[h], x.sum[h], sums.whole[r]);
 			if (vec::kTwoScales<K.w> || h == halves - 1) {
 				sums.whole[r] =
-				        simt::fma(scales.scale[h] * trim.x,
+				        simt::fma(scales.scale[h] * x.scale,
 				                  (float)(upper * 256 + lower), sums.whole[r]);
 				upper = lower = 0;
 			}
 		}
+	}
+}
+
+/* One step of weights with x from shared memory. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void multiply_step(const gemv_weights<K, C> &w, float *xs, int padded_k, int step,
+                           gemv_sums<K, C> &sums)
+{
+	if constexpr (gemv_plan<K, C>::mma) {
+		multiply_matrix<K, C>(w, xs, step, sums);
+	} else {
+		const int column = lane_place<K, C>(0, step).y;
+		x_chunk<K, C> x;
+		read_x<K, C>(xs, padded_k, column, x);
+		multiply_rows<K, C>(w, x, column, sums);
 	}
 }
 
@@ -450,15 +517,15 @@ SIMT_FN void finish_tile(const gemv_task &t, int tile, const gemv_sums<K, C> &su
 
 /* The same for a CPU, which looks ahead by itself. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void stream_plainly(const gemv_args &a, const vec::planes &p, const gemv_task &t,
-                            const float *xs, int padded_k, float *part)
+SIMT_FN void stream_plainly(const gemv_args &a, const vec::planes &p, const gemv_task &t, float *xs,
+                            int padded_k, float *part)
 {
 	for (int tile = t.first_tile; tile < t.end_tile; tile++) {
 		gemv_sums<K, C> sums;
 		for (int step = 0; step < t.n_steps; step++) {
 			gemv_weights<K, C> w;
 			load_step<K, C>(a, p, t, {tile, step}, w);
-			multiply_rows<K, C>(w, xs, padded_k, t.first + step, sums);
+			multiply_step<K, C>(w, xs, padded_k, t.first + step, sums);
 		}
 		finish_tile<K, C>(t, tile, sums, part);
 	}
@@ -477,13 +544,7 @@ SIMT_FN void stream_weights(const gemv_args &a, const vec::planes &p, const gemv
 		for (int u = 0; u < C.unroll; u++) {
 			if (use.tile >= t.end_tile)
 				break;
-			if constexpr (gemv_plan<K, C>::mma)
-				multiply_matrix<K, C>(w[u], xs, t.first + use.step, sums);
-			else if constexpr (gemv_plan<K, C>::integer)
-				multiply_integers<K, C>(w[u], xs, padded_k, t.first + use.step,
-				                        sums);
-			else
-				multiply_rows<K, C>(w[u], xs, padded_k, t.first + use.step, sums);
+			multiply_step<K, C>(w[u], xs, padded_k, t.first + use.step, sums);
 			load_step<K, C>(a, p, t, load, w[u]);
 			advance(t, load);
 			const int tile = use.tile;
@@ -495,6 +556,113 @@ SIMT_FN void stream_weights(const gemv_args &a, const vec::planes &p, const gemv
 		}
 	}
 }
+
+// ---------------------------------------------------------------- x in registers
+
+/* Floats of x, or of the norm's weights, that a thread has before they are put where they are used:
+ * chunk u is that of step u of its slice, or its first eight of the row. */
+template <gemv_case K, gemv_config C>
+struct gemv_floats {
+	static constexpr int n = C.held ? C.unroll : 1, chunk = C.held ? gemv_plan<K, C>::chunk : 8;
+	float v[n][chunk] = {};
+};
+
+/* Zeros behind the slice and behind the row. All loads are issued before the first is unpacked. */
+template <int Dtype, gemv_case K, gemv_config C>
+SIMT_FN void load_slice(const gemv_args &a, const gemv_task &t, const void *from,
+                        gemv_floats<K, C> &to)
+{
+	constexpr int n = gemv_plan<K, C>::chunk / vec::kChunk<Dtype>;
+	uint4 raw[C.unroll][n] = {};
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++) {
+		const int column = lane_place<K, C>(0, t.first + u).y;
+		if (u < t.n_steps && column < a.k)
+			vec::load_raw<Dtype>(from, column, raw[u]);
+	}
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++)
+		vec::unpack_all<Dtype>(raw[u], to.v[u]);
+}
+
+/* x times the norm's weights; returns the lane's sum of squares. */
+template <gemv_case K, gemv_config C>
+SIMT_FN float apply_norm(gemv_floats<K, C> &x, const gemv_floats<K, C> &norm)
+{
+	simt::partial squares;
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++) {
+		simt::dot(squares, x.v[u], x.v[u]);
+		vec::multiply(x.v[u], norm.v[u]);
+	}
+	return simt::total(squares);
+}
+
+template <gemv_case K, gemv_config C>
+SIMT_FN void hold_chunk(const float (&x)[gemv_plan<K, C>::chunk], float_chunk<K, C> &to)
+{
+#pragma unroll
+	for (int e = 0; e < gemv_plan<K, C>::chunk; e++)
+		to.v[e] = x[e];
+}
+
+/* Of a chunk of 16, half a block, the neighbouring lane has the other half. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void hold_chunk(const float (&x)[gemv_plan<K, C>::chunk], integer_chunk<K, C> &to)
+{
+	constexpr int halves = integer_chunk<K, C>::halves;
+	const integer_scale s = integer_scale_of(simt::group_max<2 / halves>(largest_of(x)));
+	to.scale = s.scale;
+#pragma unroll
+	for (int h = 0; h < halves; h++) {
+		uint2 high[2], low[2];
+		to_integers(x + 16 * h, s.inverse, high[0], low[0]);
+		to_integers(x + 16 * h + 8, s.inverse, high[1], low[1]);
+		to.high[h] = make_uint4(high[0].x, high[0].y, high[1].x, high[1].y);
+		to.low[h] = make_uint4(low[0].x, low[0].y, low[1].x, low[1].y);
+		to.sum[h] = 0;
+#pragma unroll
+		for (int e = 0; e < 16; e++)
+			to.sum[h] += x[16 * h + e];
+		to.scale += 0.0f * to.sum[h]; /* what is no number stays none */
+	}
+}
+
+/* Weights of a tile: the slice is at most C.unroll steps. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void load_tile(const gemv_args &a, const vec::planes &p, const gemv_task &t,
+                       gemv_weights<K, C> (&w)[C.unroll])
+{
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++)
+		if (u < t.n_steps)
+			load_step<K, C>(a, p, t, {t.first_tile, u}, w[u]);
+}
+
+/* All tiles of the warp, tile after tile with the same x. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void stream_held(const gemv_args &a, const vec::planes &p, const gemv_task &t,
+                         gemv_weights<K, C> (&w)[C.unroll], const gemv_floats<K, C> &held,
+                         float *part)
+{
+	x_chunk<K, C> x[C.unroll];
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++)
+		hold_chunk<K, C>(held.v[u], x[u]);
+	for (int tile = t.first_tile; tile < t.end_tile; tile++) {
+		gemv_sums<K, C> sums;
+#pragma unroll
+		for (int u = 0; u < C.unroll; u++)
+			if (u < t.n_steps) {
+				const int column = lane_place<K, C>(0, t.first + u).y;
+				multiply_rows<K, C>(w[u], x[u], column, sums);
+				load_step<K, C>(a, p, t, {tile + 1, u}, w[u]);
+			}
+		finish_tile<K, C>(t, tile, sums, part);
+	}
+}
+
+// ---------------------------------------------------------------- the launch
 
 /* A slice without columns has sums too. */
 template <gemv_case K, gemv_config C>
@@ -591,6 +759,7 @@ SIMT_FN void finish_rows(const gemv_args &a, const gemv_task &t, const float *pa
 	using P = gemv_plan<K, C>;
 	SIMT_SHARED(unsigned long long[P::warps], keys);
 	unsigned long long best = 0;
+#pragma unroll 1
 	for (int i = threadIdx.x; i < (P::pairs ? t.rows / 2 : t.rows); i += P::threads) {
 		const gemv_addend d = i < P::threads ? mine : load_addend<K, C>(a, t, i);
 		const float first = scale * row_sum<C>(part, stride, P::pairs ? 2 * i : i);
@@ -626,7 +795,7 @@ SIMT_FN void prefetch(const gemv_args &a, const gemv_task &t)
 		                                         t.row0 * row_bytes,
 		                                 all < most ? all : most);
 	}
-	if (a.ahead_bytes) {
+	if (C.ahead && a.ahead_bytes) {
 		const size_t share = (a.ahead_bytes / gridDim.x + 127) / 128 * 128;
 		const size_t first = share * blockIdx.x;
 		if (first < a.ahead_bytes)
@@ -636,15 +805,68 @@ SIMT_FN void prefetch(const gemv_args &a, const gemv_task &t)
 	}
 }
 
-/* 1 / rms(x) from the squares of each warp. */
+/* 1 / rms(x) from the squares of each warp, or of each slice. */
 template <gemv_case K, gemv_config C>
 SIMT_FN float norm_scale(const gemv_args &a, const float *squares)
 {
 	float sum = 0;
 #pragma unroll
-	for (int i = 0; i < gemv_plan<K, C>::warps; i++)
+	for (int i = 0; i < (C.held ? C.slices : gemv_plan<K, C>::warps); i++)
 		sum += squares[i];
-	return simt::rsqrt(sum / a.n_norm + a.eps);
+	return simt::rsqrt(sum * simt::reciprocal_fast((float)a.n_norm) + a.eps);
+}
+
+/* The warp's first loads. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void load_first(const gemv_args &a, const vec::planes &p, const gemv_task &t,
+                        gemv_weights<K, C> (&w)[C.unroll], gemv_cursor &load)
+{
+	if constexpr (C.held)
+		load_tile<K, C>(a, p, t, w);
+	else if (t.n_steps > 0)
+		fill_pipeline<K, C>(a, p, t, w, load);
+}
+
+/* x from registers: sums of the warp's rows to `part`, squares of the slice to `squares`. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void multiply_held(const gemv_args &a, const vec::planes &p, const gemv_task &t,
+                           gemv_weights<K, C> (&w)[C.unroll], const gemv_floats<K, C> &norm,
+                           float *part, float *squares)
+{
+	gemv_floats<K, C> x;
+	load_slice<K.x, K, C>(a, t, a.x, x);
+	if constexpr (K.norm) {
+		const float sum = simt::group_sum<gemv_plan<K, C>::lanes>(apply_norm(x, norm));
+		if (simt::warp_id() == t.slice && simt::lane_id() == 0)
+			squares[t.slice] = sum;
+	}
+	stream_held<K, C>(a, p, t, w, x, part);
+}
+
+/* x by way of shared memory; squares are those of a warp's part of x. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void multiply_shared(const gemv_args &a, const vec::planes &p, const gemv_task &t,
+                             gemv_weights<K, C> (&w)[C.unroll], gemv_cursor load,
+                             const gemv_floats<K, C> &norm, float *xs, float *part, float *squares)
+{
+	const int padded_k = gemv_padded_k(K, C, a.k, simt::kWarp);
+	float sum;
+	if constexpr (gemv_plan<K, C>::integer)
+		sum = stage_integers<K, C>(a, norm.v[0], xs, padded_k);
+	else
+		sum = stage_x<K, C>(a, norm.v[0], xs, padded_k);
+	if constexpr (K.norm) {
+		const float of_warp = simt::warp_sum(sum);
+		if (simt::lane_id() == 0)
+			squares[simt::warp_id()] = of_warp;
+	}
+	simt::sync_block();
+	if (t.n_steps <= 0)
+		finish_empty<K, C>(t, part);
+	else if constexpr (simt::kWarp == 1)
+		stream_plainly<K, C>(a, p, t, xs, padded_k, part);
+	else
+		stream_weights<K, C>(a, p, t, w, load, xs, padded_k, part);
 }
 
 template <gemv_case K, gemv_config C>
@@ -652,8 +874,7 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 {
 	using P = gemv_plan<K, C>;
 	SIMT_DYN_SMEM(float, xs); /* gemv_smem_floats() */
-	const int padded_k = gemv_padded_k(K, C, a.k, simt::kWarp);
-	const int stride = gemv_block_rows(a.m, gridDim.x);
+	const int stride = gemv_block_rows(C, a.m, gridDim.x, simt::kWarp);
 	float *part = xs + gemv_x_floats(K, C, a.k, simt::kWarp),
 	      *squares = part + C.slices * stride;
 	const gemv_task t = block_task<K, C>(a);
@@ -663,18 +884,18 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 
 	gemv_weights<K, C> w[C.unroll] = {};
 	gemv_cursor load = {t.first_tile, 0};
-	const bool has_steps = t.n_steps > 0;
 	if constexpr (C.early > 0 && simt::kWarp > 1)
-		if (has_steps)
-			fill_pipeline<K, C>(a, p, t, w, load);
+		load_first<K, C>(a, p, t, w, load);
 	prefetch<K, C>(a, t);
 	if constexpr (C.trigger == 1)
 		simt::grid_launch_dependents();
-	float norm[8] = {};
-	if (K.norm && (int)threadIdx.x * 8 < a.k)
-		vec::load<DTYPE_F32>(a.norm, threadIdx.x * 8, norm);
-	if constexpr (!P::integer)
-		pad_x<K, C>(a, xs, padded_k);
+	gemv_floats<K, C> norm;
+	if constexpr (K.norm && C.held)
+		load_slice<DTYPE_F32, K, C>(a, t, a.norm, norm);
+	else if (K.norm && (int)threadIdx.x * 8 < a.k)
+		vec::load<DTYPE_F32>(a.norm, threadIdx.x * 8, norm.v[0]);
+	if constexpr (!P::integer && !C.held)
+		pad_x<K, C>(a, xs, gemv_padded_k(K, C, a.k, simt::kWarp));
 	const bool has_item = (int)threadIdx.x < (P::pairs ? t.rows / 2 : t.rows);
 	gemv_addend mine = {};
 	if (K.epilogue != EPILOGUE_RESIDUAL && has_item)
@@ -682,28 +903,13 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 
 	simt::grid_wait();
 	if constexpr (C.early == 0)
-		if (has_steps)
-			fill_pipeline<K, C>(a, p, t, w, load);
+		load_first<K, C>(a, p, t, w, load);
 	if (K.epilogue == EPILOGUE_RESIDUAL && has_item)
 		mine = load_addend<K, C>(a, t, threadIdx.x);
-	float sum;
-	if constexpr (P::integer)
-		sum = stage_integers<K, C>(a, norm, xs, padded_k);
+	if constexpr (C.held)
+		multiply_held<K, C>(a, p, t, w, norm, part + t.slice * stride, squares);
 	else
-		sum = stage_x<K, C>(a, norm, xs, padded_k);
-	if constexpr (K.norm) {
-		const float of_warp = simt::warp_sum(sum);
-		if (simt::lane_id() == 0)
-			squares[simt::warp_id()] = of_warp;
-	}
-	simt::sync_block();
-
-	if (!has_steps)
-		finish_empty<K, C>(t, part + t.slice * stride);
-	else if constexpr (simt::kWarp == 1)
-		stream_plainly<K, C>(a, p, t, xs, padded_k, part + t.slice * stride);
-	else
-		stream_weights<K, C>(a, p, t, w, load, xs, padded_k, part + t.slice * stride);
+		multiply_shared<K, C>(a, p, t, w, load, norm, xs, part + t.slice * stride, squares);
 	simt::sync_block();
 	if constexpr (C.trigger == 2)
 		simt::grid_launch_dependents();

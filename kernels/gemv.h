@@ -42,7 +42,9 @@ enum gemv_math {
 	X(lanes, 32, "lanes that share a row; 32 with tensor cores", 8, 16, 32)                    \
 	X(slices, 1, "warps that share the columns of a tile", 1, 2, 4, 7, 8, 14, 16)              \
 	X(tiles, 4, "tiles that a block works on at a time", 1, 2, 3, 4, 5, 8)                     \
-	X(unroll, 4, "steps whose weights are in flight", 1, 2, 4, 7, 8)                           \
+	X(unroll, 4, "steps whose weights are in flight", 1, 2, 3, 4, 5, 7, 8)                     \
+	X(held, 0, "x is 0: in shared memory, 1: in registers, of a slice of `unroll` steps", 0,   \
+	  1)                                                                                       \
 	X(blocks, 4, "blocks per multiprocessor, which share all rows; 0: one per `tiles`", 0, 1,  \
 	  2, 3, 4, 8)                                                                              \
 	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2, 4)    \
@@ -130,16 +132,29 @@ CONST_FN int gemv_step(struct gemv_case kase, struct gemv_config c, int warp)
 	return c.math == GEMV_MMA ? 32 * (16 / c.rows) : gemv_lanes(c, warp) * dtype_chunk(kase.w);
 }
 
-/* Blocks of the grid. Rows are dealt out in pairs, as evenly as possible. */
+/* Rows of a block where there is one block per `tiles`: an even number, since two may be a pair. */
+CONST_FN int gemv_fixed_rows(struct gemv_config c, int warp)
+{
+	return (gemv_tile_rows(c, warp) * c.tiles + 1) / 2 * 2;
+}
+
+/* Blocks of the grid, else: rows are dealt out in pairs, as evenly as possible. */
 CONST_FN int gemv_blocks(struct gemv_config c, int m, int sm_count, int warp)
 {
-	const int pairs = (m + 1) / 2, rows = gemv_tile_rows(c, warp) * c.tiles;
+	const int pairs = (m + 1) / 2, rows = gemv_fixed_rows(c, warp);
 	const int wanted = c.blocks ? c.blocks * sm_count : (m + rows - 1) / rows;
 	return wanted < pairs ? wanted : pairs;
 }
 
-/* Floats of dynamic shared memory: x, padded to whole steps; a sum per slice and row; a sum of
- * squares per warp. */
+/* Steps of the longest slice of a row. */
+CONST_FN int gemv_slice_steps(struct gemv_case kase, struct gemv_config c, int k, int warp)
+{
+	const int step = gemv_step(kase, c, warp), steps = (k + step - 1) / step;
+	return (steps + c.slices - 1) / c.slices;
+}
+
+/* Floats of dynamic shared memory: x, unless it is held, padded to whole steps; a sum per slice and
+ * row; a sum of squares per warp. */
 CONST_FN int gemv_padded_k(struct gemv_case kase, struct gemv_config c, int k, int warp)
 {
 	const int step = gemv_step(kase, c, warp);
@@ -155,23 +170,26 @@ CONST_FN int gemv_x_blocks(int padded_k)
 CONST_FN int gemv_x_floats(struct gemv_case kase, struct gemv_config c, int k, int warp)
 {
 	const int padded = gemv_padded_k(kase, c, k, warp);
+	if (c.held)
+		return 0;
 	return c.math == GEMV_INT ? 20 * gemv_x_blocks(padded) : padded;
 }
-CONST_FN int gemv_block_rows(int m, int blocks)
+/* Rows of the largest block. */
+CONST_FN int gemv_block_rows(struct gemv_config c, int m, int blocks, int warp)
 {
-	return 2 * (((m + 1) / 2 + blocks - 1) / blocks);
+	return c.blocks ? 2 * (((m + 1) / 2 + blocks - 1) / blocks) : gemv_fixed_rows(c, warp);
 }
 CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m, int k, int blocks,
                               int warp)
 {
-	return gemv_x_floats(kase, c, k, warp) + c.slices * gemv_block_rows(m, blocks) +
+	return gemv_x_floats(kase, c, k, warp) + c.slices * gemv_block_rows(c, m, blocks, warp) +
 	       c.slices * c.tiles;
 }
 
 /* A vector of f32 weights is too short for one of bf16 activations. One lane per warp makes every
  * value of `lanes` and `unroll` the same instance, and a device without dependent launches every
  * one of `trigger`, `early` and `ahead`: the default stands for all. At most 16 loads of 16 bytes
- * are in flight per lane. */
+ * are in flight per lane. x that a lane holds takes 64 registers, or as integers about 80. */
 CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct target target)
 {
 	const bool mma = c.math == GEMV_MMA;
@@ -181,6 +199,8 @@ CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct tar
 	       (kase.w != DTYPE_F32 || kase.x == DTYPE_F32) && c.slices * c.tiles <= 16 &&
 	       c.slices * c.tiles * c.min_blocks <= 32 &&
 	       (c.blocks == 0 || c.blocks >= c.min_blocks) &&
+	       (!c.held || (!mma && target.lanes == 32 &&
+	                    c.unroll * dtype_chunk(kase.w) <= (c.math == GEMV_INT ? 128 : 64))) &&
 	       (c.math != GEMV_INT || (dtype_layout_of(kase.w).block > 1 && target.lanes == 32)) &&
 	       (mma ? kase.w == DTYPE_BF16 && target.lanes == 32 && c.lanes == 32 && c.rows >= 4 &&
 	                        c.unroll * 2 <= 16

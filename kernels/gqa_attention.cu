@@ -61,9 +61,10 @@ SIMT_FN attention_task attention_split(const gqa_attention_args &a, int position
 	                           : (split * each + (split < rest ? split : rest)) * A::grain;
 	const int keys = is_short ? A::step : (each + (split < rest)) * A::grain;
 	const int end = begin + keys < len ? begin + keys : len;
+	const int live = is_short ? steps : n_splits;
 	return {head0,    K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
 	        head_dim, head_dim + ATTENTION_RECORD_TAIL,
-	        split,    is_short ? steps : n_splits,
+	        split,    live,
 	        begin,    end,
 	        len};
 }
@@ -352,50 +353,59 @@ SIMT_FN bool gather_by_fma(const gqa_attention_args &a, attention_task &t, float
 
 // ---------------------------------------------------------------- mma
 
-/* Lane 4 row + column copies from global memory, and reads later, only what it feeds to tensor
- * cores itself, so that shared memory is a longer set of registers: no barrier, no transposition,
- * no bank conflict. What an instruction calls index k or column n may be any element as long as
- * all its operands agree:
- *	scores = queries (8 heads, high halves, then low) x 8 keys: the lane has of key `row`, in
- *	chunks of 8 elements, every fourth from `column`; a chunk is operands of two instructions.
- *	outputs = weights (8 heads, high halves, then low) x values of 16 keys: the lane has of keys
- *	2 column, + 1, + 8, + 9, in chunks of 8 elements, every eighth from `row`; the same element
- *	of two keys is a register.
+/* A warp copies tiles of 16 keys and their values, which are contiguous, 512 bytes at a time, and
+ *its lanes read from shared memory what they feed to tensor cores: no barrier of the block, no
+ * transposition. What an instruction calls index k or column n may be any element as long as all
+ * its operands agree. Lane 4 row + column has
+ *	scores = queries (8 heads, high halves, then low) x 8 keys: of key `row`, in chunks of 8
+ *	elements, every fourth from `column`; a chunk is operands of two instructions;
+ *	outputs = weights (8 heads, high halves, then low) x values of 16 keys: of keys 2 column,
+ *	+ 1, + 8, + 9, in chunks of 8 elements, every eighth from `row`; the same element of two
+ *	keys is a register.
  * The score of (head row, key 2 column + i) comes out in the lane that needs it as a weight. */
 template <gqa_attention_case K, gqa_attention_config C>
 struct attention_tile {
-	static constexpr int key_chunks = K.head_dim / 32;   /* of each of 2 keys */
-	static constexpr int value_chunks = K.head_dim / 64; /* of each of 4 keys */
-	static constexpr int chunks = 2 * key_chunks + 4 * value_chunks;
-	static constexpr int keys = ATTENTION_TILE * C.unroll;       /* of a warp's step */
-	static constexpr int slot = C.unroll * chunks * simt::kWarp; /* chunks of a warp's step */
+	static constexpr unsigned row = K.head_dim / 8;          /* chunks */
+	static constexpr int key_chunks = K.head_dim / 32;       /* of each of 2 keys */
+	static constexpr int value_chunks = K.head_dim / 64;     /* of each of 4 keys */
+	static constexpr int keys = ATTENTION_TILE * C.unroll;   /* of a warp's step */
+	static constexpr int slot = 2 * keys * row;              /* chunks of a warp's step */
+	static constexpr int copies = ATTENTION_TILE * row / 32; /* of a tile's keys, or values */
+	static constexpr unsigned keys_per_copy = 32 / row;
 
-	/* Where the lane finds a chunk of tile u in its part of a slot. */
-	SIMT_FN int key(int u, int half, int c)
+	/* Where a slot has a chunk of tile u. The 32 that an instruction reads lie together; within
+	 * them the order is such that neither reading nor copying lanes meet in a bank. */
+	SIMT_FN unsigned key_place(int u, unsigned key, unsigned chunk)
 	{
-		return (u * chunks + half * key_chunks + c) * simt::kWarp;
+		const unsigned group = key / 8 * key_chunks + chunk / 4;
+		return (u * row + group) * 32 + ((key % 8 * 4 + chunk % 4) ^ chunk / 4 % 2 * 4);
 	}
-	SIMT_FN int value(int u, int i, int c)
+	SIMT_FN unsigned value_place(int u, unsigned key, unsigned chunk)
 	{
-		return (u * chunks + 2 * key_chunks + i * value_chunks + c) * simt::kWarp;
+		const unsigned column = key % 8 / 2;
+		const unsigned group = (key / 8 * 2 + key % 2) * value_chunks + chunk / 8;
+		return (u * row + row / 2 + group) * 32 + column * 8 + (chunk + 2 * column) % 8;
 	}
-	/* And which key of the tile that is. */
-	SIMT_FN int key_row(int half) { return 8 * half + simt::lane_id() / 4; }
+	/* What the lane reads: chunk c of key `half`, or of value i. */
+	SIMT_FN unsigned key(int u, int half, int c)
+	{
+		return key_place(u, 8 * half + lane() / 4, 4 * c + lane() % 4);
+	}
+	SIMT_FN unsigned value(int u, int i, int c)
+	{
+		return value_place(u, value_row(i), 8 * c + lane() / 4);
+	}
 	SIMT_FN int value_row(int i) { return i / 2 * 8 + simt::lane_id() % 4 * 2 + i % 2; }
+	SIMT_FN unsigned lane() { return simt::lane_id(); }
 };
 
-/* The lane's first chunk of a row of k, or v. */
+/* The first chunk of a row of k, or v. */
 template <gqa_attention_case K>
-SIMT_FN const uint4 *key_chunk(const gqa_attention_args &a, const attention_task &t, int key)
+SIMT_FN const uint4 *cache_row(const gqa_attention_args &a, const attention_task &t,
+                               const void *cache, int key)
 {
-	return static_cast<const uint4 *>(a.k) +
-	       ((size_t)t.kv_head * a.capacity + key) * (K.head_dim / 8) + simt::lane_id() % 4;
-}
-template <gqa_attention_case K>
-SIMT_FN const uint4 *value_chunk(const gqa_attention_args &a, const attention_task &t, int key)
-{
-	return static_cast<const uint4 *>(a.v) +
-	       ((size_t)t.kv_head * a.capacity + key) * (K.head_dim / 8) + simt::lane_id() / 4;
+	return static_cast<const uint4 *>(cache) +
+	       ((size_t)t.kv_head * a.capacity + key) * (K.head_dim / 8);
 }
 
 template <gqa_attention_case K, gqa_attention_config C>
@@ -410,24 +420,24 @@ SIMT_FN void copy_step(const gqa_attention_args &a, const attention_task &t, int
                        uint4 *slot)
 {
 	using T = attention_tile<K, C>;
-	constexpr int row = K.head_dim / 8; /* chunks */
-	const int key0 = first + T::key_row(0), value0 = first + T::value_row(0);
-	const uint4 *keys = key_chunk<K>(a, t, key0), *values = value_chunk<K>(a, t, value0);
+	const unsigned key = T::lane() / T::row, chunk = T::lane() % T::row;
+	const uint4 *keys = cache_row<K>(a, t, a.k, first) + T::lane();
+	const uint4 *values = cache_row<K>(a, t, a.v, first) + T::lane();
 #pragma unroll
 	for (int u = 0; u < C.unroll && first < t.end; u++) {
 #pragma unroll
-		for (int i = 0; i < 2 * T::key_chunks; i++) {
-			const int half = i / T::key_chunks, c = i % T::key_chunks;
-			const int n = u * ATTENTION_TILE + half * 8;
-			simt::cp_async16_or_zero(slot + T::key(u, half, c), keys + n * row + 4 * c,
-			                         key0 + n < end);
+		for (int i = 0; i < T::copies; i++) {
+			const unsigned n = u * ATTENTION_TILE + i * T::keys_per_copy;
+			simt::cp_async16_or_zero(
+			        slot + T::key_place(u, i * T::keys_per_copy + key, chunk),
+			        keys + n * T::row, first + (int)(n + key) < end);
 		}
 #pragma unroll
-		for (int i = 0; i < 4 * T::value_chunks; i++) {
-			const int k = i / T::value_chunks, c = i % T::value_chunks;
-			const int n = u * ATTENTION_TILE + k / 2 * 8 + k % 2;
-			simt::cp_async16_or_zero(slot + T::value(u, k, c), values + n * row + 8 * c,
-			                         value0 + n < end);
+		for (int i = 0; i < T::copies; i++) {
+			const unsigned n = u * ATTENTION_TILE + i * T::keys_per_copy;
+			simt::cp_async16_or_zero(
+			        slot + T::value_place(u, i * T::keys_per_copy + key, chunk),
+			        values + n * T::row, first + (int)(n + key) < end);
 		}
 	}
 	simt::cp_async_commit();
@@ -440,29 +450,20 @@ SIMT_FN void fetch_newest(const gqa_attention_args &a, const attention_task &t, 
 	using T = attention_tile<K, C>;
 	const int newest = t.len - 1, tile = (newest - t.begin) / ATTENTION_TILE;
 	const int step = tile / C.unroll / C.warps, u = tile % C.unroll;
-	const int row = (newest - t.begin) % ATTENTION_TILE;
+	const unsigned key = (newest - t.begin) % ATTENTION_TILE, chunk = T::lane() % T::row;
 	if (t.end < t.len || tile / C.unroll % C.warps != simt::warp_id() || step >= C.stages)
 		return;
-	uint4 *slot = ring + step * T::slot, keys[T::key_chunks], values[T::value_chunks];
-	const bool has_key = simt::lane_id() / 4 == row % 8;
-	const bool has_value = simt::lane_id() % 4 == row % 8 / 2;
-#pragma unroll
-	for (int c = 0; c < T::key_chunks; c++)
-		if (has_key)
-			keys[c] = simt::load_fresh(key_chunk<K>(a, t, newest) + 4 * c);
-#pragma unroll
-	for (int c = 0; c < T::value_chunks; c++)
-		if (has_value)
-			values[c] = simt::load_fresh(value_chunk<K>(a, t, newest) + 8 * c);
+	uint4 *slot = ring + step * T::slot;
+	const bool of_key = T::lane() < T::row, has_chunk = T::lane() < 2 * T::row;
+	uint4 newest_chunk;
+	if (has_chunk)
+		newest_chunk =
+		        simt::load_fresh(cache_row<K>(a, t, of_key ? a.k : a.v, newest) + chunk);
 	simt::cp_async_wait<0>();
-#pragma unroll
-	for (int c = 0; c < T::key_chunks; c++)
-		if (has_key)
-			slot[T::key(u, row / 8, c)] = keys[c];
-#pragma unroll
-	for (int c = 0; c < T::value_chunks; c++)
-		if (has_value)
-			slot[T::value(u, row / 8 * 2 + row % 2, c)] = values[c];
+	simt::sync_warp();
+	if (has_chunk)
+		slot[of_key ? T::key_place(u, key, chunk) : T::value_place(u, key, chunk)] =
+		        newest_chunk;
 }
 
 /* high + low = (x, y) to 2^-17 of each. */
@@ -555,14 +556,16 @@ SIMT_FN void weigh_tiles(int left, float (&score)[C.unroll][4], attention_sums<K
 			s.keys += Traced && is_key;
 		}
 	top = simt::group_max<4>(top);
-	const float keep = simt::exp2_fast(s.max - top);
-	s.max = top;
-	s.sum *= keep;
+	if (simt::ballot(top > s.max)) { /* seldom, after the first steps */
+		const float keep = simt::exp2_fast(s.max - top);
+		s.max = top;
+		s.sum *= keep;
 #pragma unroll
-	for (int i = 0; i < K.head_dim / 8; i++)
-		vec::scale(s.out[i], keep);
-	if (Traced)
-		vec::scale(s.ones, keep);
+		for (int i = 0; i < K.head_dim / 8; i++)
+			vec::scale(s.out[i], keep);
+		if (Traced)
+			vec::scale(s.ones, keep);
+	}
 #pragma unroll
 	for (int u = 0; u < C.unroll; u++)
 #pragma unroll
@@ -656,12 +659,14 @@ SIMT_FN void attend_tiles(const gqa_attention_args &a, const attention_task &t,
 		if (first >= t.end)
 			break;
 		simt::cp_async_wait<C.stages - 1>();
+		simt::sync_warp(); /* each lane reads what others have copied */
 		float score[C.unroll][4];
 		score_tiles<K, C>(slot, q, score);
 		if (Traced && first == t.begin)
 			trace_tile<K, C>(a, t, score);
 		weigh_tiles<K, C, Traced>(t.end - first, score, s);
 		add_tiles<K, C, Traced>(slot, score, s);
+		simt::sync_warp();
 		copy_step<K, C>(a, t, step_start<K, C>(t, step + C.stages), t.end, slot);
 	}
 	s.sum = simt::group_sum<4>(s.sum);
@@ -686,8 +691,7 @@ SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float
 	}
 	t = attention_split<K, C>(a, *a.position);
 	const bool has_keys = t.split < t.live;
-	uint4 *ring = reinterpret_cast<uint4 *>(smem) + simt::warp_id() * C.stages * T::slot +
-	              simt::lane_id();
+	uint4 *ring = reinterpret_cast<uint4 *>(smem) + simt::warp_id() * C.stages * T::slot;
 #pragma unroll
 	for (int i = 0; i < C.stages && has_keys; i++)
 		copy_step<K, C>(a, t, step_start<K, C>(t, i),
@@ -718,34 +722,42 @@ SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float
 
 // ---------------------------------------------------------------- records
 
-/* n records of each query head: of a block's warps in shared memory, or of the splits in global
+/* Where records are: those of a block's warps in its shared memory, those of all splits in global
  * memory. */
-template <bool Shared>
+enum records_in { IN_BLOCK, IN_MEMORY };
+
+/* n records of each query head. */
+template <records_in In>
 struct attention_records {
 	const float *base;
 	int head_stride, stride, n; /* floats, floats, records */
-
-	template <typename T>
-	SIMT_FN T load(const float *p)
-	{
-		const T *from = reinterpret_cast<const T *>(p);
-		if constexpr (Shared)
-			return *from;
-		else
-			return simt::load_fresh(from);
-	}
 };
+
+/* What `first` is in the first record, of record i. */
+template <typename T, records_in In>
+SIMT_FN T load_record(const attention_records<In> &r, const float *first, unsigned i)
+{
+	const T *from = reinterpret_cast<const T *>(first + (size_t)i * (unsigned)r.stride);
+	if constexpr (In == IN_BLOCK)
+		return *from;
+	else
+		return simt::load_fresh(from);
+}
 
 /* How threads share the sums of a block's heads: each has `run` neighbouring elements of one head
  * from every parts-th record, `batch` of them in flight. Parts are merged by lanes of one warp. */
-template <gqa_attention_case K, gqa_attention_config C, bool Shared>
+template <gqa_attention_case K, gqa_attention_config C, records_in In>
 struct attention_share {
 	using A = attention<K, C>;
 	static constexpr int run = simt::kWarp > 1 ? 4 : K.head_dim ? K.head_dim : 8;
-	static constexpr int items = A::group * A::max_dim / run; /* at most */
-	static constexpr int wanted = A::threads >= 4 * items ? 4 : A::threads >= 2 * items ? 2 : 1;
+	static constexpr int blocks = In == IN_MEMORY ? C.combiners : 1;
+	static constexpr int items = A::group * A::max_dim / run / blocks; /* of a block, at most */
+	static constexpr int wanted = A::threads >= 8 * items   ? 8
+	                              : A::threads >= 4 * items ? 4
+	                              : A::threads >= 2 * items ? 2
+	                                                        : 1;
 	static constexpr int parts = wanted < simt::kWarp ? wanted : simt::kWarp;
-	static constexpr int most = Shared ? (C.warps + parts - 1) / parts : 16;
+	static constexpr int most = In == IN_BLOCK ? (C.warps + parts - 1) / parts : 16;
 	static constexpr int batch = simt::kWarp > 1 ? most : 1;
 };
 
@@ -768,9 +780,9 @@ SIMT_FN void bring_to(float top, attention_total<Run> &s)
 
 /* Adds every parts-th record, from number `part` on; `at` and `tail` are where the thread's outputs
  * and the tail lie in the first. */
-template <int Run, int Batch, bool Traced, bool Shared>
-SIMT_FN void add_records(attention_records<Shared> r, const float *at, const float *tail, int part,
-                         int parts, attention_total<Run> &s)
+template <int Run, int Batch, bool Traced, records_in In>
+SIMT_FN void add_records(const attention_records<In> &r, const float *at, const float *tail,
+                         int part, int parts, attention_total<Run> &s)
 {
 	for (int first = part; first < r.n; first += Batch * parts) {
 		float2 sums[Batch], more[Batch];
@@ -779,19 +791,18 @@ SIMT_FN void add_records(attention_records<Shared> r, const float *at, const flo
 #pragma unroll
 		for (int b = 0; b < Batch; b++) {
 			const unsigned i = first + b * parts;
-			const size_t offset = (size_t)i * (unsigned)r.stride;
 			const bool is_record = i < (unsigned)r.n;
 			sums[b] = {kNoScore, 0};
 			more[b] = {0, 0};
 			if (is_record)
-				sums[b] = r.template load<float2>(tail + offset);
+				sums[b] = load_record<float2>(r, tail, i);
 			if (Traced && is_record)
-				more[b] = r.template load<float2>(tail + offset + 2);
+				more[b] = load_record<float2>(r, tail + 2, i);
 #pragma unroll
 			for (int e = 0; e < Run / 4; e++) {
 				out[b][e] = {0, 0, 0, 0};
 				if (is_record)
-					out[b][e] = r.template load<float4>(at + offset + 4 * e);
+					out[b][e] = load_record<float4>(r, at + 4 * e, i);
 			}
 		}
 #pragma unroll
@@ -826,20 +837,18 @@ SIMT_FN void merge_parts(attention_total<Run> &s)
 	s.keys = tail[2];
 }
 
-/* To out, normalised, when these are all keys, else to this split's record. */
+/* To out, normalised, or to a record. */
 template <int Run>
-SIMT_FN void store_total(const gqa_attention_args &a, const attention_task &t, int head,
-                         int element, const attention_total<Run> &s, bool all)
+SIMT_FN void store_total(const attention_task &t, float *to, int element,
+                         const attention_total<Run> &s, bool is_record)
 {
-	float *record = a.partial + ((size_t)head * gridDim.y + t.split) * t.record;
-	float *to = all ? a.out + (size_t)head * t.head_dim : record;
-	const float scale = all ? 1.0f / s.sum : 1.0f;
+	const float scale = is_record ? 1.0f : 1.0f / s.sum;
 #pragma unroll
 	for (int e = 0; e < Run; e += 4)
 		vec::put4(to + element + e, {s.out[e] * scale, s.out[e + 1] * scale,
 		                             s.out[e + 2] * scale, s.out[e + 3] * scale});
-	if (!all && element == 0)
-		vec::put4(record + t.head_dim, {s.max, s.sum, s.ones, s.keys});
+	if (is_record && element == 0)
+		vec::put4(to + t.head_dim, {s.max, s.sum, s.ones, s.keys});
 }
 
 template <int Run>
@@ -861,14 +870,17 @@ SIMT_FN void trace_head(const gqa_attention_args &a, const attention_task &t, in
 	                      s.max * kLn2, s.sum,       s.ones / s.sum};
 }
 
-/* The block's heads, from records of its warps or of all splits. */
-template <gqa_attention_case K, gqa_attention_config C, bool Traced, bool Shared>
+/* The sums of the block's heads, or its share of them, one of n_blocks, to their outputs when the
+ * records have all keys, else to records `to`, `stride` floats from head to head. */
+template <gqa_attention_case K, gqa_attention_config C, bool Traced, records_in In>
 SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
-                         attention_records<Shared> r, bool all)
+                         const attention_records<In> &r, bool all, float *to, size_t stride,
+                         int block = 0, int n_blocks = 1)
 {
-	using S = attention_share<K, C, Shared>;
+	using S = attention_share<K, C, In>;
 	const int per_head = t.head_dim / S::run, items = S::A::group * per_head;
-	for (int base = 0; base < items * S::parts; base += S::A::threads) {
+	for (int base = block * S::A::threads; base < items * S::parts;
+	     base += n_blocks * S::A::threads) {
 		const int i = (base + (int)threadIdx.x) / S::parts, part = threadIdx.x % S::parts;
 		const int item = i < items ? i : items - 1;
 		const int g = item / per_head, element = item % per_head * S::run;
@@ -880,8 +892,9 @@ SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
 		merge_parts<S::parts>(s);
 		if (i >= items || part)
 			continue;
-		store_total(a, t, t.head0 + g, element, s, all);
-		if (Traced && Shared && element == 0)
+		store_total(t, all ? a.out + (size_t)(t.head0 + g) * t.head_dim : to + g * stride,
+		            element, s, !all);
+		if (Traced && In == IN_BLOCK && element == 0)
 			trace_split(a, t, t.head0 + g, s);
 		if (Traced && all && element == 0)
 			trace_head(a, t, t.head0 + g, s);
@@ -906,14 +919,19 @@ __device__ void attend(const gqa_attention_args &a)
 	if (!has_keys)
 		return;
 	launch_dependents<C, 2>();
+	const bool all = t.live == 1;
+	const int stride = (int)gridDim.y * t.record;
+	float *partial = a.partial + (size_t)t.head0 * stride;
+	const attention_records<IN_BLOCK> warps = {records, t.record, A::group * t.record, C.warps};
+	const attention_records<IN_MEMORY> splits = {partial, stride, t.record, t.live};
 	simt::sync_block();
-	const attention_records<true> warps = {records, t.record, A::group * t.record, C.warps};
-	sum_records<K, C, Traced>(a, t, warps, t.live == 1);
-	if (t.live == 1 || !simt::arrive_last(&a.arrived[blockIdx.x], t.live))
+	sum_records<K, C, Traced>(a, t, warps, all, partial + t.split * t.record, stride);
+	if (all)
 		return;
-	const attention_records<false> splits = {a.partial + (size_t)t.head0 * gridDim.y * t.record,
-	                                         (int)gridDim.y * t.record, t.record, t.live};
-	sum_records<K, C, Traced>(a, t, splits, true);
+	const int combiners = t.live < C.combiners ? t.live : C.combiners;
+	const int combiner = simt::arrive_among_last(&a.arrived[blockIdx.x], t.live, combiners);
+	if (combiner >= 0)
+		sum_records<K, C, Traced>(a, t, splits, true, nullptr, 0, combiner, combiners);
 }
 
 /* The number of splits is the grid's; instances that differ in nothing else share a body. */

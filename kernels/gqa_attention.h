@@ -16,6 +16,8 @@
 #define GQA_ATTENTION_PARAMS(X)                                                                   \
 	X(splits, 64, "blocks that share the keys of a head group, at most", 1, 2, 4, 8, 12, 16,  \
 	  24, 32, 33, 48, 64, 66, 96, 128, 132)                                                   \
+	X(combiners, 1, "blocks that share the sum over splits: the last to arrive", 1, 2, 4, 8,  \
+	  16)                                                                                     \
 	X(warps, 4, "warps per block", 1, 2, 4, 8)                                                \
 	X(lanes, 16, "fma: lanes that share a key; more than head_dim / 8 mean head_dim / 8", 4,  \
 	  8, 16, 32)                                                                              \
@@ -72,8 +74,9 @@ struct attention_head_trace {
 
 /* One new query per head against a cache; keys 0 .. *position are visible.
  * out, q (n_heads, head_dim) f32; k, v (n_kv_heads, capacity, head_dim). partial (n_heads, splits,
- * head_dim + 4) f32 holds the records of the splits; arrived (n_kv_heads or, generic, n_heads) is 0
- * between launches. Traces (n_heads, splits) and (n_heads) are touched by traced instances only. */
+ * head_dim + 4) f32 holds the records of the splits; arrived (n_kv_heads
+ * or, generic, n_heads) is 0 between launches. Traces (n_heads, splits) and (n_heads) are touched
+ * by traced instances only. */
 struct gqa_attention_args {
 	float *out;
 	const float *q;
@@ -128,11 +131,14 @@ CONST_FN int gqa_attention_smem_floats(struct gqa_attention_case kase,
 }
 
 /* A tunable that an instance does not read has its default, so that no two are the same; `prefetch`
- * without mma is such a one, and `math` where there is no choice. */
+ * without mma is such a one, and `math` where there is no choice. Several combiners wait for the
+ * last block, which the host may not have started. */
 CONST_FN bool gqa_attention_legal(struct gqa_attention_case kase, struct gqa_attention_config c,
                                   struct target target)
 {
 	if ((kase.head_dim == 0) != (kase.group == 0))
+		return false;
+	if (c.combiners > c.splits || (c.combiners > 1 && target.sm == 0))
 		return false;
 	if (gqa_attention_uses_mma(kase, c, target))
 		return c.lanes == 16;

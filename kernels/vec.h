@@ -17,19 +17,31 @@ SIMT_FN const void *at(const void *base, Index i)
 	return static_cast<const unsigned char *>(base) + (size_t)(i / kChunk<Dtype>)*16;
 }
 
-/* Elements i .. i + N - 1 of a plain dtype; N and i are multiples of kChunk. */
+/* N chunks of a plain dtype from element i on, a multiple of kChunk, and what they hold. */
+template <int Dtype, int N>
+SIMT_FN void load_raw(const void *base, size_t i, uint4 (&raw)[N])
+{
+#pragma unroll
+	for (int c = 0; c < N; c++)
+		raw[c] = simt::load128(at<Dtype>(base, i + c * kChunk<Dtype>));
+}
+template <int Dtype, int N, int Floats>
+SIMT_FN void unpack_all(const uint4 (&raw)[N], float (&out)[Floats])
+{
+	constexpr int chunk = kChunk<Dtype>;
+	static_assert(!kQuantised<Dtype> && Floats == N * chunk);
+#pragma unroll
+	for (int c = 0; c < N; c++)
+		unpack<Dtype>(raw[c], reinterpret_cast<float(&)[chunk]>(out[c * chunk]));
+}
+
+/* Elements i .. i + N - 1. */
 template <int Dtype, int N>
 SIMT_FN void load(const void *base, size_t i, float (&out)[N])
 {
-	constexpr int chunk = kChunk<Dtype>;
-	static_assert(!kQuantised<Dtype> && N % chunk == 0);
-	uint4 raw[N / chunk];
-#pragma unroll
-	for (int c = 0; c < N / chunk; c++)
-		raw[c] = simt::load128(at<Dtype>(base, i + c * chunk));
-#pragma unroll
-	for (int c = 0; c < N / chunk; c++)
-		unpack<Dtype>(raw[c], reinterpret_cast<float(&)[chunk]>(out[c * chunk]));
+	uint4 raw[N / kChunk<Dtype>];
+	load_raw<Dtype>(base, i, raw);
+	unpack_all<Dtype>(raw, out);
 }
 
 /* One element of a plain dtype. */
@@ -122,7 +134,7 @@ SIMT_FN void fill(float (&y)[N], float v)
 /* v / (1 + e^-v) */
 SIMT_FN float silu(float v)
 {
-	return v / (1.0f + simt::exp2_fast(-1.44269504f * v));
+	return v * simt::reciprocal_fast(1.0f + simt::exp2_fast(-1.44269504f * v));
 }
 
 } // namespace vec

@@ -83,8 +83,9 @@ static void close_state(struct decoder *d)
 static enum status launch(const struct decoder *d, const struct launch *l, bool traced)
 {
 	const void *entry = traced && l->variant->traced ? l->variant->traced : l->variant->entry;
-	return device_launch(d->device, entry, l->grid, &l->args, l->kernel->args_bytes,
-	                     (struct launch_options){.dependent = l->dependent});
+	return device_launch(
+	        d->device, entry, l->grid, &l->args, l->kernel->args_bytes,
+	        (struct launch_options){.dependent = l->dependent, .stamps = l->stamps});
 }
 
 enum status decoder_capture(struct decoder *d, const struct plan *plan, struct graph **graph)
@@ -196,7 +197,7 @@ static void push_op(const struct decoder *d, const struct launch *l)
 	char config[CONFIG_TEXT], name[CONFIG_TEXT + 32];
 	params_format(l->kernel->params, l->kernel->n_params, l->variant->config.value, config);
 	snprintf(name, sizeof name, "%s: %s", op_name(l->op), config);
-	range_push(name, (uint64_t)d->position);
+	range_push(name, (uint64_t)launch_bytes(l, d->position + 1));
 }
 
 static enum status step_eagerly(struct decoder *d, const struct plan *plan,

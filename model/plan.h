@@ -74,6 +74,7 @@ struct launch {
 	bool dependent; /* see struct launch_options; the first of a step is not, so that the others
 	                   may read before their waits what earlier steps wrote */
 	bool left_out;  /* of captured graphs, to see what it costs */
+	struct stamp *stamps; /* see struct launch_options */
 	union launch_args args;
 };
 

@@ -11,14 +11,14 @@ static nvtxDomainHandle_t domain(void)
 	return handle;
 }
 
-void range_push(const char *name, uint64_t position)
+void range_push(const char *name, uint64_t payload)
 {
 	nvtxEventAttributes_t event = {.version = NVTX_VERSION,
 	                               .size = NVTX_EVENT_ATTRIB_STRUCT_SIZE,
 	                               .messageType = NVTX_MESSAGE_TYPE_ASCII,
 	                               .message.ascii = name,
 	                               .payloadType = NVTX_PAYLOAD_TYPE_UNSIGNED_INT64,
-	                               .payload.ullValue = position};
+	                               .payload.ullValue = payload};
 	nvtxDomainRangePushEx(domain(), &event);
 }
 
@@ -29,10 +29,10 @@ void range_pop(void)
 
 #else
 
-void range_push(const char *name, uint64_t position)
+void range_push(const char *name, uint64_t payload)
 {
 	(void)name;
-	(void)position;
+	(void)payload;
 }
 
 void range_pop(void) {}

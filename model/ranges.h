@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-/* The payload is the position. */
-void range_push(const char *name, uint64_t position);
+/* The payload is the position, and of an operation the bytes that its launch must move. */
+void range_push(const char *name, uint64_t payload);
 void range_pop(void);
 
 #endif

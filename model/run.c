@@ -11,6 +11,7 @@
 #include "model/decode_bench.h"
 #include "model/generate.h"
 #include "model/inspect.h"
+#include "model/profile.h"
 #include "model/trace.h"
 
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_N = 128, DEFAULT_CHECKED_N = 16, DEFAULT_LENGTH = 1024 };
@@ -21,7 +22,7 @@ struct arguments {
 	int n, context, top_k, length, trace, trace_layer, check_at;
 	double temperature, top_p;
 	unsigned long long seed;
-	bool ignore_eos, bench, plan, profile, no_graph, check, inspect, no_bias, print_ids,
+	bool ignore_eos, bench, plan, profile, window, no_graph, check, inspect, no_bias, print_ids,
 	        tokenize;
 	bool detokenize, default_rows, unfused, quiet;
 };
@@ -65,9 +66,12 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	        {"logits", 0, OPTION_TEXT, &a->logits, "OUT.csv",
 	         "write the logits of every forward"},
 	        {"bench", 0, OPTION_FLAG, &a->bench, NULL, "measure tokens/s"},
-	        {"at", 0, OPTION_COUNT, &a->length, "LENGTH", "cache length of --bench (1024)"},
+	        {"profile", 0, OPTION_FLAG, &a->profile, NULL,
+	         "where the time of a replayed step goes, by operation"},
+	        {"at", 0, OPTION_COUNT, &a->length, "LENGTH",
+	         "cache length of --bench and --profile (1024)"},
 	        {"csv", 0, OPTION_TEXT, &a->csv, "DIR",
-	         "add --bench's figures to DIR/DEVICE/decode.csv"},
+	         "add their figures to DIR/DEVICE/decode.csv, profile.csv"},
 	        {"plan", 0, OPTION_FLAG, &a->plan, NULL, "print the launches of one step"},
 	        {"default-rows", 0, OPTION_FLAG, &a->default_rows, NULL,
 	         "default configurations instead of the tuned ones"},
@@ -75,8 +79,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	         "norms, rotation and argmax as launches of their own"},
 	        {"no-graph", 0, OPTION_FLAG, &a->no_graph, NULL,
 	         "launch one by one, under NVTX ranges"},
-	        {"profile", 0, OPTION_FLAG, &a->profile, NULL,
-	         "the same; a profiler's capture window opens behind the prompt"},
+	        {"window", 0, OPTION_FLAG, &a->window, NULL,
+	         "open a profiler's capture window behind the prompt"},
 	        {"trace", 0, OPTION_COUNT, &a->trace, "N",
 	         "CSV of what attention did in the first N forwards"},
 	        {"trace-layer", 0, OPTION_COUNT, &a->trace_layer, "L", "layer to trace (0)"},
@@ -235,6 +239,13 @@ done:
 	return status;
 }
 
+static int measured_capacity(const struct arguments *a)
+{
+	const int bench = a->bench ? decode_bench_capacity(a->length) : 0;
+	const int profile = a->profile ? profile_capacity(a->length) : 0;
+	return bench > profile ? bench : profile;
+}
+
 /* Rows of the cache: -c, else the model's context up to DEFAULT_CONTEXT, or more where a
  * measurement needs it. */
 static int choose_context(const struct session *s)
@@ -246,8 +257,8 @@ static int choose_context(const struct session *s)
 		return a->context;
 	if (context > DEFAULT_CONTEXT)
 		context = DEFAULT_CONTEXT;
-	if (a->bench)
-		needed = decode_bench_capacity(a->length);
+	if (a->bench || a->profile)
+		needed = measured_capacity(a);
 	if (a->check_at >= 0)
 		needed = (long long)a->check_at + (long long)s->n_prompt + a->n;
 	if (needed > INT_MAX)
@@ -265,7 +276,7 @@ static enum status open_decoder(struct session *s)
 	                                  .use_bias = !a->no_bias,
 	                                  .use_tuned = !a->default_rows,
 	                                  .unfused = a->unfused,
-	                                  .graphs = !a->no_graph && !a->profile,
+	                                  .graphs = !a->no_graph,
 	                                  .quiet = a->quiet};
 	TRY(device_open(a->device, a->quiet, &s->device));
 	TRY(decoder_open(s->device, &s->model, &options, &s->decoder));
@@ -292,13 +303,20 @@ static enum status run_plan(const struct session *s)
 	return STATUS_OK;
 }
 
-static enum status run_bench(struct session *s)
+static enum status run_measure(struct session *s)
 {
-	int needed = decode_bench_capacity(s->args.length);
+	enum status status = STATUS_OK;
+	const struct arguments *a = &s->args;
+	const int needed = measured_capacity(a);
 	if (s->decoder.state.capacity < needed)
-		return fail(STATUS_USAGE, "--bench --at %d needs a context of %d (-c)",
-		            s->args.length, needed);
-	return decode_bench(&s->decoder, s->args.length, s->args.quiet, s->args.csv, s->out);
+		return fail(STATUS_USAGE, "%s --at %d needs a context of %d (-c)",
+		            a->bench ? "--bench" : "--profile", a->length, needed);
+	if (a->bench)
+		TRY(decode_bench(&s->decoder, a->length, a->quiet, a->csv, s->out));
+	if (a->profile)
+		TRY(profile(&s->decoder, a->length, a->quiet, a->csv, s->out));
+done:
+	return status;
 }
 
 static enum status run_ppl(struct session *s)
@@ -347,7 +365,7 @@ static enum status run_generate(struct session *s)
 	                       .n_prompt = s->n_prompt,
 	                       .n = a->n,
 	                       .ignore_end = a->ignore_eos,
-	                       .profile = a->profile,
+	                       .profile = a->window,
 	                       .text = traces ? stderr : s->out,
 	                       .logits_path = a->logits};
 	if (s->n_prompt > (size_t)s->decoder.state.capacity)
@@ -418,13 +436,13 @@ static enum status run_session(struct session *s)
 	}
 	if (a->detokenize)
 		return detokenize(s);
-	if (!a->plan && !a->bench && !a->ppl && s->n_prompt == 0)
+	if (!a->plan && !a->bench && !a->profile && !a->ppl && s->n_prompt == 0)
 		return fail(STATUS_USAGE, "nothing to decode: give -p, -f or --tokens");
 	TRY(open_decoder(s));
 	if (a->plan)
 		return run_plan(s);
-	if (a->bench)
-		return run_bench(s);
+	if (a->bench || a->profile)
+		return run_measure(s);
 	if (a->ppl)
 		return run_ppl(s);
 	return run_generate(s);

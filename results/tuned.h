@@ -7,32 +7,32 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "6b863861866aba47", "7d5beb4f6e9841d4", "2026-11-27", "guided + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "7e4800a01227c12f", "7d5beb4f6e9841d4", "2026-11-27", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "5fff6d05420efa4e", "7d5beb4f6e9841d4", "2026-11-27", "decode loop")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "f0eeee642195ac0d", "7d5beb4f6e9841d4", "2026-11-27", "decode loop")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v669, toolkit gcc 12.2.0, tuned 2026-11-27 by guided + race ---- */
 
-/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early, ahead, ahead_mb */
+/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 58.91 us, 81 % of 34 GB/s, 2.25x, win; 104 samples, +7.05 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 389.28 us, 66 % of 34 GB/s, 1.30x, tie; 104 samples, +2.01 % to (0, 4, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 582.67 us, 88 % of 34 GB/s, 2.40x, win; 104 samples, +1.97 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 80.16 us, 77 % of 34 GB/s, 2.16x, win; 32 samples, +8.12 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 4, 1, 1, 1, 0, 4) /* 8978.15 us, 90 % of 34 GB/s, 2.39x, win; 104 samples, +0.59 % to (0, 1, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 58.91 us, 81 % of 34 GB/s, 2.25x, win, stale; 104 samples, +7.05 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 389.28 us, 66 % of 34 GB/s, 1.30x, tie, stale; 104 samples, +2.01 % to (0, 4, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 582.67 us, 88 % of 34 GB/s, 2.40x, win, stale; 104 samples, +1.97 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 80.16 us, 77 % of 34 GB/s, 2.16x, win, stale; 32 samples, +8.12 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 8978.15 us, 90 % of 34 GB/s, 2.39x, win, stale; 104 samples, +0.59 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */
 
-/* (head_dim, group, kv), m, k, len_min, len_max, splits, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
+/* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 16, 1, 1, 1, 2, 1, 0) /* 603.35 us at 4096, 10 % of 34 GB/s, 1.24x, tie; 104 samples, +0.53 % to (2, 1, 16, 1, 1, 1, 2, 1, 0) */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 1, 16, 1, 1, 1, 2, 1, 0) /* 603.35 us at 4096, 10 % of 34 GB/s, 1.24x, tie, stale; 104 samples, +0.53 % to (2, 1, 1, 16, 1, 1, 1, 2, 1, 0) */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.42 us, 1.17x, win; 56 samples, +2.10 % to (1, 2) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.42 us, 1.17x, win, stale; 56 samples, +2.10 % to (1, 2) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 4.80 us, 5 % of 34 GB/s, 2.44x, win; 56 samples, +4.34 % to (4, 4) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 4.80 us, 5 % of 34 GB/s, 2.44x, win, stale; 56 samples, +4.34 % to (4, 4) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_HOST_EMBED(ROW)
@@ -51,58 +51,58 @@
 
 /* ---- NVIDIA H200: 132 multiprocessors, driver 580.159.04, toolkit CUDA 13.0, tuned 2026-11-27 by decode loop ---- */
 
-/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early, ahead, ahead_mb */
+/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_NVIDIA_H200_GEMV(ROW) \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 2, 2, 1, 0, 4, 1, 32, 2, 1) /* 1.78 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 8, 8, 1, 8, 0, 1, 1, 64, 2, 2) /* 4.23 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 7, 1, 4, 2, 2, 1, 1, 2, 4) /* 6.20 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 4, 32, 2, 4, 4, 1, 1, 1, 1, 2, 1) /* 21.10 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 2, 32, 1, 4, 4, 3, 1, 0, 1, 0, 4) /* 4.86 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 4, 1, 1, 1, 2, 4) /* 35.99 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 8, 4, 3, 2, 0, 2, 1, 128, 1, 8) /* 2.55 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 1, 4, 4, 4, 1, 1, 1, 2, 4) /* 7.85 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 4, 16, 2, 3, 1, 4, 4, 1, 64, 0, 4) /* 32.04 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 4, 16, 4, 1, 4, 3, 2, 2, 128, 1, 1) /* 138.00 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 16, 4, 2, 4, 1, 1, 0, 1, 3, 16) /* 6.14 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 8, 1, 4, 1, 1, 0, 64, 1, 16) /* 18.67 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 8, 2, 2, 4, 4, 4, 0, 1, 3, 32) /* 22.62 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 2, 2, 1, 32, 1, 8) /* 5.70 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 4, 4, 1, 1, 1, 1, 128, 1, 8) /* 7.69 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 2, 0, 2, 0, 128, 2, 2) /* 21.65 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 2, 16, 8, 1, 2, 0, 1, 0, 1, 1, 2) /* 3.39 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 2, 16, 7, 1, 2, 4, 1, 2, 0, 1, 1) /* 114.39 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 4, 4, 2, 1, 0, 1, 0, 4) /* 1.89 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 2, 32, 14, 1, 2, 2, 2, 0, 1, 0, 4) /* 4.20 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 8, 8, 0, 2, 0, 32, 2, 4) /* 7.76 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 16, 1, 4, 1, 1, 1, 1, 3, 4) /* 32.18 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 2, 16, 1, 5, 4, 0, 4, 1, 1, 0, 4) /* 5.79 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 7, 2, 1, 1, 1, 1, 32, 0, 4) /* 60.20 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 32, 4, 1, 1, 0, 2, 0, 1, 0, 4) /* 2.09 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 7, 2, 4, 1, 1, 1, 32, 0, 4) /* 10.50 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 2, 8, 1, 4, 7, 4, 1, 0, 32, 2, 4) /* 59.77 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 8, 1, 4, 4, 4, 4, 1, 64, 0, 4) /* 240.48 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 1, 1, 1, 0, 4) /* 3.88 us, 9 % of 4649 GB/s, 1.06x, win, stale; 56 samples, +0.50 % to (0, 2, 32, 1, 4, 4, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 2, 32, 1, 4, 8, 4, 1, 1, 1, 0, 4) /* 7.19 us, 26 % of 4649 GB/s, 1.13x, win, stale; 56 samples, +1.92 % to (0, 2, 32, 1, 4, 7, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 1, 4, 4, 0, 1, 1, 1, 0, 4) /* 4.03 us, 11 % of 4649 GB/s, 1.04x, tie, stale; 56 samples, +0.18 % to (0, 2, 32, 1, 4, 4, 2, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 1, 1, 1, 0, 4) /* 10.21 us, 54 % of 4649 GB/s, 1.01x, win, stale; 56 samples, +0.88 % to (0, 2, 32, 1, 4, 4, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 4, 32, 2, 5, 4, 2, 1, 1, 1, 0, 4) /* 38.37 us, 76 % of 4649 GB/s, 1.39x, win, stale; 32 samples, +1.38 % to (0, 2, 32, 2, 4, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 4, 1, 1, 1, 0, 4) /* 11.69 us, 61 % of 4649 GB/s, 1.21x, win, stale; 56 samples, +0.60 % to (0, 2, 32, 1, 4, 4, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 1, 5, 4, 4, 1, 1, 1, 0, 4) /* 7.58 us, 50 % of 4649 GB/s, 1.09x, win, stale; 104 samples, +5.73 % to (0, 4, 32, 1, 8, 1, 0, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4) /* 64.82 us, 90 % of 4649 GB/s, 1.00x, default, stale; 32 samples, -0.24 % to (0, 2, 32, 1, 4, 8, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 8, 1, 4, 4, 4, 1, 1, 1, 0, 4) /* 64.76 us, 91 % of 4649 GB/s, 1.01x, tie, stale; 32 samples, -0.42 % to (0, 2, 32, 1, 5, 4, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 4, 32, 1, 8, 1, 0, 4, 1, 1, 0, 4) /* 241.01 us, 97 % of 4649 GB/s, 1.01x, win, stale; 32 samples, +0.61 % to (0, 2, 32, 1, 4, 4, 4, 4, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 2, 2, 1, 0, 0, 4, 1, 32, 2, 1) /* 1.78 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 8, 8, 1, 8, 0, 0, 1, 1, 64, 2, 2) /* 4.23 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 7, 1, 4, 0, 2, 2, 1, 1, 2, 4) /* 6.20 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 4, 32, 2, 4, 4, 0, 1, 1, 1, 1, 2, 1) /* 21.10 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 2, 32, 1, 4, 4, 0, 3, 1, 0, 1, 0, 4) /* 4.86 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 4, 1, 1, 1, 2, 4) /* 35.99 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 8, 4, 3, 2, 0, 0, 2, 1, 128, 1, 8) /* 2.55 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 1, 4, 4, 0, 4, 1, 1, 1, 2, 4) /* 7.85 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 4, 16, 2, 3, 1, 0, 4, 4, 1, 64, 0, 4) /* 32.04 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 4, 16, 4, 1, 4, 0, 3, 2, 2, 128, 1, 1) /* 138.00 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 16, 4, 2, 4, 0, 1, 1, 0, 1, 3, 16) /* 6.14 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 8, 1, 4, 0, 1, 1, 0, 64, 1, 16) /* 18.67 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 8, 2, 2, 4, 0, 4, 4, 0, 1, 3, 32) /* 22.62 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 2, 2, 1, 32, 1, 8) /* 5.70 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 4, 4, 1, 0, 1, 1, 1, 128, 1, 8) /* 7.69 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 2, 0, 0, 2, 0, 128, 2, 2) /* 21.65 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 2, 16, 8, 1, 2, 0, 0, 1, 0, 1, 1, 2) /* 3.39 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 2, 16, 7, 1, 2, 0, 4, 1, 2, 0, 1, 1) /* 114.39 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 4, 4, 0, 2, 1, 0, 1, 0, 4) /* 1.89 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 2, 32, 14, 1, 2, 0, 2, 2, 0, 1, 0, 4) /* 4.20 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 8, 8, 0, 0, 2, 0, 32, 2, 4) /* 7.76 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 16, 1, 4, 0, 1, 1, 1, 1, 3, 4) /* 32.18 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 2, 16, 1, 5, 4, 0, 0, 4, 1, 1, 0, 4) /* 5.79 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 7, 2, 1, 0, 1, 1, 1, 32, 0, 4) /* 60.20 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 32, 4, 1, 1, 0, 0, 2, 0, 1, 0, 4) /* 2.09 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 7, 2, 4, 0, 1, 1, 1, 32, 0, 4) /* 10.50 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 2, 8, 1, 4, 7, 0, 4, 1, 0, 32, 2, 4) /* 59.77 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 8, 1, 4, 4, 0, 4, 4, 1, 64, 0, 4) /* 240.48 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 1, 4, 4, 0, 1, 1, 1, 1, 0, 4) /* 3.88 us, 9 % of 4649 GB/s, 1.06x, win, stale; 56 samples, +0.50 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 2, 32, 1, 4, 8, 0, 4, 1, 1, 1, 0, 4) /* 7.19 us, 26 % of 4649 GB/s, 1.13x, win, stale; 56 samples, +1.92 % to (0, 2, 32, 1, 4, 7, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 4.03 us, 11 % of 4649 GB/s, 1.04x, tie, stale; 56 samples, +0.18 % to (0, 2, 32, 1, 4, 4, 0, 2, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 10.21 us, 54 % of 4649 GB/s, 1.01x, win, stale; 56 samples, +0.88 % to (0, 2, 32, 1, 4, 4, 0, 4, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 4, 32, 2, 5, 4, 0, 2, 1, 1, 1, 0, 4) /* 38.37 us, 76 % of 4649 GB/s, 1.39x, win, stale; 32 samples, +1.38 % to (0, 2, 32, 2, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) /* 11.69 us, 61 % of 4649 GB/s, 1.21x, win, stale; 56 samples, +0.60 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) /* 7.58 us, 50 % of 4649 GB/s, 1.09x, win, stale; 104 samples, +5.73 % to (0, 4, 32, 1, 8, 1, 0, 0, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 64.82 us, 90 % of 4649 GB/s, 1.00x, default, stale; 32 samples, -0.24 % to (0, 2, 32, 1, 4, 8, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 8, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 64.76 us, 91 % of 4649 GB/s, 1.01x, tie, stale; 32 samples, -0.42 % to (0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 4, 32, 1, 8, 1, 0, 0, 4, 1, 1, 0, 4) /* 241.01 us, 97 % of 4649 GB/s, 1.01x, win, stale; 32 samples, +0.61 % to (0, 2, 32, 1, 4, 4, 0, 4, 4, 1, 1, 0, 4) */
 
-/* (head_dim, group, kv), m, k, len_min, len_max, splits, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
+/* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 128, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 2.79 us at 64, 1.04x, tie, stale; 32 samples, -0.46 % to (2, 4, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 129, 512, 12, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.10 us at 256, 1 % of 4642 GB/s, 1.15x, win, stale; 32 samples, +0.82 % to (24, 4, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 16, 4, 16, 1, 1, 1, 2, 1, 0) /* 2.84 us at 1024, win, stale */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 32768, 32, 4, 16, 1, 1, 1, 2, 1, 0) /* 9.81 us at 16384, 18 % of 4642 GB/s, 1.01x, tie, stale; 56 samples, -0.41 % to (64, 8, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 32769, 131072, 64, 8, 16, 1, 1, 1, 2, 1, 0) /* 33.56 us at 131072, 43 % of 4642 GB/s, 1.01x, tie, stale; 32 samples, +0.49 % to (66, 4, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 512, 8, 4, 16, 1, 1, 1, 2, 1, 0) /* 5.38 us at 256, 2 % of 4642 GB/s, 1.07x, tie, stale; 56 samples, +0.30 % to (12, 4, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 513, 2048, 16, 8, 16, 1, 1, 1, 1, 1, 0) /* 4.14 us at 1024, win, stale */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 8192, 64, 8, 16, 1, 1, 1, 2, 1, 0) /* 9.58 us at 4096, 19 % of 4642 GB/s, 1.30x, win, stale; 32 samples, +4.55 % to (64, 4, 16, 2, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 8193, 131072, 32, 4, 16, 1, 1, 1, 2, 1, 0) /* 112.80 us at 131072, 51 % of 4642 GB/s, 1.05x, tie, stale; 56 samples, -0.40 % to (33, 4, 16, 1, 1, 1, 2, 1, 0) */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 128, 1, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 2.79 us at 64, 1.04x, tie, stale; 32 samples, -0.46 % to (2, 1, 4, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 129, 512, 12, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.10 us at 256, 1 % of 4642 GB/s, 1.15x, win, stale; 32 samples, +0.82 % to (24, 1, 4, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 16, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 2.84 us at 1024, win, stale */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 32768, 32, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 9.81 us at 16384, 18 % of 4642 GB/s, 1.01x, tie, stale; 56 samples, -0.41 % to (64, 1, 8, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 32769, 131072, 64, 1, 8, 16, 1, 1, 1, 2, 1, 0) /* 33.56 us at 131072, 43 % of 4642 GB/s, 1.01x, tie, stale; 32 samples, +0.49 % to (66, 1, 4, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 512, 8, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 5.38 us at 256, 2 % of 4642 GB/s, 1.07x, tie, stale; 56 samples, +0.30 % to (12, 1, 4, 16, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 513, 2048, 16, 1, 8, 16, 1, 1, 1, 1, 1, 0) /* 4.14 us at 1024, win, stale */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 8192, 64, 1, 8, 16, 1, 1, 1, 2, 1, 0) /* 9.58 us at 4096, 19 % of 4642 GB/s, 1.30x, win, stale; 32 samples, +4.55 % to (64, 1, 4, 16, 2, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 8193, 131072, 32, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 112.80 us at 131072, 51 % of 4642 GB/s, 1.05x, tie, stale; 56 samples, -0.40 % to (33, 1, 4, 16, 1, 1, 1, 2, 1, 0) */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_NVIDIA_H200_RMS_NORM(ROW) \
@@ -127,7 +127,7 @@
 
 /* (history), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_ADVANCE(ROW) \
-	ROW(advance, (1), 1, 0, 0, 0, 1) /* 5.82 us, default */
+	ROW(advance, (1), 1, 0, 0, 0, 1) /* 5.82 us, default, stale */
 
 /* (copy), m, k, len_min, len_max, warps, unroll, blocks, ranges */
 #define TUNED_NVIDIA_H200_STREAM(ROW)

@@ -4,6 +4,7 @@
 #   row    the columns of bench.csv that scripts/report lists
 #   peer_step, step                                                                           of peers_decode.csv, decode.csv
 #   gain   the columns of gains.csv that scripts/report lists
+#   profile                                                                                   of profile.csv
 # Of several rows of one measurement the last counts.
 
 # x with n significant digits and no exponent; a dash for none.
@@ -157,6 +158,27 @@ $1 == "gain" {
 	next
 }
 
+# Launches of a step in their order: the first begins another profile.
+$1 == "profile" {
+	id = $2 SUBSEP $3 SUBSEP $4 SUBSEP $5 SUBSEP $6
+	if (!(id in profile))
+		profile_order[++n_profiles] = id
+	if ($8 == 0)
+		profile[id] = NR
+	at = profile[id]
+	if (!((at, $9) in op_launches))
+		ops[at, ++n_ops[at]] = $9
+	step_us[at] = $7
+	op_launches[at, $9]++
+	op_us[at, $9] += $10
+	op_early[at, $9] += $11
+	op_gap[at, $9] += $12 > 0 ? $12 : 0
+	op_bytes[at, $9] += $13
+	sum_us[at] += $10
+	profile_gbps[at] = $14
+	next
+}
+
 # Our row: tuned where there is one. Splits it into f; 0 without one.
 function ours(id, state, launch) {
 	split("", f)
@@ -283,6 +305,31 @@ function gains_table(   i, n) {
 		print ""
 }
 
+# Each launch is charged from when the one before had stored its results to when it has.
+function profile_table(   i, j, at, op, n, part) {
+	for (i = 1; i <= n_profiles; i++) {
+		at = profile[profile_order[i]]
+		split(profile_order[i], part, SUBSEP)
+		if (i == 1) {
+			print "## Where the time of a step goes\n"
+			print "A launch has the time from when the one before had stored its results to when it has. Early: how long before that it began;"
+			print "gap: how long after it was past its wait; both of one launch. Launches stamp themselves, which the step beside them does not.\n"
+		}
+		printf "%s %s, %s cache, context %d, %s rows: a step takes %s µs, its launches add up to %s µs (%+.1f %%).\n\n", part[1], part[2], part[3],
+			part[4], part[5], figure(step_us[at], 4), figure(sum_us[at], 4), 100 * (sum_us[at] / step_us[at] - 1)
+		print "| operation | launches | µs | of the step | early, µs | gap, µs | MB | of ceiling |"
+		print "|---|--:|--:|--:|--:|--:|--:|--:|"
+		for (j = 1; j <= n_ops[at]; j++) {
+			op = ops[at, j]
+			n = op_launches[at, op]
+			printf "| %s | %d | %s | %s | %.2f | %.2f | %s | %s |\n", op, n, figure(op_us[at, op], 4), percent(100 * op_us[at, op] / sum_us[at]),
+				op_early[at, op] / n, op_gap[at, op] / n, figure(op_bytes[at, op] / 1e6, 4),
+				percent(op_bytes[at, op] / op_us[at, op] / 10 / profile_gbps[at])
+		}
+		print ""
+	}
+}
+
 END {
 	for (i = 1; i <= n_peers; i++) {
 		split(peer_order[i], part, SUBSEP)
@@ -307,6 +354,7 @@ END {
 	latency_table("rms_norm", "RMSNorm")
 	latency_table("rope", "RoPE")
 	decode_table()
+	profile_table()
 	gains_table()
 	n = 0
 	for (key in bad)

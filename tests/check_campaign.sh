@@ -12,7 +12,7 @@ echo "${0##*/} $*" >>CALLS
 END
 sed "s|CALLS|$folder/calls|; s|BROKEN|$folder/broken|" "$folder/program" >"$folder/bin/warpsmith-run"
 chmod +x "$folder/bin/warpsmith-run"
-for program in bin/test_cuda_device bin/test_cuda_kernels bin/warpsmith-tune bin/warpsmith-bench path/compute-sanitizer; do
+for program in bin/test_cuda_device bin/test_cuda_kernels bin/test_delays bin/warpsmith-tune bin/warpsmith-bench path/compute-sanitizer; do
 	cp "$folder/bin/warpsmith-run" "$folder/$program"
 done
 cat >>"$folder/bin/warpsmith-run" <<END
@@ -43,6 +43,7 @@ if scripts/campaign "$folder/bin" "$folder/results" >/dev/null; then
 	exit 1
 fi
 expect "runs of the tuner" "$(count warpsmith-tune)" 7
+expect "runs with delays" "$(count test_delays)" 1
 expect "runs of the sanitizer" "$(count compute-sanitizer)" 4
 expect "runs of the runner before bench" "$(count warpsmith-run)" 6
 
@@ -53,8 +54,8 @@ expect "runs of the bench" "$(count warpsmith-bench)" 2
 expect "runs of the runner with decode" "$(count warpsmith-run)" 21
 
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "calls of a third run" "$(wc -l <"$folder/calls")" 36
+expect "calls of a third run" "$(wc -l <"$folder/calls")" 52
 
 echo '# another program' >>"$folder/bin/test_cuda_device"
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "calls with other programs" "$(wc -l <"$folder/calls")" 71
+expect "calls with other programs" "$(wc -l <"$folder/calls")" 103

@@ -23,3 +23,15 @@ for file in results/*/*.svg; do
 		exit 1
 	}
 done
+
+# A profile, of which there may be none yet.
+header=device,model,dtype,kv,context,rows,plain_us,stamped_us,launch,layer,operation,kernel,case,shape,config,blocks,threads
+echo "$header,at_us,begin_us,ready_us,us,early_us,bytes,flops,ceiling_gbps,percent,source_hash" >"$copy/results/host/profile.csv"
+for row in 0,-1,embed,embed,,,,1,1,0,0.1,0.1,2,0,1000 1,0,qkv,gemv,,,,1,1,2,-1,0.5,3,1,4000 2,0,attention,gqa_attention,,,,1,1,5,-0.5,1,4,0.5,500; do
+	echo "host,planted,bf16,bf16,20,tuned,9,9,$row,10,30,5,0" >>"$copy/results/host/profile.csv"
+done
+"$copy/scripts/figures" 2>"$copy/log" && grep -q 'planted.*one token' "$copy/results/host/profile.svg" || {
+	cat "$copy/log" >&2
+	echo "no plot of a profile" >&2
+	exit 1
+}

@@ -47,6 +47,14 @@ model,dtype,kv,context,peer,tok_s,peer_version,date
 tiny,bf16,bf16,1024,fast,160,v2,2026-01-01
 tiny,bf16,bf16,1024,slow,90,v1,2026-01-01
 CSV
+# Two profiles of one model: the second counts.
+cat >"$results/test-gpu/profile.csv" <<'CSV'
+model,dtype,kv,context,rows,plain_us,launch,operation,us,early_us,ready_us,bytes,ceiling_gbps
+tiny,bf16,bf16,20,tuned,9,0,qkv,9,0,0,1000,4000
+tiny,bf16,bf16,20,tuned,10,0,qkv,2,0.1,0.5,2000000,4000
+tiny,bf16,bf16,20,tuned,10,1,down,5,0,0.1,4000000,4000
+tiny,bf16,bf16,20,tuned,10,2,qkv,4,0.3,-0.1,4000000,4000
+CSV
 
 cat >"$results/test-gpu/gains.csv" <<'CSV'
 model,context,kernel,case,shape,launches,verdict,percent,percent_lo,percent_hi,alone_percent,winner_percent,launch_us,config,tok_s
@@ -70,6 +78,9 @@ Kernels measured 2026-01-02 to 2026-01-03, driver 580, CUDA 13.0. Ceilings of th
 | 8x64 | w=q8_0 x=f32 epilogue=none | default | 2.300 | – | – | – | – | 2.000 | 87.0 %, goal 88 | 50.0 % | 1980, 200 W |
 | 64 | x=f32 residual=0 | default | 1.290 | 1.3 met | torch-compile† | 1.250 | 1.032 | 1.01 | – | 1.100 | – |
 | tiny | bf16, bf16 | 1024 | tuned | 200.0 (199.0–201.0) | 100 met | 300 missed | 400 missed | fast | 160.0 | 1.25 | 25.0 % | 0.500 |
+tiny bf16, bf16 cache, context 20, tuned rows: a step takes 10.00 µs, its launches add up to 11.00 µs (+10.0 %).
+| qkv | 2 | 6.000 | 54.5 % | 0.20 | 0.25 | 6.000 | 25.0 % |
+| down | 1 | 5.000 | 45.5 % | 0.00 | 0.10 | 4.000 | 20.0 % |
 | tiny at 1024 | gemv 8x32 | w=bf16 | 24 × 1.90 | +25.00 | -3.35 | +7.12 (+6.98 +7.51) | win |
 | tiny at 1024 | advance 1 | history=1 | 1 × 1.20 | – | – | – | default |
 | tiny at 1024 | defaults | 1500 | – |
@@ -78,7 +89,7 @@ Kernels measured 2026-01-02 to 2026-01-03, driver 580, CUDA 13.0. Ceilings of th
 Peers, measured on this device: cublaslt: 13.1.0; fast: v2; slow: v1; torch-mv: torch 3.
 † not measured beside ours, but cited: torch-compile: someone, 2021.
 LINES
-[ "$(grep -c '^| ' "$results/report")" = 13 ] || {
+[ "$(grep -c '^| ' "$results/report")" = 16 ] || {
 	cat "$results/report" >&2
 	echo "a row too many or too few" >&2
 	exit 1

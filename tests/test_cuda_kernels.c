@@ -21,6 +21,9 @@ enum { MAX_SHAPES = 6 };
 
 static struct device *gpu;
 
+/* Of all instances this process takes number `slice` of every n_slices: a compiler per process. */
+static int slice = 0, n_slices = 1;
+
 /* Shapes that a kernel is tried with; attention's follow from the case. */
 static const struct {
 	const char *kernel, *shapes[MAX_SHAPES];
@@ -102,31 +105,35 @@ static int check_cover(const struct kernel *kernel)
 {
 	struct cover cover = cover_pairs(kernel, device_info(gpu)->target);
 	struct jit_module module = {0};
+	int n_bad = 0, done = 0, n = 0;
+	for (int i = slice; i < cover.n; i += n_slices, n++) {
+		cover.kases[n] = cover.kases[i];
+		cover.configs[n] = cover.configs[i];
+	}
 	const struct jit_request request = {
 	        .kernel = kernel->name,
-	        .n = cover.n,
+	        .n = n,
 	        .kases = cover.kases,
 	        .configs = cover.configs,
 	        .n_fields = kernel->n_fields,
 	        .n_params = kernel->n_params,
 	        .sm = device_info(gpu)->target.sm,
 	};
-	int n_bad = 0, done = 0;
-	if (jit_compile(&request, &module) != STATUS_OK || jit_load(gpu, &module) != STATUS_OK) {
+	if (n &&
+	    (jit_compile(&request, &module) != STATUS_OK || jit_load(gpu, &module) != STATUS_OK)) {
 		print_error("%s: %s\n", kernel->name, fail_message());
 		n_bad = 1;
 	}
-	for (int i = 0; i < cover.n && !n_bad; i++) {
+	for (int i = 0; i < n && !n_bad; i++) {
 		bool first = true;
 		for (int j = 0; j < i; j++)
 			first &= memcmp(&cover.kases[i], &cover.kases[j], sizeof cover.kases[i]) !=
 			         0;
 		if (first)
-			n_bad += check_case(kernel, &cover.kases[i], cover.n, cover.kases,
-			                    cover.configs, module.instances, &done);
+			n_bad += check_case(kernel, &cover.kases[i], n, cover.kases, cover.configs,
+			                    module.instances, &done);
 	}
-	print_message("%s: %d instances, %d checks, %d wrong\n", kernel->name, cover.n, done,
-	              n_bad);
+	print_message("%s: %d instances, %d checks, %d wrong\n", kernel->name, n, done, n_bad);
 	jit_close(&module);
 	cover_close(&cover);
 	return n_bad;
@@ -148,7 +155,7 @@ static void every_instance_of_the_program_is_right(void **state)
 	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
 		const struct variant *variants;
 		int n = kernel_variants(*kernel, device_info(gpu), &variants), done = 0;
-		for (int i = 0; i < n; i++) {
+		for (int i = slice; i < n; i += n_slices) {
 			const struct jit_instance instance = {.entry = variants[i].entry};
 			n_bad += check_case(*kernel, &variants[i].kase, 1, &variants[i].kase,
 			                    &variants[i].config, &instance, &done);
@@ -159,6 +166,7 @@ static void every_instance_of_the_program_is_right(void **state)
 	assert_int_equal(n_bad, 0);
 }
 
+/* test_cuda_kernels [--compiled] [SLICE/SLICES] */
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest both[] = {cmocka_unit_test(every_instance_of_the_program_is_right),
@@ -169,8 +177,14 @@ int main(int argc, char **argv)
 		print_message("skipped: %s\n", fail_message());
 		return 77;
 	}
+	const bool is_compiled = argc > 1 && !strcmp(argv[1], "--compiled");
+	const char *which = argv[argc - 1];
+	if (argc > 1 + is_compiled &&
+	    (sscanf(which, "%d/%d", &slice, &n_slices) != 2 || slice < 0 || slice >= n_slices)) {
+		print_error("'%s': expected a slice such as 0/8\n", which);
+		return 2;
+	}
 	/* compute-sanitizer runs it with --compiled: a cover is too much for it */
-	return argc > 1 && !strcmp(argv[1], "--compiled")
-	               ? cmocka_run_group_tests(compiled, NULL, NULL)
-	               : cmocka_run_group_tests(both, NULL, NULL);
+	return is_compiled ? cmocka_run_group_tests(compiled, NULL, NULL)
+	                   : cmocka_run_group_tests(both, NULL, NULL);
 }

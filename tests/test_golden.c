@@ -1,202 +1,24 @@
 /* Logits and greedy ids of every fixture against the oracle's, with default and tuned rows,
- * replayed and launched one by one. The cache is f32 here, so that f32 rounding alone separates the
- * two; the cache types are --check's business. */
-#include "bench/csv.h"
-#include "model/decoder.h"
+ * replayed and launched one by one; the cache types are --check's business. */
+#include "tests/golden.h"
 
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
-#define DATA SOURCE_DIR "/tests/data/"
-
-/* A computed sum of k terms errs by at most LAMBDA sqrt(k) U relative to its terms, all but surely
- * (Higham and Mary 2019, A new approach to probabilistic rounding error analysis); both sides of a
- * comparison do. */
-#define U      0x1p-24
-#define LAMBDA 4
-#define SIDES  2
-
-#define QUESTIONS 8 /* of the bundled model's, evenly spread */
-
 static struct device *device;
-static struct csv_table golden;
 
-static const char *cell(int row, const char *column)
+static void check(int row, bool use_tuned, bool graphs)
 {
-	int c = csv_column(&golden, column);
-	assert_true(c >= 0);
-	return csv_cell(&golden, row, c);
-}
-
-static char *data_path(int row, const char *column)
-{
-	static char path[4096];
-	snprintf(path, sizeof path, DATA "%s", cell(row, column));
-	return path;
-}
-
-#define OK(call)                                                   \
-	do {                                                       \
-		if ((call) != STATUS_OK)                           \
-			fail_msg("%s: %s", #call, fail_message()); \
-	} while (0)
-
-static int read_ids(const char *path, int **ids)
-{
-	FILE *file = fopen(path, "r");
-	int n = 0, id;
-	assert_non_null(file);
-	*ids = NULL;
-	while (fscanf(file, "%d", &id) == 1) {
-		*ids = realloc(*ids, ((size_t)n + 1) * sizeof **ids);
-		(*ids)[n++] = id;
-	}
-	fclose(file);
-	assert_true(n > 0);
-	return n;
-}
-
-static double row_norm(const struct tensor *t, size_t r, float *row)
-{
-	double squares = 0;
-	tensor_rows_f32(t, r, 1, row);
-	for (size_t i = 0; i < t->cols; i++)
-		squares += (double)row[i] * (double)row[i];
-	return sqrt(squares);
-}
-
-/* Root mean square of element r of a projection: its bias, and a row times a normalised vector. */
-static void magnitudes(const struct tensor *w, const struct tensor *bias, float *row, double *m)
-{
-	float *b = malloc(bias->cols * sizeof *b);
-	tensor_rows_f32(bias, 0, 1, b);
-	for (size_t r = 0; r < w->rows; r++)
-		m[r] = hypot((double)b[r], row_norm(w, r, row));
-	free(b);
-}
-
-/* Error of a layer in U, relative to its activations. That of a score is the absolute error of an
- * exponent, so it counts by the magnitude of the score's terms; the oracle's angles are f32
- * products, off by 2 U position frequency. */
-static double layer_error(const struct model *model, int layer, int positions, float *row)
-{
-	const struct hparams *h = &model->hparams;
-	const struct tensor *t = model->layers[layer];
-	int dim = h->head_dim, group = h->heads / h->kv_heads;
-	double *q = malloc(t[ATTN_Q].rows * sizeof *q), *k = malloc(t[ATTN_K].rows * sizeof *k);
-	double worst = 0;
-	magnitudes(&t[ATTN_Q], &t[ATTN_Q_BIAS], row, q);
-	magnitudes(&t[ATTN_K], &t[ATTN_K_BIAS], row, k);
-	for (int head = 0; head < h->heads; head++) {
-		double score = 0, turned = 0;
-		for (int i = 0; i < dim / 2; i++) {
-			const double *a = q + head * dim + i, *b = k + head / group * dim + i;
-			double pair = hypot(a[0], a[dim / 2]) * hypot(b[0], b[dim / 2]);
-			double frequency = pow(h->rope_base, -2.0 * i / dim);
-			score = hypot(score, pair);
-			turned = hypot(turned, pair * frequency);
-		}
-		/* times 1 / sqrt(dim), the scale of scores */
-		worst = fmax(worst, LAMBDA * score + 2 * positions * turned / sqrt(dim));
-	}
-	free(q);
-	free(k);
-	return worst + LAMBDA * (4 * sqrt(h->hidden) + sqrt(h->heads * dim) + sqrt(h->ffn) +
-	                         sqrt(positions));
-}
-
-/* Allowed error of a logit: that of the final vector, relative, times the largest logit that a
- * vector of its length can have in a random direction, three deviations. */
-static double logit_tolerance(const struct model *model, int positions)
-{
-	const struct hparams *h = &model->hparams;
-	size_t longest = (size_t)(h->hidden > h->ffn ? h->hidden : h->ffn);
-	float *row = malloc(longest * sizeof *row);
-	double error = LAMBDA * 2 * sqrt(h->hidden), largest = 0;
-	for (int l = 0; l < h->layers; l++)
-		error += layer_error(model, l, positions, row);
-	for (size_t r = 0; r < model->head.rows; r++)
-		largest = fmax(largest, row_norm(&model->head, r, row));
-	double scale = row_norm(&model->norm, 0, row) / sqrt(h->hidden);
-	free(row);
-	return SIDES * U * error * 3 * largest * scale;
-}
-
-/* Golden logits at a few positions. */
-struct expected {
-	struct csv_table table;
-	int row;
-};
-
-static double compare_logits(struct expected *e, int position, const float *logits)
-{
-	double worst = 0, value[3];
-	while (e->row < e->table.n_rows) {
-		for (int c = 0; c < 3; c++)
-			OK(csv_number(&e->table, e->row, c, &value[c]));
-		if ((int)value[0] != position)
-			break;
-		double error = fabs(value[2] - (double)logits[(int)value[1]]);
-		worst = isfinite(error) ? fmax(worst, error) : INFINITY;
-		e->row++;
-	}
-	return worst;
-}
-
-static void check_fixture(int row, bool use_tuned, bool graphs)
-{
-	struct model model;
-	struct decoder d;
-	struct expected expected = {0};
-	struct csv_table margins;
-	int *prompt, *ids, next;
-	double worst = 0, margin;
-	OK(model_open(data_path(row, "model"), &model));
-	int n_prompt = read_ids(data_path(row, "prompt_file"), &prompt);
-	int n_ids = read_ids(data_path(row, "ids_file"), &ids);
-	OK(csv_read(data_path(row, "logits_file"), &expected.table));
-	OK(csv_read(data_path(row, "margins_file"), &margins));
-	assert_true(expected.table.n_rows > 0);
-	struct decoder_options options = {.capacity = n_prompt + n_ids,
-	                                  .kv = DTYPE_F32,
-	                                  .use_bias = true,
-	                                  .use_tuned = use_tuned,
-	                                  .graphs = graphs,
-	                                  .quiet = true};
-	OK(decoder_open(device, &model, &options, &d));
-	double allowed = logit_tolerance(&model, n_prompt + n_ids);
-	float *logits = malloc((size_t)model.hparams.vocab * sizeof *logits);
-	for (int p = 0; p < n_prompt + n_ids - 1; p++) {
-		int step = p - n_prompt + 1; /* of the greedy ids */
-		OK(decoder_step(&d, p < n_prompt ? prompt[p] : ids[p - n_prompt], NULL, 0));
-		OK(decoder_logits(&d, logits));
-		OK(decoder_token(&d, &next));
-		worst = fmax(worst, compare_logits(&expected, p, logits));
-		if (step < 0)
-			continue;
-		OK(csv_number(&margins, step, csv_column(&margins, "margin"), &margin));
-		if (next != ids[step] && margin > 2 * allowed)
-			fail_msg("%s: step %d chose %d, the oracle %d by %g", cell(row, "name"),
-			         step, next, ids[step], margin);
-	}
-	print_message("%-22s %-7s %-6s largest logit error %.2e, %.3f of the allowed %.2e\n",
-	              cell(row, "name"), use_tuned ? "tuned" : "default",
-	              graphs ? "graph" : "eager", worst, worst / allowed, allowed);
-	assert_int_equal(expected.row, expected.table.n_rows); /* every position was reached */
-	assert_true(worst <= allowed);
-	free(logits);
-	free(prompt);
-	free(ids);
-	csv_close(&expected.table);
-	csv_close(&margins);
-	decoder_close(&d);
-	model_close(&model);
+	const struct golden_run run = {.device = device, .use_tuned = use_tuned, .graphs = graphs};
+	char why[GOLDEN_WHY];
+	const bool right = golden_fixture(&run, row, why);
+	print_message("%s\n", why);
+	assert_true(right);
 }
 
 static void logits_match_the_oracle(void **state)
@@ -204,80 +26,30 @@ static void logits_match_the_oracle(void **state)
 	(void)state;
 	/* a build that verifies takes turns: it looks for what no other build would find */
 	const bool both = !VERIFIES || getenv("WARPSMITH_TEST_ALL");
-	assert_true(golden.n_rows > 0);
-	for (int row = 0; row < golden.n_rows; row++) {
+	const int n = golden_open();
+	assert_true(n > 0);
+	for (int row = 0; row < n; row++) {
 		if (both || row % 2)
-			check_fixture(row, false, true);
+			check(row, false, true);
 		if (both || row % 2 == 0)
-			check_fixture(row, true, false);
+			check(row, true, false);
 	}
 }
 
-/* Ids as text, separated by spaces. */
-static int parse_ids(const char *text, int *ids, int max)
-{
-	int n = 0, used;
-	while (n < max && sscanf(text, "%d%n", &ids[n], &used) == 1) {
-		text += used;
-		n++;
-	}
-	return n;
-}
-
-/* With what a user gets by default, a bf16 cache and tuned rows: answers that stand up to 200
- * tokens back. */
+/* With what a user gets by default: a bf16 cache and tuned rows. */
 static void the_bundled_model_answers(void **state)
 {
-	struct decoder_options options = {.capacity = 512,
-	                                  .kv = DTYPE_BF16,
-	                                  .use_bias = true,
-	                                  .use_tuned = true,
-	                                  .graphs = true,
-	                                  .quiet = true};
-	struct csv_table questions;
-	struct model model;
-	struct decoder d;
+	const struct golden_run run = {.device = device, .use_tuned = true, .graphs = true};
+	char why[GOLDEN_WHY];
 	(void)state;
-	OK(csv_read(DATA "tiny_questions.csv", &questions));
-	OK(model_open(SOURCE_DIR "/models/warpsmith-tiny.gguf", &model));
-	OK(decoder_open(device, &model, &options, &d));
-	assert_true(questions.n_rows >= QUESTIONS);
-	for (int i = 0; i < QUESTIONS; i++) {
-		int row = i * questions.n_rows / QUESTIONS, prompt[512], answer[64], next = -1;
-		int columns[] = {csv_column(&questions, "prompt_ids"),
-		                 csv_column(&questions, "answer_ids")};
-		int n_prompt = parse_ids(csv_cell(&questions, row, columns[0]), prompt, 512);
-		int n_answer = parse_ids(csv_cell(&questions, row, columns[1]), answer, 64);
-		assert_true(n_prompt > 50 && n_answer > 1);
-		OK(decoder_seek(&d, 0));
-		for (int p = 0; p < n_prompt + n_answer - 1; p++) {
-			OK(decoder_step(&d, p < n_prompt ? prompt[p] : -1, NULL, 0));
-			if (p < n_prompt - 1)
-				continue;
-			OK(decoder_token(&d, &next));
-			if (next != answer[p - n_prompt + 1])
-				fail_msg("question %d: token %d of the answer is %d, expected %d",
-				         row, p - n_prompt + 1, next, answer[p - n_prompt + 1]);
-		}
-	}
-	decoder_close(&d);
-	model_close(&model);
-	csv_close(&questions);
+	if (!golden_answers(&run, why))
+		fail_msg("%s", why);
 }
 
-/* So that ids are really compared. */
 static void margins_exceed_the_tolerance(void **state)
 {
 	(void)state;
-	for (int row = 0; row < golden.n_rows; row++) {
-		struct model model;
-		double margin, n;
-		OK(model_open(data_path(row, "model"), &model));
-		OK(csv_number(&golden, row, csv_column(&golden, "min_margin"), &margin));
-		OK(csv_number(&golden, row, csv_column(&golden, "prompt_tokens"), &n));
-		assert_true(margin > 2 * logit_tolerance(&model, (int)n + 16));
-		model_close(&model);
-	}
+	golden_margins_exceed_tolerance();
 }
 
 int main(void)
@@ -287,14 +59,13 @@ int main(void)
 	        cmocka_unit_test(the_bundled_model_answers),
 	        cmocka_unit_test(margins_exceed_the_tolerance),
 	};
-	if (csv_read(DATA "golden.csv", &golden) != STATUS_OK ||
-	    device_open(getenv("WARPSMITH_TEST_DEVICE") ? getenv("WARPSMITH_TEST_DEVICE") : "auto",
+	if (device_open(getenv("WARPSMITH_TEST_DEVICE") ? getenv("WARPSMITH_TEST_DEVICE") : "auto",
 	                true, &device) != STATUS_OK) {
 		fprintf(stderr, "%s\n", fail_message());
 		return 1;
 	}
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	device_close(&device);
-	csv_close(&golden);
+	golden_close();
 	return failed;
 }

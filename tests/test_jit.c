@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/sources.h"
+#include "core/kernel.h"
 #include "device/jit.h"
 #include "device/jit_cache.h"
 #include "tests/toy.h"
@@ -385,6 +386,50 @@ static int remove_cache(void **state)
 	return system(command);
 }
 
+/* Of each kernel, as it is compiled plainly and with stamps: the same launch bounds, and 8 bytes to
+ * remember when the wait was over. What a step is made of has hardly another register; loops of the
+ * smaller kernels may be unrolled otherwise. */
+static void stamped_instances_are_like_the_plain_ones(void **state)
+{
+	enum { MORE_REGISTERS = 12 };
+	(void)state;
+	need_nvrtc();
+	for (const struct kernel *const *at = kernels; *at; at++) {
+		const struct kernel *k = *at;
+		struct kase kase = {0};
+		struct config config = {0};
+		struct jit_module plain = {0}, stamped = {0};
+		for (int f = 0; f < k->n_fields; f++)
+			kase.value[f] = k->fields[f].values[0];
+		for (int p = 0; p < k->n_params; p++)
+			config.value[p] = k->params[p].default_value;
+		const struct jit_request request = {.kernel = k->name,
+		                                    .n = 1,
+		                                    .kases = &kase,
+		                                    .configs = &config,
+		                                    .n_fields = k->n_fields,
+		                                    .n_params = k->n_params,
+		                                    .sm = 90};
+		assert_int_equal(jit_compile(&request, &plain), STATUS_OK);
+		const struct cubin_resources *a = &plain.instances[0].resources;
+		assert_int_equal(jit_stamped(&request, (unsigned)a->max_threads, 1, &stamped),
+		                 STATUS_OK);
+		const struct cubin_resources *b = &stamped.instances[0].resources;
+		print_message("%s: %d registers, with stamps %d\n", k->name, a->registers,
+		              b->registers);
+		if (!stamped.instances[0].symbol)
+			fail_msg("%s: %s", k->name, stamped.instances[0].reason);
+		assert_int_equal(b->max_threads, a->max_threads);
+		assert_int_equal(b->stack_bytes, a->stack_bytes);
+		if (k->n_step_params)
+			assert_in_range(b->registers, 1, a->registers + MORE_REGISTERS);
+		assert_in_range(b->static_smem_bytes, a->static_smem_bytes,
+		                a->static_smem_bytes + 16);
+		jit_close(&plain);
+		jit_close(&stamped);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -399,6 +444,7 @@ int main(void)
 	        cmocka_unit_test(unknown_gpu_gets_ptx),
 	        cmocka_unit_test(unknown_kernel_is_an_error),
 	        cmocka_unit_test_setup(cache_is_used_until_damaged, empty_cache),
+	        cmocka_unit_test(stamped_instances_are_like_the_plain_ones),
 	};
 	return cmocka_run_group_tests(tests, use_own_cache, remove_cache);
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # test_ptxas.sh NVCC FILE.cu: the default instances of a kernel compile for every architecture and keep all they
-# have in registers. Not their traced twins: they are for diagnosis, and may spill.
+# have in registers. Not their traced twins: they are for diagnosis, and may spill. Nor sm_90 where test_sass.sh can read it.
 set -eu
 cd "$(dirname "$0")/.."
 nvcc=$1
@@ -15,7 +15,8 @@ for kind in HOST HOST32 CUDA; do
 done >"$folder/results/tuned.h"
 
 targets=
-for sm in 80 86 89 90 100 120; do
+[ -n "$(scripts/nvdisasm)" ] && sm_90= || sm_90=90
+for sm in 80 86 89 $sm_90 100 120; do
 	targets="$targets -gencode arch=compute_$sm,code=sm_$sm"
 done
 # shellcheck disable=SC2086

@@ -1,6 +1,7 @@
 /* The kernels of the decode step under the race detector: whole steps, launch by launch and
- * replayed, in which every launch is dependent on the one before. Linked with kernels that are
- * instrumented (see CMakeLists.txt). */
+ * replayed, in which every launch is dependent on the one before; and without the wait of one
+ * kernel. Linked with kernels that are instrumented (see CMakeLists.txt). */
+#include "device/host_check.h"
 #include "device/race.h"
 #include "model/decoder.h"
 
@@ -21,6 +22,7 @@
 enum { STEPS = 40, AFTER_FILL = 3 };
 
 static struct device *device;
+const char *without_wait_of; /* see planted/watched.h */
 
 /* Decodes from an empty cache, then behind a cache filled so far that attention has several splits.
  */
@@ -72,8 +74,68 @@ static void no_races_in_a_decode_step(void **state)
 	device_close(&device);
 }
 
+/* A step in which attention has several splits. */
+static enum status step_once(bool unfused)
+{
+	struct model model;
+	struct decoder decoder;
+	const struct decoder_options options = {.capacity = 512,
+	                                        .kv = DTYPE_BF16,
+	                                        .use_bias = true,
+	                                        .use_tuned = true,
+	                                        .unfused = unfused,
+	                                        .graphs = true,
+	                                        .quiet = true};
+	OK(model_open(SOURCE_DIR "/models/warpsmith-tiny.gguf", &model));
+	OK(decoder_open(device, &model, &options, &decoder));
+	OK(decoder_fill_cache(&decoder, 500, NULL, NULL));
+	OK(decoder_seek(&decoder, 500));
+	race_begin();
+	const enum status status = decoder_step(&decoder, 5, NULL, 0);
+	race_end();
+	decoder_close(&decoder);
+	model_close(&model);
+	return status;
+}
+
+/* But for embed's: the first launch of a step is not dependent. */
+static void no_wait_can_be_left_out(void **state)
+{
+	static const struct {
+		const char *kernel;
+		bool unfused;
+	} waits[] = {{"gemv", false},    {"gqa_attention", false}, {"advance", false},
+	             {"rms_norm", true}, {"rope", true},           {"argmax", true}};
+	const struct host_check before = host_check_get();
+	struct host_check check = before;
+	(void)state;
+	OK(device_open("auto", true, &device));
+	OK(step_once(true));
+	assert_int_equal(race_count(), 0);
+	for (size_t i = 0; i < sizeof waits / sizeof waits[0]; i++) {
+		without_wait_of = waits[i].kernel;
+		check.checked = true;
+		host_check_set(check);
+		assert_int_equal(step_once(waits[i].unfused), STATUS_VIOLATION);
+		assert_non_null(strstr(fail_message(), "never waited"));
+		check.checked = false; /* leaves it to the detector */
+		host_check_set(check);
+		OK(step_once(waits[i].unfused));
+		if (!race_count())
+			fail_msg("no race without the wait of %s", waits[i].kernel);
+		if (!strstr(race_message(), "grid_wait()"))
+			fail_msg("without the wait of %s: %s", waits[i].kernel, race_message());
+		host_check_set(before);
+	}
+	without_wait_of = NULL;
+	device_close(&device);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(no_races_in_a_decode_step)};
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(no_races_in_a_decode_step),
+	        cmocka_unit_test(no_wait_can_be_left_out),
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,85 +1,23 @@
-/* NVTX ranges as a profiler sees them. The test takes the profiler's place: NVTX calls the
- * injection below when its first function is used. The few types are declared here because the
- * header's own weak definition of the injection would take the place of this one. */
+/* NVTX ranges as a profiler sees them, whose place the test takes (planted/nvtx.h). */
+#define _POSIX_C_SOURCE 200809L
 #include "model/decoder.h"
+#include "tests/command.h"
+#include "tests/planted/nvtx.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-enum { ETID_CALLBACKS = 1, MODULE_CORE2 = 5, DOMAIN_PUSH = 4, DOMAIN_POP = 5, DOMAIN_CREATE = 12 };
+enum { STEPS = 3, MAX_LAUNCHES = 32 };
 
-struct event {
-	uint16_t version, size;
-	uint32_t category;
-	int32_t color_type;
-	uint32_t color;
-	int32_t payload_type, reserved;
-	uint64_t payload;
-	int32_t message_type;
-	const char *message;
-};
+static uint64_t launch_bytes_of[STEPS][MAX_LAUNCHES]; /* of the plan's launches, at each position */
 
-typedef void (*function)(void);
-struct callbacks {
-	size_t struct_size;
-	int (*module_table)(int module, function ***table, unsigned *size);
-};
-typedef const void *(*export_table)(uint32_t id);
-
-#define MAX_RANGES 4096
-static struct range {
-	int depth;
-	uint64_t position;
-	char name[128];
-} ranges[MAX_RANGES];
-static int n_ranges, depth, n_domains;
-static char domain_name[64];
-static int domain;
-
-static int push(void *handle, const struct event *e)
-{
-	assert_ptr_equal(handle, &domain);
-	if (n_ranges < MAX_RANGES) {
-		ranges[n_ranges].depth = depth;
-		ranges[n_ranges].position = e->payload;
-		snprintf(ranges[n_ranges++].name, sizeof ranges[0].name, "%s", e->message);
-	}
-	return depth++;
-}
-
-static int pop(void *handle)
-{
-	assert_ptr_equal(handle, &domain);
-	return --depth;
-}
-
-static void *create(const char *name)
-{
-	snprintf(domain_name, sizeof domain_name, "%s", name);
-	n_domains++;
-	return &domain;
-}
-
-static int inject(export_table get)
-{
-	const struct callbacks *callbacks = get(ETID_CALLBACKS);
-	function **table;
-	unsigned size;
-	if (!callbacks || !callbacks->module_table(MODULE_CORE2, &table, &size) ||
-	    size <= DOMAIN_CREATE)
-		return 0;
-	*table[DOMAIN_PUSH] = (function)push;
-	*table[DOMAIN_POP] = (function)pop;
-	*table[DOMAIN_CREATE] = (function)create;
-	return 1;
-}
-
-int (*InitializeInjectionNvtx2_fnptr)(export_table get) = inject;
+int (*InitializeInjectionNvtx2_fnptr)(nvtx_export_table get) = InitializeInjectionNvtx2;
 
 static void decode(struct device *device, bool graphs, bool unfused)
 {
@@ -104,39 +42,47 @@ static void decode(struct device *device, bool graphs, bool unfused)
 	struct decoder d;
 	assert_int_equal(model_make_random(&qwen2, &h, DTYPE_BF16, &model), STATUS_OK);
 	assert_int_equal(decoder_open(device, &model, &options, &d), STATUS_OK);
-	n_ranges = 0;
-	for (int i = 0; i < 3; i++)
+	nvtx_seen.n_ranges = 0;
+	for (int i = 0; i < STEPS; i++) {
+		const struct plan *plan = decoder_plan(&d, i);
+		assert_true(plan->n <= MAX_LAUNCHES);
+		for (int l = 0; l < plan->n; l++)
+			launch_bytes_of[i][l] = (uint64_t)launch_bytes(&plan->launches[l], i + 1);
 		assert_int_equal(decoder_step(&d, i ? -1 : 1, NULL, 0), STATUS_OK);
+	}
 	decoder_close(&d);
 	model_close(&model);
-	assert_int_equal(depth, 0);
-	assert_int_equal(n_domains, 1);
-	assert_string_equal(domain_name, "warpsmith");
+	assert_int_equal(nvtx_seen.depth, 0);
+	assert_int_equal(nvtx_seen.n_domains, 1);
+	assert_string_equal(nvtx_seen.domain_name, "warpsmith");
 }
 
-static void expect_range(const struct range *r, int at_depth, uint64_t position, const char *name)
+static void expect_range(const struct nvtx_range *r, int at_depth, uint64_t payload,
+                         const char *name)
 {
-	if (r->depth != at_depth || r->position != position || strncmp(r->name, name, strlen(name)))
-		fail_msg("range '%s' of position %d at depth %d, expected '%s' of %d at %d",
-		         r->name, (int)r->position, r->depth, name, (int)position, at_depth);
+	if (r->depth != at_depth || r->payload != payload || strncmp(r->name, name, strlen(name)))
+		fail_msg("range '%s' with %d at depth %d, expected '%s' with %d at %d", r->name,
+		         (int)r->payload, r->depth, name, (int)payload, at_depth);
 }
 
-/* Ranges of a step's launches, each with the configuration's first tunable. */
+/* Ranges of a step's launches, each with its bytes and the configuration's first tunable; those
+ * around them have the position. */
 static void expect_tokens(int n_layer, const char *const *layer_ops, int n_end,
                           const char *const *ends)
 {
-	const struct range *r = ranges;
-	assert_int_equal(n_ranges, 3 * (1 + 1 + 2 * (1 + n_layer) + n_end));
-	for (uint64_t position = 0; position < 3; position++) {
+	const struct nvtx_range *r = nvtx_seen.ranges;
+	assert_int_equal(nvtx_seen.n_ranges, STEPS * (1 + 1 + 2 * (1 + n_layer) + n_end));
+	for (uint64_t position = 0; position < STEPS; position++) {
+		const uint64_t *bytes = launch_bytes_of[position];
 		expect_range(r++, 0, position, "token");
-		expect_range(r++, 1, position, "embed: warps=");
+		expect_range(r++, 1, *bytes++, "embed: warps=");
 		for (int layer = 0; layer < 2; layer++) {
 			expect_range(r++, 1, position, layer ? "layer 1" : "layer 0");
 			for (int i = 0; i < n_layer; i++)
-				expect_range(r++, 2, position, layer_ops[i]);
+				expect_range(r++, 2, *bytes++, layer_ops[i]);
 		}
 		for (int i = 0; i < n_end; i++)
-			expect_range(r++, 1, position, ends[i]);
+			expect_range(r++, 1, *bytes++, ends[i]);
 	}
 }
 
@@ -163,9 +109,57 @@ static void so_do_those_without_fusion(void **state)
 static void replay_has_tokens_alone(void **state)
 {
 	decode(*state, true, false);
-	assert_int_equal(n_ranges, 3);
-	for (int i = 0; i < 3; i++)
-		expect_range(&ranges[i], 0, (uint64_t)i, "token");
+	assert_int_equal(nvtx_seen.n_ranges, STEPS);
+	for (int i = 0; i < STEPS; i++)
+		expect_range(&nvtx_seen.ranges[i], 0, (uint64_t)i, "token");
+}
+
+/* Lines of the file that begin so. */
+static int count_lines(const char *path, const char *with)
+{
+	char line[512];
+	int n = 0;
+	FILE *file = fopen(path, "r");
+	assert_non_null(file);
+	while (fgets(line, sizeof line, file))
+		n += !strncmp(line, with, strlen(with));
+	fclose(file);
+	return n;
+}
+
+/* The program itself, under a profiler that is a library: of 5 forwards through 3 layers. */
+static void a_profiler_sees_them(void **state)
+{
+	char path[] = "/tmp/warpsmith-ranges-XXXXXX";
+	const int file = mkstemp(path);
+	(void)state;
+	assert_true(file >= 0);
+	close(file);
+	setenv("NVTX_INJECTION64_PATH", PLANTED_NVTX, 1);
+	setenv("PLANTED_RANGES", path, 1);
+	for (int replayed = 0; replayed < 2; replayed++) {
+		const char *const argv[] = {RUN,
+		                            "-q",
+		                            "-m",
+		                            SOURCE_DIR "/models/warpsmith-tiny.gguf",
+		                            "--tokens",
+		                            "5,6,7",
+		                            "-n",
+		                            "3",
+		                            "--ignore-eos",
+		                            replayed ? NULL : "--no-graph",
+		                            NULL};
+		struct command_result result = command_run(argv);
+		if (result.exit_code)
+			fail_msg("%s", result.err);
+		command_free(&result);
+		assert_int_equal(count_lines(path, "0 "), 5);
+		assert_int_equal(count_lines(path, "0 4 token"), 1);
+		assert_int_equal(count_lines(path, "1 4 layer 2"), !replayed);
+		assert_int_equal(count_lines(path, "2 "), replayed ? 0 : 5 * 3 * 5);
+	}
+	unsetenv("NVTX_INJECTION64_PATH");
+	unlink(path);
 }
 
 int main(void)
@@ -179,6 +173,7 @@ int main(void)
 	        cmocka_unit_test_prestate(launches_nest_in_layers_and_tokens, device),
 	        cmocka_unit_test_prestate(so_do_those_without_fusion, device),
 	        cmocka_unit_test_prestate(replay_has_tokens_alone, device),
+	        cmocka_unit_test(a_profiler_sees_them),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	device_close(&device);

@@ -59,6 +59,7 @@ static void refuses_bad_usage(void **state)
 	        {{"-m", MODEL, "--ppl", "x", "-p", "x"}, "only one of -p, -f, --tokens and --ppl"},
 	        {{"-m", MODEL, "-p", "x", "--device", "cuda:x"}, "--device cuda:x: expected auto"},
 	        {{"-m", MODEL, "--bench", "--at", "2147483647"}, "--at: a cache length of 1 to"},
+	        {{"-m", MODEL, "--profile", "-c", "1"}, "--profile --at 1024 needs a context of"},
 	        {{"-m", MODEL, "-n", "-1", "-p", "x"}, "--n: '-1' is not a whole number"},
 	        {{"-m", MODEL, "--kv", "q8_0", "-p", "x"}, "--kv: 'q8_0' is none of"},
 	        {{"-m", MODEL, "-c", "0", "-p", "x"}, "-c: a context of at least 1 token"},
@@ -192,7 +193,7 @@ static void seeds_are_deterministic(void **state)
 static void ways_of_launching_agree(void **state)
 {
 	(void)state;
-	static const char *const ways[] = {"--no-graph", "--default-rows", "--profile", "--check"};
+	static const char *const ways[] = {"--no-graph", "--default-rows", "--window", "--check"};
 	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "12", "--print-ids");
 	char *ids = strdup(last_line());
 	assert_string_not_equal(ids, "");

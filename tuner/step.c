@@ -136,12 +136,29 @@ struct selection stepper_defaults(const struct stepper *s)
 	return selection;
 }
 
+/* Such an instance is no row: tests/sass.c asks it of all. */
+static enum status check_spills(struct stepper *s, const struct choice *c,
+                                const struct config *config, const void *entry)
+{
+	enum status status;
+	const struct device_info *info = device_info(s->device);
+	const struct task *t = &c->task;
+	const struct grid grid = t->kernel->grid(&t->shape, t->kase.value, config->value, info);
+	struct entry_resources has = {0};
+	TRY(device_resources(s->device, entry, grid, &has));
+	if (has.spill_bytes > 0)
+		status = fail(STATUS_UNSUPPORTED, "%d bytes of spills per thread", has.spill_bytes);
+done:
+	return status;
+}
+
 enum status choice_check(struct stepper *s, struct choice *c, const struct config *config)
 {
 	enum status status;
 	const struct task *t = &c->task;
 	const void *entry;
 	TRY(instances_find(&c->instances, config, &entry));
+	TRY(check_spills(s, c, config, entry));
 	if (!c->problem)
 		TRY(problem_open(s->device, t->kernel, t->kase.value, &t->shape, SEED, 1,
 		                 &c->problem));

@@ -56,7 +56,8 @@ struct selection stepper_defaults(const struct stepper *stepper);
 /* Whether the configuration is one for this kernel, shape and device. */
 bool choice_can_run(const struct stepper *stepper, const struct choice *choice,
                     const struct config *config);
-/* Compares the output of one launch with the reference. STATUS_UNSUPPORTED: no such instance. */
+/* Compares the output of one launch with the reference. STATUS_UNSUPPORTED: no such instance, or
+ * one that spills. */
 MUST_CHECK enum status choice_check(struct stepper *stepper, struct choice *choice,
                                     const struct config *config);
 

@@ -80,7 +80,7 @@ fault(cache_one_short kernels/gqa_attention.cu
 	"const int len = position > 0 ? position : 1;"
 	FINDS "position 1, layer 0, operation attention" --check)
 fault(split_dropped kernels/gqa_attention.cu
-	"(int)gridDim.y * t.record, t.record, t.live};" "(int)gridDim.y * t.record, t.record, t.live - 1};"
+	"stride, t.record, t.live};" "stride, t.record, t.live - 1};"
 	FINDS "scores reached the output: a split was dropped" --trace 12)
 fault(last_key_skipped kernels/gqa_attention.cu
 	"end = begin + keys < len ? begin + keys : len;"
