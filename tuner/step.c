@@ -6,7 +6,7 @@
 #include "bench/problem.h"
 
 enum { SEED = 1, MOST_STEPS = 256 };
-/* A sample is about this long. */
+/* A sample is at least this long. */
 static const double SAMPLE_US = 5000;
 
 bool choice_can_run(const struct stepper *s, const struct choice *c, const struct config *config)
@@ -87,7 +87,7 @@ static enum status choose_steps(struct stepper *s)
 	TRY(step_sample(&step, &us));
 	TRY(step_sample(&step, &us));
 	if (!s->timer.source.sample)
-		s->steps = (int)fmin(fmax(SAMPLE_US / us, 2), MOST_STEPS);
+		s->steps = (int)fmin(ceil(SAMPLE_US / us), MOST_STEPS);
 done:
 	step_close(&step);
 	return status;
