@@ -877,6 +877,8 @@ static void the_fewest_ranges_of_lengths(void **state)
 	assert_string_equal(before, after);
 	free(before);
 	free(after);
+	assert_int_equal(shell("", "--dry-run --kernel gqa_attention --shape 14/2/64"), 0);
+	assert_true(printed("ranges from lengths 64 127 256 509 1024 2039 4096, about 0 s\n"));
 	assert_int_equal(shell("", "--explain 14/2/64@127"), 0);
 	assert_true(printed(" % over the fastest of"));
 	assert_int_equal(shell("REPLAY_LENGTHS=1", "--verify --quiet"), 0);

@@ -510,30 +510,53 @@ done:
 	return status;
 }
 
-/* The lengths' screenings, rounds and set-up. */
-static double group_seconds(const struct group *g)
+/* Whether the journal has the verdict of a range on this task. */
+static bool is_judged(const struct tune *t, const struct task *task)
+{
+	struct provenance now;
+	provenance_of(task->kernel, &t->worker.info, &now);
+	for (int i = t->journal.n_rows; i-- > 0;) {
+		const char *const *cell = t->journal.rows[i].cell;
+		if (!cell[JOURNAL_round][0] && cell[JOURNAL_regret_percent][0] &&
+		    !strcmp(cell[JOURNAL_key], now.key) &&
+		    !strcmp(cell[JOURNAL_kernel], task->kernel->name) &&
+		    !strcmp(cell[JOURNAL_case], task->case_text) &&
+		    !strcmp(cell[JOURNAL_shape], task->shape_text))
+			return true;
+	}
+	return false;
+}
+
+/* Screenings, rounds and set-up of the lengths that have no verdict yet, *n of them. */
+static double group_seconds(const struct group *g, double *n)
 {
 	double seconds = 0;
+	*n = 0;
 	for (int l = 0; l < g->n_lengths; l++) {
 		struct task task = g->tune->tasks.task[g->task[0]];
 		task.shape.len = g->at[l].length;
+		task.kernel->format_shape(&task.shape, task.shape_text);
+		if (is_judged(g->tune, &task))
+			continue;
 		const double sample = fmin(20 * tune_expected_us(g->tune, &task), 1e4) * 1e-6;
 		const int finalists = g->n_tasks + 1;
 		seconds += finalists * (0.05 + 6 * sample) +
 		           ROUNDS * race_full.sweeps * finalists * sample + 0.5;
+		++*n;
 	}
+	*n *= LENGTHS_EACH;
 	return LENGTHS_EACH * seconds;
 }
 
 double breakpoints_seconds(const struct tune *t, double *lengths)
 {
-	double seconds = 0;
+	double seconds = 0, n;
 	struct group g;
 	*lengths = 0;
 	for (int i = 0; i < t->tasks.n; i++)
 		if (starts_group(&t->tasks, i) && open_group(t, i, &g)) {
-			seconds += group_seconds(&g);
-			*lengths += LENGTHS_EACH * g.n_lengths;
+			seconds += group_seconds(&g, &n);
+			*lengths += n;
 		}
 	return seconds;
 }
@@ -541,6 +564,7 @@ double breakpoints_seconds(const struct tune *t, double *lengths)
 void breakpoints_print_plan(const struct tune *t)
 {
 	struct group g;
+	double n;
 	for (int i = 0; i < t->tasks.n; i++) {
 		if (!starts_group(&t->tasks, i) || !open_group(t, i, &g))
 			continue;
@@ -549,7 +573,7 @@ void breakpoints_print_plan(const struct tune *t)
 		for (int l = 0; l < g.n_lengths; l++)
 			printf(" %d", g.at[l].length);
 		printf(", about ");
-		print_duration(group_seconds(&g));
+		print_duration(group_seconds(&g, &n));
 		printf("\n");
 	}
 }

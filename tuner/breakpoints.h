@@ -22,7 +22,8 @@ int length_boundary(int shorter, int longer);
  * be better. Sets choice[l] and returns the number of ranges. */
 int ranges_choose(const double *regret, int n_lengths, int n_configs, double limit, int *choice);
 
-/* Seconds that breakpoints_run() is expected to take, and for how many lengths. */
+/* Seconds that breakpoints_run() is expected to take, and for how many lengths: those that the
+ * journal has no verdict of a range on. */
 double breakpoints_seconds(const struct tune *tune, double *lengths);
 /* Prints what it would measure. */
 void breakpoints_print_plan(const struct tune *tune);
