@@ -2,7 +2,11 @@
  * main.c and this in place of worker_main.c the whole tuner is deterministic. Environment:
  *	REPLAY_SLEEP_US   what a measurement takes
  *	REPLAY_SPREAD     times are 10 us and up to this more (default 10)
+ *	REPLAY_LENGTHS    those of attention depend on splits and length instead
  *	REPLAY_SHIFT      percent that the configuration in REPLAY_SHIFTED takes longer
+ *	REPLAY_FAILING    from this length on attention with one split fails in races
+ *	REPLAY_BYTE       a kernel source of which the middle byte is another
+ *	REPLAY_SPACE      a kernel whose first tunable has one value fewer
  *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter,
  *drift by up to 5 % up and down, one sample of 50 longer by half to three times */
 #define _GNU_SOURCE
@@ -13,8 +17,65 @@
 
 #include "bench/statistics.h"
 #include "core/sources.h"
+#include "kernels/list.h"
 #include "tuner/strategy.h"
 #include "tuner/worker.h"
+
+/* The registry with copies of all kernels. */
+#define DECLARE(name, NAME) extern const struct kernel name##_kernel;
+#define ADDRESS(name, NAME) &name##_kernel,
+KERNELS(DECLARE)
+static const struct kernel *const originals[] = {KERNELS(ADDRESS) NULL};
+enum { N_KERNELS = sizeof originals / sizeof *originals - 1 };
+static struct kernel copy[N_KERNELS];
+static struct param smaller[MAX_PARAMS]; /* tunables of REPLAY_SPACE */
+#define COPY(name, NAME)  &copy[name##_at],
+#define PLACE(name, NAME) name##_at,
+enum { KERNELS(PLACE) };
+const struct kernel *const kernels[] = {KERNELS(COPY) NULL};
+
+const struct kernel *kernel_find(const char *name)
+{
+	for (int i = 0; i < N_KERNELS; i++)
+		if (!strcmp(copy[i].name, name))
+			return &copy[i];
+	return NULL;
+}
+
+__attribute__((constructor)) static void copy_kernels(void)
+{
+	const char *name = getenv("REPLAY_SPACE");
+	for (int i = 0; i < N_KERNELS; i++) {
+		copy[i] = *originals[i];
+		if (!name || strcmp(name, copy[i].name) != 0)
+			continue;
+		memcpy(smaller, copy[i].params, (size_t)copy[i].n_params * sizeof *smaller);
+		smaller[0].n_values--;
+		copy[i].params = smaller;
+	}
+}
+
+/* In place of source_hash(): of the sources with one byte changed. */
+void __wrap_source_hash(const char *kernel, char hash[17]);
+void __wrap_source_hash(const char *kernel, char hash[17])
+{
+	enum { MAX_FILES = 64 };
+	struct source changed[MAX_FILES] = {0};
+	const char *path = getenv("REPLAY_BYTE");
+	char *text = NULL;
+	for (int i = 0; sources[i].path && i < MAX_FILES - 1; i++) {
+		changed[i] = sources[i];
+		if (!path || strcmp(path, sources[i].path) != 0)
+			continue;
+		text = strdup(sources[i].text);
+		text[sources[i].bytes / 2] ^= 1;
+		changed[i].text = text;
+	}
+	if (path && !text)
+		abort(); /* no such source */
+	source_hash_in(changed, kernel, hash);
+	free(text);
+}
 
 enum { MAX_CONFIGS = 64, MAX_SWEEPS = 64, DRIFT_SAMPLES = 3000 };
 static const double JITTER = 0.01, DRIFT = 0.05, SPIKES = 0.02;
@@ -30,10 +91,19 @@ static double setting(const char *name, double otherwise)
 	return text ? atof(text) : otherwise;
 }
 
+/* More splits pay for longer caches. */
+static double attention_us(int length, const char *config, uint64_t hash)
+{
+	const int splits = atoi(strstr(config, "splits=") + strlen("splits="));
+	return (5 + 0.4 * splits + 0.004 * length / splits) * (1 + 0.001 * (double)(hash % 5));
+}
+
 static double time_of(const char *config)
 {
 	uint64_t hash = fnv1a(fnv1a(FNV1A_START, task, strlen(task)), config, strlen(config));
-	const char *shifted = getenv("REPLAY_SHIFTED");
+	const char *shifted = getenv("REPLAY_SHIFTED"), *at = strchr(task, '@');
+	if (at && getenv("REPLAY_LENGTHS"))
+		return attention_us(atoi(at + 1), config, hash);
 	double us = 10 + setting("REPLAY_SPREAD", 10) * (double)(hash % 1000) / 1000;
 	return shifted && !strcmp(shifted, config) ? us * (1 + setting("REPLAY_SHIFT", 0) / 100)
 	                                           : us;
@@ -87,6 +157,13 @@ static void screen(const char *config)
 	printf("ok\t%.6g\t%d\n", interval.median, n);
 }
 
+static bool fails(const char *config)
+{
+	const char *at = strchr(task, '@');
+	return at && atoi(at + 1) >= setting("REPLAY_FAILING", INFINITY) &&
+	       strstr(config, "splits=1 ");
+}
+
 /* Forwards and backwards by turns, as the true worker does. */
 static void answer(char *rest, int sweeps)
 {
@@ -102,7 +179,10 @@ static void answer(char *rest, int sweeps)
 		}
 	for (int i = 0; i < n; i++) {
 		usleep((useconds_t)setting("REPLAY_SLEEP_US", 0));
-		printf("ok\t%.6g\t%d\n", median(us[i], sweeps), sweeps);
+		if (fails(config[i]))
+			printf("launch\tplanted\n");
+		else
+			printf("ok\t%.6g\t%d\n", median(us[i], sweeps), sweeps);
 	}
 }
 

@@ -7,11 +7,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "tuner/breakpoints.h"
 #include "tuner/cold.h"
 
-static double expected_us(const struct tune *t, int i)
+double tune_expected_us(const struct tune *t, const struct task *task)
 {
-	const struct task *task = &t->tasks.task[i];
 	const struct device_info *info = &t->worker.info;
 	double gbps = info->bus_gbps > 0 ? info->bus_gbps : 10;
 	return 3 + 1e-3 * task->kernel->bytes(&task->shape, task->kase.value) / gbps;
@@ -22,7 +22,7 @@ static double expected_seconds(const struct tune *t, int i, int *left)
 {
 	const struct candidates *candidates = &t->candidates[i];
 	const struct race_plan *plan = t->race.plan;
-	double us = expected_us(t, i);
+	double us = tune_expected_us(t, &t->tasks.task[i]);
 	int n = budget_evaluations(&t->race.budget, candidates->n), known = 0;
 	struct provenance provenance;
 	struct measuring m = {.task = &t->tasks.task[i],
@@ -71,7 +71,7 @@ static double seconds_left(const struct tune *t)
 		double spent = i == t->current ? seconds_now() - t->task_started : 0;
 		left += fmax(seconds - spent, 0.1 * seconds);
 	}
-	return left;
+	return left + p->a * t->n_later + p->b * t->later_seconds;
 }
 
 static enum status open_tasks(struct tune *t)
@@ -91,7 +91,7 @@ done:
 	return status;
 }
 
-static void print_duration(double seconds)
+void print_duration(double seconds)
 {
 	if (seconds < 90)
 		printf("%.0f s", seconds);
@@ -101,7 +101,7 @@ static void print_duration(double seconds)
 
 void tune_print_plan(const struct tune *t)
 {
-	double total = 0;
+	double total = 0, lengths;
 	for (int i = 0; i < t->tasks.n; i++) {
 		const struct task *task = &t->tasks.task[i];
 		const struct candidates *c = &t->candidates[i];
@@ -116,6 +116,8 @@ void tune_print_plan(const struct tune *t)
 		print_duration(seconds);
 		printf("\n");
 	}
+	breakpoints_print_plan(t);
+	total += breakpoints_seconds(t, &lengths);
 	if (t->race.budget.seconds > 0 && t->race.budget.seconds < total)
 		total = t->race.budget.seconds;
 	printf("%d launches on %s by %s, about ", t->tasks.n, t->worker.info.name,
@@ -126,10 +128,9 @@ void tune_print_plan(const struct tune *t)
 
 /* The read ceiling, where it is one: not for launches that find their inputs in a cache. NaN
  * otherwise. */
-static double ceiling_of(const struct tune *t)
+static double ceiling_of(const struct tune *t, const struct task *task)
 {
-	bool cold = cold_copies(&t->tasks.task[t->current], &t->worker.info) > 0;
-	return cold ? t->ceiling_gbps : NAN;
+	return cold_copies(task, &t->worker.info) > 0 ? t->ceiling_gbps : NAN;
 }
 
 static double percent_of_ceiling(const struct tune *t, double us)
@@ -146,7 +147,7 @@ static void show_progress(void *user, int tried, int failed, double best_us)
 	const struct candidates *c = &t->candidates[t->current];
 	int n = budget_evaluations(&t->race.budget, c->n);
 	char note[256], percent[32] = "";
-	if (ceiling_of(t) > 0)
+	if (ceiling_of(t, task) > 0)
 		snprintf(percent, sizeof percent, " (%.0f %% of ceiling)",
 		         percent_of_ceiling(t, best_us));
 	snprintf(note, sizeof note, "%s %s: %d of %d tried, %d pruned, %d failed, best %.4g us%s",
@@ -164,17 +165,18 @@ static void number(char text[32], double value)
 		snprintf(text, 32, "%.6g", value);
 }
 
-/* Whether the journal's latest verdict on this launch is this one. */
+/* Whether the journal's latest verdict on this launch by this method is this one. */
 static bool is_latest(const struct journal *journal, const char *const cell[N_JOURNAL_COLUMNS])
 {
-	static const int same[] = {JOURNAL_key,    JOURNAL_config, JOURNAL_us,
-	                           JOURNAL_status, JOURNAL_reason, JOURNAL_method};
+	static const int same[] = {JOURNAL_key, JOURNAL_config, JOURNAL_us, JOURNAL_status,
+	                           JOURNAL_reason};
 	for (int i = journal->n_rows; i-- > 0;) {
 		const char *const *old = journal->rows[i].cell;
 		if (old[JOURNAL_round][0] || !strcmp(old[JOURNAL_status], "key") ||
 		    strcmp(old[JOURNAL_kernel], cell[JOURNAL_kernel]) ||
 		    strcmp(old[JOURNAL_case], cell[JOURNAL_case]) ||
-		    strcmp(old[JOURNAL_shape], cell[JOURNAL_shape]))
+		    strcmp(old[JOURNAL_shape], cell[JOURNAL_shape]) ||
+		    strcmp(old[JOURNAL_method], cell[JOURNAL_method]))
 			continue;
 		for (size_t s = 0; s < sizeof same / sizeof *same; s++)
 			if (strcmp(old[same[s]], cell[same[s]]))
@@ -184,13 +186,13 @@ static bool is_latest(const struct journal *journal, const char *const cell[N_JO
 	return false;
 }
 
-static enum status record_verdict(struct tune *t, const struct measuring *m,
-                                  const struct outcome *outcome)
+enum status tune_record(struct tune *t, const struct measuring *m, const struct outcome *outcome,
+                        const char *stage, double regret_percent)
 {
 	const struct task *task = m->task;
 	const struct kernel *kernel = task->kernel;
 	char config[CONFIG_TEXT], runner_up[CONFIG_TEXT] = "", us[32], default_us[32], samples[32];
-	char runner_up_us[32], gbps[32], ceiling[32], seconds[32], method[64], date[32];
+	char runner_up_us[32], gbps[32], ceiling[32], seconds[32], method[64], date[32], regret[32];
 	const struct config *configs = m->candidates->config;
 	const char *cell[N_JOURNAL_COLUMNS] = {0};
 	time_t now = time(NULL);
@@ -203,10 +205,11 @@ static enum status record_verdict(struct tune *t, const struct measuring *m,
 	number(default_us, outcome->default_us);
 	number(runner_up_us, outcome->runner_up_us);
 	number(gbps, 1e-3 * kernel->bytes(&task->shape, task->kase.value) / outcome->us);
-	number(ceiling, ceiling_of(t));
+	number(ceiling, ceiling_of(t, task));
+	number(regret, regret_percent);
 	snprintf(samples, sizeof samples, "%d", outcome->rounds * t->race.plan->sweeps);
 	snprintf(seconds, sizeof seconds, "%.2f", m->seconds);
-	snprintf(method, sizeof method, "%s + race%s", t->race.strategy->name,
+	snprintf(method, sizeof method, "%s + race%s%s", t->race.strategy->name, stage,
 	         t->options->request.quick ? " (quick)" : "");
 	strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &tm));
 	cell[JOURNAL_key] = m->provenance->key;
@@ -226,6 +229,7 @@ static enum status record_verdict(struct tune *t, const struct measuring *m,
 	cell[JOURNAL_runner_up_us] = runner_up_us;
 	cell[JOURNAL_method] = method;
 	cell[JOURNAL_date] = date;
+	cell[JOURNAL_regret_percent] = regret;
 	return is_latest(&t->journal, cell) ? STATUS_OK : journal_append(&t->journal, cell);
 }
 
@@ -240,7 +244,7 @@ static void print_outcome(const struct tune *t, const struct outcome *o)
 		fputs("\r\033[K", stderr);
 	fprintf(t->options->out, "%s %s %s: %.4g us", task->kernel->name, task->shape_text,
 	        task->case_text, o->us);
-	if (ceiling_of(t) > 0)
+	if (ceiling_of(t, task) > 0)
 		fprintf(t->options->out, " (%.0f %% of %.1f GB/s)", percent_of_ceiling(t, o->us),
 		        t->ceiling_gbps);
 	fprintf(t->options->out, ", %.2fx the default, %s, %d tried, %d failed: %s\n",
@@ -254,8 +258,8 @@ static struct budget share_of(const struct tune *t, const struct budget *budget,
 	struct budget share = *budget;
 	double all = 0;
 	for (int j = 0; j < t->tasks.n; j++)
-		all += expected_us(t, j) * t->candidates[j].n;
-	share.seconds *= expected_us(t, i) * t->candidates[i].n / all;
+		all += tune_expected_us(t, &t->tasks.task[j]) * t->candidates[j].n;
+	share.seconds *= tune_expected_us(t, &t->tasks.task[i]) * t->candidates[i].n / all;
 	return share;
 }
 
@@ -277,7 +281,7 @@ static enum status tune_task(struct tune *t, int i)
 	provenance_of(m.task->kernel, &t->worker.info, &provenance);
 	TRY(journal_key(&t->journal, m.task->kernel, &provenance));
 	TRY(race_run(&race, &m, &outcome));
-	TRY(record_verdict(t, &m, &outcome));
+	TRY(tune_record(t, &m, &outcome, "", NAN));
 	t->outcome[i] = outcome;
 	print_outcome(t, &outcome);
 done:
@@ -290,10 +294,12 @@ enum status tune_run(struct tune *t)
 	enum status status;
 	double total = 0;
 	int left;
+	t->later_seconds = breakpoints_seconds(t, &t->n_later);
 	for (int i = 0; i < t->tasks.n; i++)
 		total += t->seconds[i] = expected_seconds(t, i, &left);
+	t->race.budget.seconds -= fmin(t->later_seconds, t->race.budget.seconds / 2);
 	TRY(measure_ceiling(&t->worker, &t->ceiling_gbps));
-	progress_start(&t->progress, "tune", total, t->options->quiet);
+	progress_start(&t->progress, "tune", total + t->later_seconds, t->options->quiet);
 	for (int i = 0; i < t->tasks.n; i++) {
 		t->task_started = seconds_now();
 		enum status task_status = tune_task(t, i);

@@ -37,9 +37,20 @@ struct tune {
 	struct progress progress;
 	int current; /* task under way */
 	int n_untunable;
-	double task_started; /* seconds_now() */
+	double task_started;           /* seconds_now() */
+	double later_seconds, n_later; /* expected: the ranges of lengths, as if each were a task */
 	struct pace pace;
 };
+
+/* A guess. */
+double tune_expected_us(const struct tune *tune, const struct task *task);
+/* "40 s" or "3 min", on stdout. */
+void print_duration(double seconds);
+/* A verdict on m's task, unless the journal's latest by this method is the same. `stage`: "" or
+ * what else than the race it is by; regret NaN: not known. */
+MUST_CHECK enum status tune_record(struct tune *tune, const struct measuring *m,
+                                   const struct outcome *outcome, const char *stage,
+                                   double regret_percent);
 
 /* Starts the worker, lists the tasks and their candidates. */
 MUST_CHECK enum status tune_open(const struct tune_options *options, struct tune *tune);
