@@ -55,8 +55,15 @@ static bool is_by_step(const char *const *cell)
 	return !strcmp(cell[JOURNAL_method], DECODE_METHOD);
 }
 
-/* The journal's latest verdict on the choice, NULL when there is none: of whatever sources and
- * method or, `alone`, of the present ones and not by the decode loop. */
+static bool is_of(const struct choice *c, const char *const *cell)
+{
+	return !strcmp(cell[JOURNAL_kernel], c->task.kernel->name) &&
+	       !strcmp(cell[JOURNAL_case], c->task.case_text) &&
+	       !strcmp(cell[JOURNAL_shape], c->task.shape_text);
+}
+
+/* The journal's latest verdict on the choice, NULL when there is none: of the decode loop and
+ * whatever sources or, `alone`, of the present ones and not by the decode loop. */
 static const struct journal_row *find_verdict(const struct stage *s, const struct choice *c,
                                               bool alone)
 {
@@ -65,12 +72,10 @@ static const struct journal_row *find_verdict(const struct stage *s, const struc
 	provenance_of(kernel, device_info(s->stepper.device), &now);
 	for (int i = s->journal->n_rows; i-- > 0;) {
 		const char *const *cell = s->journal->rows[i].cell;
-		if (cell[JOURNAL_round][0] || !cell[JOURNAL_config][0] ||
-		    strcmp(cell[JOURNAL_kernel], kernel->name) ||
-		    strcmp(cell[JOURNAL_case], c->task.case_text) ||
-		    strcmp(cell[JOURNAL_shape], c->task.shape_text))
+		if (cell[JOURNAL_round][0] || !cell[JOURNAL_config][0] || !is_of(c, cell))
 			continue;
-		if (!alone || (!is_by_step(cell) && !strcmp(cell[JOURNAL_key], now.key)))
+		if (alone ? !is_by_step(cell) && !strcmp(cell[JOURNAL_key], now.key)
+		          : is_by_step(cell))
 			return &s->journal->rows[i];
 	}
 	return NULL;
@@ -108,8 +113,9 @@ static enum status read_journal(struct stage *s)
 		struct choice *c = &s->stepper.choice[i];
 		struct launch_gain *gain = &s->gains.launch[i];
 		const struct journal_row *row = find_verdict(s, c, true);
+		const struct journal_row *by_step = find_verdict(s, c, false);
 		struct config *const first = &s->selection.config[i];
-		*first = config_of(s, c, find_verdict(s, c, false));
+		*first = config_of(s, c, by_step ? by_step : row);
 		gain->winner = config_of(s, c, row);
 		gain->alone_percent = NAN;
 		if (row)
@@ -143,27 +149,33 @@ done:
 	return status;
 }
 
-/* What was fastest alone, of the present sources; the fastest first. */
-static void list_finalists(const struct stage *s, int i, struct trials *trials)
+/* A configuration of the journal, unless it cannot run or is what the step has. */
+static bool find_config(const struct stage *s, int i, const char *const *cell,
+                        struct config *config)
 {
 	const struct choice *c = &s->stepper.choice[i];
 	const struct kernel *kernel = c->task.kernel;
+	*config = config_default(kernel);
+	return is_of(c, cell) &&
+	       params_parse(kernel->params, kernel->n_params, cell[JOURNAL_config],
+	                    config->value) == STATUS_OK &&
+	       !same_config(config, &s->selection.config[i]) &&
+	       choice_can_run(&s->stepper, c, config);
+}
+
+/* What was fastest alone, of the present sources; the fastest first. */
+static void list_fastest(const struct stage *s, int i, struct trials *trials)
+{
 	double us[FINALISTS + 1];
 	struct provenance now;
-	provenance_of(kernel, device_info(s->stepper.device), &now);
+	provenance_of(s->stepper.choice[i].task.kernel, device_info(s->stepper.device), &now);
 	for (int r = 0; r < s->journal->n_rows; r++) {
 		const struct journal_row *row = &s->journal->rows[r];
-		const char *const *cell = row->cell;
-		struct config config = {0};
-		if (strcmp(cell[JOURNAL_key], now.key) || strcmp(cell[JOURNAL_round], "0") ||
-		    strcmp(cell[JOURNAL_status], "ok") ||
-		    strcmp(cell[JOURNAL_kernel], kernel->name) ||
-		    strcmp(cell[JOURNAL_case], c->task.case_text) ||
-		    strcmp(cell[JOURNAL_shape], c->task.shape_text) ||
-		    params_parse(kernel->params, kernel->n_params, cell[JOURNAL_config],
-		                 config.value) != STATUS_OK ||
-		    same_config(&config, &s->selection.config[i]) ||
-		    !choice_can_run(&s->stepper, c, &config))
+		struct config config;
+		if (strcmp(row->cell[JOURNAL_key], now.key) ||
+		    strcmp(row->cell[JOURNAL_round], "0") ||
+		    strcmp(row->cell[JOURNAL_status], "ok") ||
+		    !find_config(s, i, row->cell, &config))
 			continue;
 		int at = trials->n;
 		for (; at > 0 && us[at - 1] > journal_number(row, JOURNAL_us); at--) {
@@ -173,6 +185,21 @@ static void list_finalists(const struct stage *s, int i, struct trials *trials)
 		us[at] = journal_number(row, JOURNAL_us);
 		trials->config[at] = config;
 		trials->n += trials->n < FINALISTS;
+	}
+}
+
+/* What won before, with whatever sources; the latest first. */
+static void list_winners(const struct stage *s, int i, struct trials *trials)
+{
+	const int most = trials->n + FINALISTS;
+	for (int r = s->journal->n_rows; r-- > 0 && trials->n < most;) {
+		const char *const *cell = s->journal->rows[r].cell;
+		struct config config;
+		bool is_new = !cell[JOURNAL_round][0] && find_config(s, i, cell, &config);
+		for (int t = 0; t < trials->n && is_new; t++)
+			is_new = !same_config(&config, &trials->config[t]);
+		if (is_new)
+			trials->config[trials->n++] = config;
 	}
 }
 
@@ -226,7 +253,7 @@ static void list_samples(const struct stage *s, int i, struct trials *trials)
 }
 
 /* What a round tries of each choice, all of it being compiled from now on: first what was fastest
- * alone, or anything when that is not known. */
+ * alone and what has won, or anything when nothing is known. */
 static enum status prepare_round(struct stage *s, int round)
 {
 	enum status status = STATUS_OK;
@@ -234,10 +261,12 @@ static enum status prepare_round(struct stage *s, int round)
 		struct choice *c = &s->stepper.choice[i];
 		struct trials *trials = &s->trials[i];
 		trials->n = 0;
-		if (round == 0)
-			list_finalists(s, i, trials);
-		else
+		if (round == 0) {
+			list_fastest(s, i, trials);
+			list_winners(s, i, trials);
+		} else {
 			list_neighbours(s, i, trials);
+		}
 		if (round == 0 && !trials->n && is_default(c, &s->selection.config[i]))
 			list_samples(s, i, trials);
 		TRY(instances_prepare(&c->instances, trials->config, trials->n));
