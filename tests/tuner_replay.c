@@ -1,6 +1,8 @@
 /* A worker without a device: every configuration has a known time, a hash of what it is. With
  * main.c and this in place of worker_main.c the whole tuner is deterministic. Environment:
+ *	REPLAY_GPU        the whole spaces of this architecture (90 ...)
  *	REPLAY_SLEEP_US   what a measurement takes
+ *	REPLAY_SLEEP      and that many times the time that it finds
  *	REPLAY_SPREAD     times are 10 us and up to this more (default 10)
  *	REPLAY_SHIFT      percent that the configuration in REPLAY_SHIFTED takes longer
  *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter,
@@ -73,6 +75,11 @@ static void start_noise(const char *path)
 	fclose(file);
 }
 
+static void take_time(double us)
+{
+	usleep((useconds_t)(setting("REPLAY_SLEEP_US", 0) + setting("REPLAY_SLEEP", 0) * us));
+}
+
 /* As screening does: from 3 samples to 7, until they are within 1 %. */
 static void screen(const char *config)
 {
@@ -83,7 +90,7 @@ static void screen(const char *config)
 		us[n++] = sample(config);
 		interval = median_interval(us, n, 0.95);
 	} while (n < 3 || (n < 7 && interval_half_width(&interval) > 0.01));
-	usleep((useconds_t)setting("REPLAY_SLEEP_US", 0));
+	take_time(interval.median);
 	printf("ok\t%.6g\t%d\n", interval.median, n);
 }
 
@@ -101,7 +108,7 @@ static void answer(char *rest, int sweeps)
 			us[i][s] = sample(config[i]);
 		}
 	for (int i = 0; i < n; i++) {
-		usleep((useconds_t)setting("REPLAY_SLEEP_US", 0));
+		take_time(median(us[i], sweeps));
 		printf("ok\t%.6g\t%d\n", median(us[i], sweeps), sweeps);
 	}
 }
@@ -113,6 +120,7 @@ int worker_main(const char *device)
 	                           .slug = "replay",
 	                           .sm_count = 1,
 	                           .target.lanes = SIMT_WARP,
+	                           .target.sm = (int)setting("REPLAY_GPU", 0),
 	                           .smem_block_bytes = 1 << 20,
 	                           .driver = "none",
 	                           .toolkit = "none"};

@@ -23,25 +23,35 @@ struct pace {
 	double a, b; /* seconds = a + b * expected */
 };
 
+/* What a task is at. */
+struct job {
+	enum { WAITING, RUNNING, ENDED } state;
+	bool no_help; /* another worker could not set it up */
+	struct provenance provenance;
+	struct measuring measuring; /* while it runs */
+	double expected, started;   /* seconds it should take; when it was begun */
+	struct candidates candidates;
+	struct outcome outcome; /* its verdict is NULL when it could not be tuned */
+};
+
 /* All that one tune works on. */
 struct tune {
 	const struct tune_options *options;
-	struct worker worker;
+	struct worker worker;  /* of this process */
+	struct worker *others; /* of other ranks */
+	int n_others;
+	struct crew crew;
 	struct journal journal;
 	struct tasks tasks;
-	struct candidates *candidates; /* by task */
-	double *seconds;               /* expected, by task */
+	struct job *job; /* by task */
 	struct race race;
-	struct outcome *outcome; /* by task, of those that could be tuned */
-	double ceiling_gbps;     /* NaN until measured or when it cannot be */
+	double ceiling_gbps; /* NaN until measured or when it cannot be */
 	struct progress progress;
-	int current; /* task under way */
 	int n_untunable;
-	double task_started; /* seconds_now() */
 	struct pace pace;
 };
 
-/* Starts the worker, lists the tasks and their candidates. */
+/* Starts the workers, lists the tasks and their candidates. */
 MUST_CHECK enum status tune_open(const struct tune_options *options, struct tune *tune);
 void tune_close(struct tune *tune);
 
