@@ -236,6 +236,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN); /* a worker that died is noticed by its missing answer */
 	signal(SIGINT, on_interrupt);
 	signal(SIGTERM, on_interrupt);
+	signal(SIGUSR1, on_interrupt); /* which mpirun passes on */
 	const char *folder = options.journal ? options.journal : "results";
 	if (options.explain)
 		TRY(explain(folder, options.explain));

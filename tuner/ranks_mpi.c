@@ -279,6 +279,7 @@ enum status ranks_open(char **argv, bool *done)
 	/* rank 0 decides when to stop */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	relay_run(world.peers[0].user_end, world.local_rank);
 	*done = true;

@@ -48,6 +48,7 @@ static void become_worker(const char *device, int in, int out, pid_t parent)
 	/* the tuner decides when to stop */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
 	signal(SIGPIPE, SIG_DFL);
 	execl("/proc/self/exe", "warpsmith-tune", "--worker", device, (char *)NULL);
 	_exit(127);
