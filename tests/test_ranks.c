@@ -186,7 +186,7 @@ static void four_ranks_make_the_same_table(void **state)
 {
 	double seconds[2];
 	(void)state;
-	setenv("REPLAY_SLEEP", "200", 1);
+	setenv("REPLAY_SLEEP", "400", 1);
 	double started = seconds_now();
 	assert_int_equal(run(REPLAY " " TUNE "--journal one"), 0);
 	seconds[0] = seconds_now() - started;
@@ -366,6 +366,30 @@ static void ranks_must_have_one_model(void **state)
 	}
 }
 
+/* In a job the ranks are those of the job, and the script is a copy; elsewhere somebody must say
+ * how many. What mpirun itself fails with is passed on. */
+static void the_script_finds_program_and_ranks(void **state)
+{
+	(void)state;
+	unsetenv("WARPSMITH_TUNE");
+	assert_int_equal(run("cp " SOURCE_DIR "/scripts/tune_ranks job; mkdir bin;"
+	                     "echo '#!/bin/sh' > bin/mpirun; echo 'echo \"$@\" > args; exit 7' >> "
+	                     "bin/mpirun; chmod +x bin/mpirun"),
+	                 0);
+#define STUBBED "PATH=$PWD/bin:/usr/bin:/bin "
+	assert_int_equal(
+	        run(STUBBED "SLURM_JOB_ID=1 SLURM_SUBMIT_DIR=" SOURCE_DIR " exec ./job --quick"),
+	        7);
+	assert_int_equal(
+	        number("grep -c ' " SOURCE_DIR "/scripts/with_build warpsmith-tune --quick$' args"),
+	        1);
+	assert_int_equal(number("grep -c -e ' -n ' args"), 0);
+	assert_int_equal(run(STUBBED SCRIPT), 7);
+	assert_int_equal(number("grep -c -e ' -n 4 ' args"), 1);
+	assert_int_equal(run(STUBBED "RANKS=0 " SCRIPT), 2);
+	assert_int_equal(number("grep -c 'RANKS=N says how many' messages"), 1);
+}
+
 #define RANKS_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 /* The tests that match the argument, if there is one. */
@@ -379,6 +403,7 @@ int main(int argc, char **argv)
 	        RANKS_TEST(a_crash_in_another_rank_is_a_row),
 	        RANKS_TEST(interrupted_ranks_go_on),
 	        RANKS_TEST(ranks_must_have_one_model),
+	        RANKS_TEST(the_script_finds_program_and_ranks),
 	};
 	if (argc == 3 && !strcmp(argv[1], "--worker"))
 		return act_as_worker();
