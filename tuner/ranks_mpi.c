@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include "tuner/ranks.h"
 
-#include <fcntl.h>
 #include <mpi.h>
 #include <poll.h>
 #include <pthread.h>
@@ -22,7 +21,7 @@
 /* A peer that was silent for LOST_SECONDS is lost, unless this process itself did not run for
  * PAUSE_SECONDS. */
 static const double BEAT_SECONDS = 1, LOST_SECONDS = 5, PAUSE_SECONDS = 2, BYE_SECONDS = 2;
-enum { START_SECONDS = 60, FINALIZE_SECONDS = 10 };
+enum { START_SECONDS = 60, END_SECONDS = 10 };
 static const struct timespec TURN = {.tv_nsec = 250000};
 /* Bytes of a message: so few that MPI sends them without asking the receiver, who could die before
  * it answers. */
@@ -50,6 +49,7 @@ static struct {
 	struct peer *peers;
 	int n_peers;
 	double turned;            /* seconds */
+	double closed;            /* of a relay: when its stream was; 0 while it is open */
 	bool dismissed, finalize; /* by rank 0's BYE, and what it said */
 	atomic_bool ending;
 	int exit_code;
@@ -64,12 +64,18 @@ static const char *host_of(const char *hello)
 	return space ? space + 1 : "?";
 }
 
+static void close_stream(const struct peer *peer)
+{
+	world.closed = world.turned;
+	shutdown(peer->pump_end, SHUT_RDWR);
+}
+
 /* Closes the stream. What only stands still on this machine is ended, since mpirun waits for it. */
 static void lose(struct peer *peer)
 {
 	int pid = atoi(peer->hello);
 	peer->lost = true;
-	shutdown(peer->pump_end, SHUT_RDWR);
+	close_stream(peer);
 	if (!world.rank && pid > 0 && !strcmp(host_of(peer->hello), host_of(world.hello)))
 		kill(pid, SIGKILL);
 }
@@ -114,7 +120,7 @@ static void take(struct peer *peer, enum tag tag, const char *bytes, int n)
 	if (tag == BYE) {
 		world.dismissed = true;
 		world.finalize = bytes[0];
-		shutdown(peer->pump_end, SHUT_RDWR);
+		close_stream(peer);
 	}
 }
 
@@ -242,6 +248,8 @@ static void *pump(void *unused)
 	while (ready && !world.ending) {
 		wait_for_sockets(ready);
 		turn();
+		if (world.rank && world.closed > 0 && world.turned - world.closed > END_SECONDS)
+			leave(0); /* a device does not let go of its worker */
 	}
 	free(ready);
 	if (!world.rank)
@@ -249,7 +257,7 @@ static void *pump(void *unused)
 	if (!world.finalize || (world.rank && !world.dismissed))
 		leave(0);
 	signal(SIGALRM, leave); /* somebody may die now */
-	alarm(FINALIZE_SECONDS);
+	alarm(END_SECONDS);
 	MPI_Finalize();
 	alarm(0);
 	return NULL;

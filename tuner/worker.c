@@ -122,6 +122,8 @@ static int end_process(struct worker *worker, double seconds)
 	int wait_status = 0;
 	double until = seconds_now() + seconds;
 	pid_t got;
+	if (worker->from.lock)
+		pthread_mutex_unlock(worker->from.lock);
 	close(worker->to);
 	while ((got = waitpid(worker->pid, &wait_status, WNOHANG)) == 0 && seconds_now() < until)
 		poll(NULL, 0, 5);
@@ -130,6 +132,8 @@ static int end_process(struct worker *worker, double seconds)
 		waitpid(worker->pid, &wait_status, 0);
 	}
 	close(worker->from.fd);
+	if (worker->from.lock)
+		pthread_mutex_lock(worker->from.lock);
 	return wait_status;
 }
 
