@@ -85,6 +85,7 @@ static enum status ready(struct measuring *m)
 	char request[1024];
 	struct answer answer = {.status = "crash"};
 	const struct task *task = m->task;
+	double started = seconds_now();
 	for (int attempt = 0, kills = 0;
 	     attempt < SETUP_ATTEMPTS && kills < KILLS && m->worker->task != task;) {
 		if (!worker_alive(m->worker))
@@ -99,6 +100,7 @@ static enum status ready(struct measuring *m)
 		kills += killed;
 		attempt += !killed;
 	}
+	m->setup_seconds += seconds_now() - started;
 	if (m->worker->task != task)
 		status = fail(STATUS_UNSUPPORTED, "%s %s %s: cannot be set up: %s: %s",
 		              task->kernel->name, task->case_text, task->shape_text, answer.status,

@@ -29,7 +29,8 @@ struct measuring {
 	const struct provenance *provenance;
 	const volatile sig_atomic_t *interrupted; /* ends the search after the row */
 	double default_us;                        /* NaN before its screening */
-	double seconds; /* that all rows asked for took to obtain, journal or worker alike */
+	double seconds;       /* that all rows asked for took to obtain, journal or worker alike */
+	double setup_seconds; /* of a worker for the task, in this run */
 };
 
 enum { SCREENING = 0 }; /* the round of first measurements */

@@ -18,31 +18,49 @@ static double expected_us(const struct tune *t, int i)
 	return 3 + 1e-3 * task->kernel->bytes(&task->shape, task->kase.value) / gbps;
 }
 
-/* What is left of a task: candidates without a row at the cost of a screening, and the race. */
-static double expected_seconds(const struct tune *t, int i, int *left)
+/* The journal's latest verdict on a launch; NULL when there is none. */
+static const struct journal_row *latest_verdict(const struct journal *journal,
+                                                const struct task *task)
 {
-	const struct candidates *candidates = &t->job[i].candidates;
-	const struct race_plan *plan = t->race.plan;
-	double us = expected_us(t, i);
-	int n = budget_evaluations(&t->race.budget, candidates->n), known = 0;
-	struct provenance provenance;
-	struct measuring m = {.task = &t->tasks.task[i],
-	                      .candidates = candidates,
-	                      .provenance = &provenance,
-	                      .journal = (struct journal *)&t->journal};
-	provenance_of(m.task->kernel, &t->worker.info, &provenance);
-	for (int c = 0; c < candidates->n; c++)
-		known += measure_row(&m, SCREENING, c) != NULL;
-	*left = n > known ? n - known : 0;
-	double sample = fmin(20 * us, 1e4) * 1e-6;
-	int rounds = 2 * plan->look[0] * plan->stage[plan->n_stages - 1].keep * plan->sweeps;
-	return *left * (0.05 + 6 * sample) + rounds * sample + 0.5;
+	for (int i = journal->n_rows; i-- > 0;) {
+		const char *const *cell = journal->rows[i].cell;
+		if (!cell[JOURNAL_round][0] && strcmp(cell[JOURNAL_status], "key") &&
+		    !strcmp(cell[JOURNAL_kernel], task->kernel->name) &&
+		    !strcmp(cell[JOURNAL_case], task->case_text) &&
+		    !strcmp(cell[JOURNAL_shape], task->shape_text))
+			return &journal->rows[i];
+	}
+	return NULL;
 }
 
-/* Learns from finished tasks what one takes: a + b times what was expected. */
-static void learn_pace(struct tune *t, int i, double seconds)
+static void method_text(const struct tune *t, char text[64])
 {
-	double e = t->job[i].expected;
+	snprintf(text, 64, "%s + race%s", t->race.strategy->name,
+	         t->options->request.quick ? " (quick)" : "");
+}
+
+/* Whether it is by the same method, on the same device and sources. */
+static bool has_verdict(const struct tune *t, const struct measuring *m)
+{
+	char method[64];
+	const struct journal_row *row = latest_verdict(&t->journal, m->task);
+	method_text(t, method);
+	return row && !strcmp(row->cell[JOURNAL_key], m->provenance->key) &&
+	       !strcmp(row->cell[JOURNAL_method], method);
+}
+
+/* Of screening n candidates and the race, as far as one can know beforehand. */
+static double task_seconds(const struct tune *t, int i, int n)
+{
+	const struct race_plan *plan = t->race.plan;
+	double sample = fmin(20 * expected_us(t, i), 1e4) * 1e-6;
+	int rounds = 2 * plan->look[0] * plan->stage[plan->n_stages - 1].keep * plan->sweeps;
+	return n * (0.05 + 6 * sample) + rounds * sample + 0.5;
+}
+
+/* Learns from a task what one takes: a + b times what was expected. */
+static void learn_pace(struct tune *t, double e, double seconds)
+{
 	struct pace *p = &t->pace;
 	p->n++;
 	p->e += e;
@@ -61,16 +79,47 @@ static void learn_pace(struct tune *t, int i, double seconds)
 	}
 }
 
+/* Seconds that a task still takes; 0 when its verdict stands. */
+static double paced_seconds(const struct tune *t, const struct job *job)
+{
+	return job->left > 0 ? t->pace.a + t->pace.b * job->left : 0;
+}
+
+/* What is left to do, and what the journal says of how long it takes. */
+static void expect(struct tune *t)
+{
+	for (int i = 0; i < t->tasks.n; i++) {
+		struct job *job = &t->job[i];
+		struct measuring m = {.task = &t->tasks.task[i],
+		                      .candidates = &job->candidates,
+		                      .provenance = &job->provenance,
+		                      .journal = &t->journal};
+		int n = budget_evaluations(&t->race.budget, job->candidates.n), known = 0;
+		provenance_of(m.task->kernel, &t->worker.info, &job->provenance);
+		for (int c = 0; c < job->candidates.n; c++)
+			known += measure_row(&m, SCREENING, c) != NULL;
+		job->n_left = n > known ? n - known : 0;
+		job->expected = task_seconds(t, i, n);
+		job->left = task_seconds(t, i, job->n_left);
+		if (job->n_left || !has_verdict(t, &m))
+			continue;
+		job->left = 0;
+		double seconds =
+		        journal_number(latest_verdict(&t->journal, m.task), JOURNAL_seconds);
+		if (seconds > 0)
+			learn_pace(t, job->expected, seconds);
+	}
+}
+
 /* Seconds from now on: of tasks under way what is left of what they should take, a tenth at least,
  * and the tasks not begun, by all workers together. */
 static double seconds_left(const struct tune *t)
 {
-	const struct pace *p = &t->pace;
 	double left = 0;
 	int n_workers = 1;
 	for (int i = 0; i < t->tasks.n; i++) {
 		const struct job *job = &t->job[i];
-		double seconds = p->a + p->b * job->expected;
+		double seconds = paced_seconds(t, job);
 		double spent = job->state == RUNNING ? seconds_now() - job->started : 0;
 		if (job->state != ENDED)
 			left += fmax(seconds - spent, 0.1 * seconds);
@@ -103,20 +152,20 @@ static void print_duration(double seconds)
 		printf("%.0f min", seconds / 60);
 }
 
-void tune_print_plan(const struct tune *t)
+void tune_print_plan(struct tune *t)
 {
 	double total = 0;
+	expect(t);
 	for (int i = 0; i < t->tasks.n; i++) {
 		const struct task *task = &t->tasks.task[i];
 		const struct candidates *c = &t->job[i].candidates;
-		int left;
-		double seconds = expected_seconds(t, i, &left);
+		double seconds = paced_seconds(t, &t->job[i]);
 		total += seconds;
 		printf("%s %s %s: %d points", task->kernel->name, task->shape_text, task->case_text,
 		       c->n_space);
 		for (int r = 0; r < c->n_reasons; r++)
 			printf(", %d pruned (%s)", c->pruned[r].n, c->pruned[r].reason);
-		printf(", %d to try, %d to measure now, about ", c->n, left);
+		printf(", %d to try, %d to measure now, about ", c->n, t->job[i].n_left);
 		print_duration(seconds);
 		printf("\n");
 	}
@@ -174,24 +223,17 @@ static void number(char text[32], double value)
 		snprintf(text, 32, "%.6g", value);
 }
 
-/* Whether the journal's latest verdict on this launch is this one. */
-static bool is_latest(const struct journal *journal, const char *const cell[N_JOURNAL_COLUMNS])
+/* Whether the journal's latest verdict on the launch is this one. */
+static bool is_latest(const struct journal *journal, const struct task *task,
+                      const char *const cell[N_JOURNAL_COLUMNS])
 {
 	static const int same[] = {JOURNAL_key,    JOURNAL_config, JOURNAL_us,
 	                           JOURNAL_status, JOURNAL_reason, JOURNAL_method};
-	for (int i = journal->n_rows; i-- > 0;) {
-		const char *const *old = journal->rows[i].cell;
-		if (old[JOURNAL_round][0] || !strcmp(old[JOURNAL_status], "key") ||
-		    strcmp(old[JOURNAL_kernel], cell[JOURNAL_kernel]) ||
-		    strcmp(old[JOURNAL_case], cell[JOURNAL_case]) ||
-		    strcmp(old[JOURNAL_shape], cell[JOURNAL_shape]))
-			continue;
-		for (size_t s = 0; s < sizeof same / sizeof *same; s++)
-			if (strcmp(old[same[s]], cell[same[s]]))
-				return false;
-		return true;
-	}
-	return false;
+	const struct journal_row *row = latest_verdict(journal, task);
+	for (size_t s = 0; row && s < sizeof same / sizeof *same; s++)
+		if (strcmp(row->cell[same[s]], cell[same[s]]))
+			return false;
+	return row != NULL;
 }
 
 static enum status record_verdict(struct tune *t, const struct measuring *m,
@@ -215,9 +257,8 @@ static enum status record_verdict(struct tune *t, const struct measuring *m,
 	number(gbps, 1e-3 * kernel->bytes(&task->shape, task->kase.value) / outcome->us);
 	number(ceiling, ceiling_of(t, task));
 	snprintf(samples, sizeof samples, "%d", outcome->rounds * t->race.plan->sweeps);
-	snprintf(seconds, sizeof seconds, "%.2f", m->seconds);
-	snprintf(method, sizeof method, "%s + race%s", t->race.strategy->name,
-	         t->options->request.quick ? " (quick)" : "");
+	snprintf(seconds, sizeof seconds, "%.2f", m->seconds + m->setup_seconds);
+	method_text(t, method);
 	strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &tm));
 	cell[JOURNAL_key] = m->provenance->key;
 	cell[JOURNAL_kernel] = kernel->name;
@@ -236,7 +277,7 @@ static enum status record_verdict(struct tune *t, const struct measuring *m,
 	cell[JOURNAL_runner_up_us] = runner_up_us;
 	cell[JOURNAL_method] = method;
 	cell[JOURNAL_date] = date;
-	return is_latest(&t->journal, cell) ? STATUS_OK : journal_append(&t->journal, cell);
+	return is_latest(&t->journal, task, cell) ? STATUS_OK : journal_append(&t->journal, cell);
 }
 
 static void print_outcome(const struct tune *t, int i)
@@ -287,7 +328,6 @@ static enum status tune_task(struct tune *t, int i, struct worker *worker)
 	                        .provenance = &job->provenance,
 	                        .interrupted = t->options->interrupted,
 	                        .default_us = NAN};
-	provenance_of(m->task->kernel, &t->worker.info, &job->provenance);
 	TRY(journal_key(&t->journal, m->task->kernel, &job->provenance));
 	TRY(race_run(&race, m, &outcome));
 	TRY(record_verdict(t, m, &outcome));
@@ -313,7 +353,9 @@ static void run_job(struct tune *t, int i, struct worker *worker)
 	enum status status = tune_task(t, i, worker);
 	job->state = ENDED;
 	if (status == STATUS_OK) {
-		learn_pace(t, i, seconds_now() - job->started);
+		if (job->left > 0)
+			learn_pace(t, job->expected,
+			           job->measuring.seconds + job->measuring.setup_seconds);
 	} else if (worker->lost) {
 		job->state = WAITING;
 	} else if (status == STATUS_UNSUPPORTED) {
@@ -343,7 +385,7 @@ static int next_task(const struct tune *t)
 	int next = -1;
 	for (int i = 0; i < t->tasks.n; i++)
 		if (t->job[i].state == WAITING &&
-		    (next < 0 || (t->n_others && t->job[i].expected > t->job[next].expected)))
+		    (next < 0 || (t->n_others && t->job[i].left > t->job[next].left)))
 			next = i;
 	return next;
 }
@@ -446,12 +488,9 @@ static enum status work_together(struct tune *t)
 enum status tune_run(struct tune *t)
 {
 	enum status status;
-	double total = 0;
-	int left;
-	for (int i = 0; i < t->tasks.n; i++)
-		total += t->job[i].expected = expected_seconds(t, i, &left);
+	expect(t);
 	TRY(measure_ceiling(&t->worker, &t->ceiling_gbps));
-	progress_start(&t->progress, "tune", total, t->options->quiet);
+	progress_start(&t->progress, "tune", seconds_left(t), t->options->quiet);
 	TRY(work_together(t));
 	progress_finish(&t->progress, NULL);
 done:

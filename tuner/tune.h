@@ -16,7 +16,7 @@ struct tune_options {
 	const volatile sig_atomic_t *interrupted;
 };
 
-/* Of finished tasks: expected and true seconds, as sums, and the line through them. */
+/* Of finished tasks: expected and true seconds of measuring, as sums, and the line through them. */
 struct pace {
 	int n;
 	double e, s, ee, es;
@@ -28,8 +28,9 @@ struct job {
 	enum { WAITING, RUNNING, ENDED } state;
 	bool no_help; /* another worker could not set it up */
 	struct provenance provenance;
-	struct measuring measuring; /* while it runs */
-	double expected, started;   /* seconds it should take; when it was begun */
+	struct measuring measuring;     /* while it runs */
+	int n_left;                     /* screenings that the journal does not have */
+	double expected, left, started; /* seconds: all of it, what remains, when it was begun */
 	struct candidates candidates;
 	struct outcome outcome; /* its verdict is NULL when it could not be tuned */
 };
@@ -56,7 +57,7 @@ MUST_CHECK enum status tune_open(const struct tune_options *options, struct tune
 void tune_close(struct tune *tune);
 
 /* Prints what would be measured and how long it takes; the journal may be empty. */
-void tune_print_plan(const struct tune *tune);
+void tune_print_plan(struct tune *tune);
 /* Measures the read ceiling and tunes all tasks; `journal` is open. A task that cannot be tuned is
  * counted and does not keep the others from it. */
 MUST_CHECK enum status tune_run(struct tune *tune);
