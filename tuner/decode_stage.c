@@ -9,7 +9,7 @@
 #include "core/progress.h"
 #include "tuner/strategy.h"
 
-enum { MAX_TRIALS = 64, SAMPLES = 48, MAX_DRAWS = 20000 };
+enum { MAX_TRIALS = 96, FINALISTS = 8, SAMPLES = 48, MAX_DRAWS = 20000 };
 
 /* Of a trial: most are worse, and end after one round of four samples. */
 static const struct timer_options trial_options = {
@@ -143,7 +143,56 @@ done:
 	return status;
 }
 
-/* All legal configurations that differ in one tunable. */
+/* What was fastest alone, of the present sources; the fastest first. */
+static void list_finalists(const struct stage *s, int i, struct trials *trials)
+{
+	const struct choice *c = &s->stepper.choice[i];
+	const struct kernel *kernel = c->task.kernel;
+	double us[FINALISTS + 1];
+	struct provenance now;
+	provenance_of(kernel, device_info(s->stepper.device), &now);
+	for (int r = 0; r < s->journal->n_rows; r++) {
+		const struct journal_row *row = &s->journal->rows[r];
+		const char *const *cell = row->cell;
+		struct config config = {0};
+		if (strcmp(cell[JOURNAL_key], now.key) || strcmp(cell[JOURNAL_round], "0") ||
+		    strcmp(cell[JOURNAL_status], "ok") ||
+		    strcmp(cell[JOURNAL_kernel], kernel->name) ||
+		    strcmp(cell[JOURNAL_case], c->task.case_text) ||
+		    strcmp(cell[JOURNAL_shape], c->task.shape_text) ||
+		    params_parse(kernel->params, kernel->n_params, cell[JOURNAL_config],
+		                 config.value) != STATUS_OK ||
+		    same_config(&config, &s->selection.config[i]) ||
+		    !choice_can_run(&s->stepper, c, &config))
+			continue;
+		int at = trials->n;
+		for (; at > 0 && us[at - 1] > journal_number(row, JOURNAL_us); at--) {
+			us[at] = us[at - 1];
+			trials->config[at] = trials->config[at - 1];
+		}
+		us[at] = journal_number(row, JOURNAL_us);
+		trials->config[at] = config;
+		trials->n += trials->n < FINALISTS;
+	}
+}
+
+/* Changes one other tunable than p so that the configuration can run; false when none does. */
+static bool repair(const struct stage *s, const struct choice *c, struct config *config, int p)
+{
+	const struct kernel *kernel = c->task.kernel;
+	for (int q = 0; q < kernel->n_params; q++)
+		for (int v = 0; q != p && v < kernel->params[q].n_values; v++) {
+			struct config repaired = *config;
+			repaired.value[q] = kernel->params[q].values[v];
+			if (choice_can_run(&s->stepper, c, &repaired)) {
+				*config = repaired;
+				return true;
+			}
+		}
+	return false;
+}
+
+/* All configurations that differ in one tunable, or in another besides if they must. */
 static void list_neighbours(const struct stage *s, int i, struct trials *trials)
 {
 	const struct choice *c = &s->stepper.choice[i];
@@ -153,7 +202,8 @@ static void list_neighbours(const struct stage *s, int i, struct trials *trials)
 		for (int v = 0; v < kernel->params[p].n_values && trials->n < MAX_TRIALS; v++) {
 			struct config config = *now;
 			config.value[p] = kernel->params[p].values[v];
-			if (!same_config(&config, now) && choice_can_run(&s->stepper, c, &config))
+			if (!same_config(&config, now) &&
+			    (choice_can_run(&s->stepper, c, &config) || repair(s, c, &config, p)))
 				trials->config[trials->n++] = config;
 		}
 }
@@ -175,7 +225,8 @@ static void list_samples(const struct stage *s, int i, struct trials *trials)
 	}
 }
 
-/* What a round tries of each choice, all of it being compiled from now on. */
+/* What a round tries of each choice, all of it being compiled from now on: first what was fastest
+ * alone, or anything when that is not known. */
 static enum status prepare_round(struct stage *s, int round)
 {
 	enum status status = STATUS_OK;
@@ -183,10 +234,12 @@ static enum status prepare_round(struct stage *s, int round)
 		struct choice *c = &s->stepper.choice[i];
 		struct trials *trials = &s->trials[i];
 		trials->n = 0;
-		if (round == 0 && is_default(c, &s->selection.config[i]))
-			list_samples(s, i, trials); /* nothing is known of it */
+		if (round == 0)
+			list_finalists(s, i, trials);
 		else
 			list_neighbours(s, i, trials);
+		if (round == 0 && !trials->n && is_default(c, &s->selection.config[i]))
+			list_samples(s, i, trials);
 		TRY(instances_prepare(&c->instances, trials->config, trials->n));
 	}
 done:
