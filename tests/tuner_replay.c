@@ -1,8 +1,13 @@
 /* A worker without a device: every configuration has a known time, a hash of what it is. With
  * main.c and this in place of worker_main.c the whole tuner is deterministic. Environment:
+ *	REPLAY_GPU        the whole spaces of this architecture (90 ...)
+ *	REPLAY_SMS        multiprocessors (default 1)
+ *	REPLAY_LOG        a file that gets what is measured: process, request, task, configurations
  *	REPLAY_SLEEP_US   what a measurement takes
+ *	REPLAY_SLEEP      and that many times the time that it finds
  *	REPLAY_SPREAD     times are 10 us and up to this more (default 10)
  *	REPLAY_LENGTHS    those of attention depend on splits and length instead
+ *	REPLAY_CRASH      text in configurations that end the worker when they are screened
  *	REPLAY_SHIFT      percent that the configuration in REPLAY_SHIFTED takes longer
  *	REPLAY_FAILING    from this length on attention with one split fails in races
  *	REPLAY_BYTE       a kernel source of which the middle byte is another
@@ -10,7 +15,9 @@
  *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter,
  *drift by up to 5 % up and down, one sample of 50 longer by half to three times */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -80,7 +87,7 @@ void __wrap_source_hash(const char *kernel, char hash[17])
 enum { MAX_CONFIGS = 64, MAX_SWEEPS = 64, DRIFT_SAMPLES = 3000 };
 static const double JITTER = 0.01, DRIFT = 0.05, SPIKES = 0.02;
 
-static char task[1024];
+static char task[1024]; /* kernel, case and shape */
 static bool noisy;
 static uint64_t random_state;
 static long n_samples;
@@ -143,6 +150,25 @@ static void start_noise(const char *path)
 	fclose(file);
 }
 
+/* One write per line, so that those of several workers do not mix. */
+static void log_request(const char *verb, const char *rest)
+{
+	char line[WORKER_LINE + 1200];
+	const char *path = getenv("REPLAY_LOG");
+	int file = path ? open(path, O_WRONLY | O_CREAT | O_APPEND, 0644) : -1;
+	if (file < 0)
+		return;
+	int n = snprintf(line, sizeof line, "%d\t%s\t%s\t%s\n", (int)getpid(), verb, task, rest);
+	if (write(file, line, (size_t)n) != n)
+		abort();
+	close(file);
+}
+
+static void take_time(double us)
+{
+	usleep((useconds_t)(setting("REPLAY_SLEEP_US", 0) + setting("REPLAY_SLEEP", 0) * us));
+}
+
 /* As screening does: from 3 samples to 7, until they are within 1 %. */
 static void screen(const char *config)
 {
@@ -153,7 +179,7 @@ static void screen(const char *config)
 		us[n++] = sample(config);
 		interval = median_interval(us, n, 0.95);
 	} while (n < 3 || (n < 7 && interval_half_width(&interval) > 0.01));
-	usleep((useconds_t)setting("REPLAY_SLEEP_US", 0));
+	take_time(interval.median);
 	printf("ok\t%.6g\t%d\n", interval.median, n);
 }
 
@@ -178,7 +204,7 @@ static void answer(char *rest, int sweeps)
 			us[i][s] = sample(config[i]);
 		}
 	for (int i = 0; i < n; i++) {
-		usleep((useconds_t)setting("REPLAY_SLEEP_US", 0));
+		take_time(median(us[i], sweeps));
 		if (fails(config[i]))
 			printf("launch\tplanted\n");
 		else
@@ -191,12 +217,13 @@ int worker_main(const char *device)
 	static char line[WORKER_LINE];
 	struct device_info info = {.name = "replay",
 	                           .slug = "replay",
-	                           .sm_count = 1,
+	                           .sm_count = (int)setting("REPLAY_SMS", 1),
 	                           .target.lanes = SIMT_WARP,
+	                           .target.sm = (int)setting("REPLAY_GPU", 0),
 	                           .smem_block_bytes = 1 << 20,
 	                           .driver = "none",
 	                           .toolkit = "none"};
-	const char *driver = getenv("REPLAY_DRIVER");
+	const char *driver = getenv("REPLAY_DRIVER"), *crash = getenv("REPLAY_CRASH");
 	(void)device;
 	if (driver)
 		snprintf(info.driver, sizeof info.driver, "%s", driver);
@@ -211,9 +238,13 @@ int worker_main(const char *device)
 			snprintf(task, sizeof task, "%s", rest);
 		if (!strcmp(verb, "screen")) {
 			strsep(&rest, "\t");
+			log_request(verb, rest);
+			if (crash && strstr(rest, crash))
+				raise(SIGSEGV);
 			screen(rest);
 		} else if (!strcmp(verb, "round")) {
 			int sweeps = atoi(strsep(&rest, "\t"));
+			log_request(verb, rest);
 			answer(rest, sweeps);
 		} else {
 			printf("ok\t%d\t0\n", !strcmp(verb, "ceiling") ? 10 : 0);

@@ -172,13 +172,14 @@ static void add_finalist(struct group *g, const struct config *config)
 static void list_finalists(struct group *g)
 {
 	const struct tune *t = g->tune;
-	add_finalist(g, &t->candidates[g->task[0]].config[0]);
+	add_finalist(g, &t->job[g->task[0]].candidates.config[0]);
 	for (int second = 0; second < 2; second++)
 		for (int i = 0; i < g->n_tasks; i++) {
-			const struct outcome *o = &t->outcome[g->task[i]];
+			const struct job *job = &t->job[g->task[i]];
+			const struct outcome *o = &job->outcome;
 			const int which = second ? o->runner_up : o->winner;
 			if (o->verdict && which >= 0)
-				add_finalist(g, &t->candidates[g->task[i]].config[which]);
+				add_finalist(g, &job->candidates.config[which]);
 		}
 }
 

@@ -12,6 +12,7 @@
 #include "tuner/breakpoints.h"
 #include "tuner/decode_stage.h"
 #include "tuner/emit.h"
+#include "tuner/ranks.h"
 #include "tuner/replay.h"
 #include "tuner/verify.h"
 
@@ -75,6 +76,8 @@ static const struct command command = {
                 "  warpsmith-tune --kernel gemv --shape 896x4864   one kernel, one shape\n"
                 "  warpsmith-tune --explain 'gemv 896x4864'        why that row is what it is\n"
                 "  warpsmith-tune --verify                         whether the rows still hold\n"
+                "  mpirun --enable-recovery --bind-to none -n 4 warpsmith-tune\n"
+                "                                                  on four GPUs of one model\n"
                 "  warpsmith-tune --emit                           rewrites results/tuned.h from "
                 "the journals, needs no GPU\n",
         .rows = rows,
@@ -251,12 +254,15 @@ int main(int argc, char **argv)
 	bool done;
 	if (argc == 3 && !strcmp(argv[1], "--worker"))
 		return worker_main(argv[2]);
-	TRY(options_parse(&command, argc, argv, &done));
+	TRY(ranks_open(argv, &done));
+	if (!done)
+		TRY(options_parse(&command, argc, argv, &done));
 	if (done)
 		goto done;
 	signal(SIGPIPE, SIG_IGN); /* a worker that died is noticed by its missing answer */
 	signal(SIGINT, on_interrupt);
 	signal(SIGTERM, on_interrupt);
+	signal(SIGUSR1, on_interrupt); /* which mpirun passes on */
 	const char *folder = options.journal ? options.journal : "results";
 	if (options.explain)
 		TRY(explain(folder, options.explain));
@@ -269,5 +275,5 @@ int main(int argc, char **argv)
 	else
 		TRY(emits_alone() ? emit(folder) : tune(folder));
 done:
-	return status_exit(program, status);
+	return ranks_close(status_exit(program, status));
 }
