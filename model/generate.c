@@ -131,19 +131,13 @@ static double negative_log_likelihood(const float *logits, int n, int token)
 	return max + log(sum) - (double)logits[token];
 }
 
-enum status perplexity(struct decoder *d, const int32_t *ids, size_t n, bool quiet, double *nats,
-                       size_t *predicted)
+enum status perplexity(struct decoder *d, const int32_t *ids, size_t n, bool quiet, double *nats)
 {
 	enum status status = STATUS_OK;
 	struct progress progress;
 	int vocab = d->model->hparams.vocab;
 	float *logits = malloc((size_t)vocab * sizeof *logits);
 	double sum = 0;
-	*predicted = 0;
-	if (n < 2) {
-		status = fail(STATUS_FAILED, "perplexity needs 2 tokens, the text has %zu", n);
-		goto done;
-	}
 	if (!logits)
 		return fail(STATUS_NO_MEMORY, "out of host memory");
 	progress_start(&progress, "perplexity", (double)n, quiet);
@@ -153,11 +147,17 @@ enum status perplexity(struct decoder *d, const int32_t *ids, size_t n, bool qui
 		TRY(decoder_step(d, ids[i], NULL, 0));
 		TRY(decoder_logits(d, logits));
 		sum += negative_log_likelihood(logits, vocab, ids[i + 1]);
-		++*predicted;
+		if (!isfinite(sum)) {
+			status = fail(
+			        STATUS_VIOLATION,
+			        "perplexity: the logits give token %zu of the text no probability",
+			        i + 1);
+			goto done;
+		}
 		progress_update(&progress, (double)i, NULL);
 	}
 	progress_finish(&progress, NULL);
-	*nats = *predicted ? sum / (double)*predicted : NAN;
+	*nats = sum / (double)(n - 1);
 done:
 	free(logits);
 	return status;

@@ -35,9 +35,10 @@ struct generation {
 MUST_CHECK enum status generate(struct generation *generation);
 void generation_close(struct generation *generation);
 
-/* Mean negative log likelihood of `ids` in nats per token, each predicted from all before it within
- * the context. */
+/* Mean negative log likelihood, in nats, of ids 1 to n - 1 (n at least 2). Each is predicted from
+ * those before it in a window of as many tokens as the cache holds. Windows follow each other and
+ * each begins with an empty cache, so that the first prediction of a window sees one token. */
 MUST_CHECK enum status perplexity(struct decoder *decoder, const int32_t *ids, size_t n, bool quiet,
-                                  double *nats, size_t *predicted);
+                                  double *nats);
 
 #endif

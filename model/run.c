@@ -92,7 +92,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	        {"no-bias", 0, OPTION_FLAG, &a->no_bias, NULL, "leave the QKV biases out"},
 	        {"tokenize", 0, OPTION_FLAG, &a->tokenize, NULL, "print the prompt's token ids"},
 	        {"detokenize", 0, OPTION_FLAG, &a->detokenize, NULL, "print the text of --tokens"},
-	        {"ppl", 0, OPTION_TEXT, &a->ppl, "FILE", "perplexity of a text"},
+	        {"ppl", 0, OPTION_TEXT, &a->ppl, "FILE",
+	         "perplexity of a text, in windows of CTX tokens"},
 	        COMMON_OPTIONS(&a->device, &a->quiet),
 	};
 	const struct command command = {
@@ -323,10 +324,15 @@ static enum status run_ppl(struct session *s)
 {
 	enum status status;
 	double nats;
-	size_t n;
-	TRY(perplexity(&s->decoder, s->prompt, s->n_prompt, s->args.quiet, &nats, &n));
-	fprintf(s->out, "%zu tokens predicted: %.6f nats per token, perplexity %.4f, on %s\n", n,
-	        nats, exp(nats), device_info(s->device)->name);
+	if (s->n_prompt < 2)
+		return fail(STATUS_FAILED, "%s: perplexity needs 2 tokens, the text has %zu",
+		            s->args.ppl, s->n_prompt);
+	TRY(perplexity(&s->decoder, s->prompt, s->n_prompt, s->args.quiet, &nats));
+	fprintf(s->out,
+	        "%zu tokens predicted in windows of %d: %.6f nats per token, perplexity %.4f, on "
+	        "%s\n",
+	        s->n_prompt - 1, s->decoder.state.capacity, nats, exp(nats),
+	        device_info(s->device)->name);
 done:
 	return status;
 }
