@@ -11,6 +11,7 @@ struct decoder_options {
 	bool use_bias, use_tuned;
 	bool unfused; /* norms, rotation and argmax as launches of their own, for comparison */
 	bool graphs;  /* capture once and replay, instead of launching one by one */
+	struct sampling sampling;
 	bool quiet;
 	/* see struct builder */
 	const struct variant *(*find)(void *user, const struct kernel *kernel,

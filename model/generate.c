@@ -47,23 +47,17 @@ done:
 	return status;
 }
 
-/* Forward `number` on `token` (-1: the one chosen last) and, unless more of the prompt follows, the
- * token after it. */
+/* Forward `number` on `token` (-1: the one chosen last), and the token that it chose. */
 static enum status advance(struct generation *g, int number, int token, float *logits, int *next)
 {
 	enum status status;
-	bool last = (size_t)number + 1 >= g->n_prompt;
 	double start = seconds_now();
 	TRY(forward(g, number, token));
-	if (g->logits || (g->sampler && last)) {
+	if (g->logits) {
 		TRY(decoder_logits(g->decoder, logits));
-		if (g->logits)
-			TRY(write_logits(g, g->decoder->position - 1, logits));
+		TRY(write_logits(g, g->decoder->position - 1, logits));
 	}
-	if (last && g->sampler)
-		*next = sampler_next(g->sampler, logits);
-	else
-		TRY(decoder_token(g->decoder, next));
+	TRY(decoder_token(g->decoder, next));
 	double seconds = seconds_now() - start;
 	if ((size_t)number < g->n_prompt) {
 		g->prompt_seconds += seconds;
@@ -97,7 +91,7 @@ enum status generate(struct generation *g)
 			break;
 		TRY(print_token(g, &stream, next));
 		if ((int)g->n_ids < g->n)
-			TRY(advance(g, number++, g->sampler ? next : -1, logits, &next));
+			TRY(advance(g, number++, -1, logits, &next));
 	}
 done:
 	if (g->profile && device_profile(g->decoder->device, false) != STATUS_OK)

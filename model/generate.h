@@ -5,14 +5,12 @@
 #include <stdio.h>
 
 #include "model/decoder.h"
-#include "model/sampler.h"
 #include "model/tokenizer.h"
 
 struct generation {
 	struct decoder *decoder;
 	const struct tokenizer
-	        *tokenizer;      /* NULL: no vocabulary, ids are printed instead of text */
-	struct sampler *sampler; /* NULL: greedy, on the device */
+	        *tokenizer; /* NULL: no vocabulary, ids are printed instead of text */
 	const int32_t *prompt;
 	size_t n_prompt; /* at least 1 */
 	int n;           /* tokens to generate at most */

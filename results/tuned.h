@@ -7,10 +7,10 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "7e4800a01227c12f", "7d5beb4f6e9841d4", "2026-11-27", "guided + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "7e4800a01227c12f", "3c22b3dc6ba707fa", "2026-11-27", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "f0eeee642195ac0d", "7d5beb4f6e9841d4", "2026-11-27", "decode loop")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "f0eeee642195ac0d", "3c22b3dc6ba707fa", "2026-11-27", "decode loop")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v669, toolkit gcc 12.2.0, tuned 2026-11-27 by guided + race ---- */
 
@@ -39,6 +39,9 @@
 
 /* (x), m, k, len_min, len_max, warps, blocks */
 #define TUNED_HOST_ARGMAX(ROW)
+
+/* (x, cut), m, k, len_min, len_max, warps, blocks, finishers */
+#define TUNED_HOST_SAMPLE(ROW)
 
 /* (history), m, k, len_min, len_max, warps */
 #define TUNED_HOST_ADVANCE(ROW)
@@ -124,6 +127,9 @@
 
 /* (x), m, k, len_min, len_max, warps, blocks */
 #define TUNED_NVIDIA_H200_ARGMAX(ROW)
+
+/* (x, cut), m, k, len_min, len_max, warps, blocks, finishers */
+#define TUNED_NVIDIA_H200_SAMPLE(ROW)
 
 /* (history), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_ADVANCE(ROW) \

@@ -47,23 +47,39 @@ static struct decoder_options options_of(int kv)
 	                                .quiet = true};
 }
 
-/* A step of the plan and of the one without fusion: embed, layers, end. */
+/* A step of the plan and of the one without fusion, greedy and not: embed, layers, end. */
 static const struct step {
 	bool unfused;
+	struct sampling sampling;
 	int n_layer, n_end;
-	enum op layer[8], end[4];
+	enum op layer[8], end[5];
 } steps[] = {
         {false,
+         {0},
          5,
          2,
          {OP_QKV, OP_ATTENTION, OP_ATTN_OUT, OP_GATE_UP, OP_DOWN},
          {OP_HEAD, OP_ADVANCE}},
+        {false,
+         {1, 20, 0.9, 3},
+         5,
+         3,
+         {OP_QKV, OP_ATTENTION, OP_ATTN_OUT, OP_GATE_UP, OP_DOWN},
+         {OP_HEAD, OP_SAMPLE, OP_ADVANCE}},
         {true,
+         {0},
          8,
          4,
          {OP_ATTN_NORM, OP_QKV, OP_ROPE, OP_ATTENTION, OP_ATTN_OUT, OP_FFN_NORM, OP_GATE_UP,
           OP_DOWN},
          {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_ADVANCE}},
+        {true,
+         {1, 0, 1, 4},
+         8,
+         5,
+         {OP_ATTN_NORM, OP_QKV, OP_ROPE, OP_ATTENTION, OP_ATTN_OUT, OP_FFN_NORM, OP_GATE_UP,
+          OP_DOWN},
+         {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_SAMPLE, OP_ADVANCE}},
 };
 
 static int step_launches(const struct step *step, int layers)
@@ -94,6 +110,7 @@ static void plan_is_the_step(void **state)
 	struct model model;
 	struct decoder d;
 	options.unfused = step->unfused;
+	options.sampling = step->sampling;
 	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
 	OK(decoder_open(device, &model, &options, &d));
 	assert_int_equal(d.plans[d.n_plans - 1].len_max, options.capacity);
@@ -154,6 +171,7 @@ static void replay_is_the_same_as_launching(void **state)
 		struct decoder d;
 		options.graphs = way == 0;
 		options.unfused = step->unfused;
+		options.sampling = step->sampling;
 		OK(decoder_open(device, &model, &options, &d));
 		for (int i = 0; i < 30; i++) {
 			OK(decoder_step(&d, i ? -1 : 3, NULL, 0));
@@ -175,6 +193,7 @@ static void check_and_trace(const struct hparams *h, const struct step *step, in
 	struct trace trace;
 	FILE *csv = fopen("/dev/null", "w");
 	options.unfused = step->unfused;
+	options.sampling = step->sampling;
 	OK(model_make_random(&qwen2, h, dtype, &model));
 	OK(decoder_open(device, &model, &options, &d));
 	OK(check_open(&d, &check));
@@ -238,6 +257,7 @@ static void check_names_the_first_wrong_operation(void **state)
 	struct decoder d;
 	struct check check;
 	options.unfused = step->unfused;
+	options.sampling = step->sampling;
 	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
 	OK(decoder_open(device, &model, &options, &d));
 	OK(check_open(&d, &check));
@@ -264,13 +284,19 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        OF_STEP(plan_is_the_step, 0),
 	        OF_STEP(plan_is_the_step, 1),
+	        OF_STEP(plan_is_the_step, 2),
+	        OF_STEP(plan_is_the_step, 3),
 	        cmocka_unit_test(the_cache_ends_in_an_error),
 	        OF_STEP(replay_is_the_same_as_launching, 0),
 	        OF_STEP(replay_is_the_same_as_launching, 1),
+	        OF_STEP(replay_is_the_same_as_launching, 2),
+	        OF_STEP(replay_is_the_same_as_launching, 3),
 	        OF_STEP(any_shape_agrees_with_the_reference, 0),
 	        OF_STEP(any_shape_agrees_with_the_reference, 1),
+	        OF_STEP(any_shape_agrees_with_the_reference, 2),
+	        OF_STEP(any_shape_agrees_with_the_reference, 3),
 	        OF_STEP(check_names_the_first_wrong_operation, 0),
-	        OF_STEP(check_names_the_first_wrong_operation, 1),
+	        OF_STEP(check_names_the_first_wrong_operation, 2),
 	};
 	const char *spec = getenv("WARPSMITH_TEST_DEVICE");
 	if (device_open(spec ? spec : "auto", true, &device) != STATUS_OK) {

@@ -64,7 +64,13 @@ static void refuses_bad_usage(void **state)
 	        {{"-m", MODEL, "-n", "-1", "-p", "x"}, "--n: '-1' is not a whole number"},
 	        {{"-m", MODEL, "--kv", "q8_0", "-p", "x"}, "--kv: 'q8_0' is none of"},
 	        {{"-m", MODEL, "-c", "0", "-p", "x"}, "-c: a context of at least 1 token"},
-	        {{"-m", MODEL, "--top-p", "0", "-p", "x"}, "--top-p"},
+	        {{"-m", MODEL, "--top-p", "0", "-p", "x"}, "--top-p 0: expected more than 0"},
+	        {{"-m", MODEL, "--top-p", "1.5", "-p", "x"}, "--top-p 1.5: expected"},
+	        {{"-m", MODEL, "--top-p", "nan", "-p", "x"}, "--top-p"},
+	        {{"-m", MODEL, "--top-k", "-1", "-p", "x"}, "--top-k -1: expected 0"},
+	        {{"-m", MODEL, "--temp", "-1", "-p", "x"}, "--temp -1: expected 0 to 100"},
+	        {{"-m", MODEL, "--temp", "inf", "-p", "x"}, "--temp"},
+	        {{"-m", MODEL, "--seed", "-1", "-p", "x"}, "--seed: '-1' is not"},
 	        {{"-m", MODEL, "--tokenize"}, "--tokenize needs -p TEXT"},
 	        {{"-m", MODEL, "--trace", "1", "--trace-layer", "9"}, "nothing to decode"},
 	        {{"--random", "qwen3-1b"}, "unknown model 'qwen3-1b'"},
@@ -213,6 +219,14 @@ static void seeds_are_deterministic(void **state)
 	}
 	assert_string_equal(texts[0], texts[1]);
 	assert_string_not_equal(texts[0], texts[2]);
+	/* on every way of launching, checked against the reference */
+	static const char *const ways[] = {"--no-graph", "--unfused", "--default-rows", "--check"};
+	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+		RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "--temp", "1", "-n", "24",
+		         "--ignore-eos", "--seed", "1", "--print-ids", ways[i]);
+		assert_int_equal(result.exit_code, 0);
+		assert_string_equal(texts[0], last_line());
+	}
 	/* one candidate is greedy whatever the temperature */
 	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "8", "--print-ids");
 	char *greedy = strdup(last_line());
@@ -362,6 +376,13 @@ static void inspect_and_trace_find_nan(void **state)
 	assert_non_null(strstr(result.err, "position 0: 288 of 288 logits are NaN or infinite, the "
 	                                   "first of token 0"));
 	assert_non_null(strstr(result.out, "\n0,0,0,5,0,1,1,")); /* the row is printed first */
+	RUN_WITH("-m", NAN_MODEL, "--tokens", "5,6", "-n", "2", "--temp", "1", "--trace", "2");
+	assert_int_equal(result.exit_code, 3);
+	assert_non_null(strstr(result.err, "288 of 288 logits are NaN or infinite"));
+	RUN_WITH("-m", NAN_MODEL, "--tokens", "5,6", "-n", "2", "--temp", "1", "--top-p", "0.5",
+	         "--ignore-eos", "--print-ids");
+	assert_int_equal(result.exit_code, 0);
+	assert_string_equal(last_line(), "0 0"); /* as greedily */
 	RUN_WITH("-m", NAN_MODEL, "--ppl", SOURCE_DIR "/tests/data/tiny/open.txt");
 	expect_error(3, "the logits give token 1 of the text no probability");
 	unlink(NAN_MODEL);
@@ -393,6 +414,9 @@ static void plan_lists_every_launch(void **state)
 	assert_non_null(strstr(result.out, "\n21 launches"));
 	assert_non_null(strstr(result.out, "norm=0 epilogue=bias"));
 	assert_null(strstr(result.out, "norm=1"));
+	RUN_WITH("-m", MODEL, "--plan", "--temp", "0.8", "--top-k", "40");
+	assert_non_null(strstr(result.out, "\n14 launches"));
+	assert_non_null(strstr(result.out, "x=f32 cut=1"));
 	RUN_WITH("-m", MODEL, "--plan", "--unfused", "--no-bias");
 	assert_null(strstr(result.out, "epilogue=bias"));
 }
