@@ -238,6 +238,47 @@ static void seeds_are_deterministic(void **state)
 		free(texts[i]);
 }
 
+/* The ids of a text's golden continuation, the end token among them; none of it is text. */
+static void an_end_token_ends(void **state)
+{
+	static const char model[] = SOURCE_DIR "/models/warpsmith-tiny.gguf";
+	char ids[512], longer[1024];
+	FILE *file = fopen(DATA "tiny-ball.ids.txt", "r");
+	(void)state;
+	assert_non_null(file);
+	assert_non_null(fgets(ids, sizeof ids, file));
+	fclose(file);
+	ids[strcspn(ids, "\n")] = 0;
+	RUN_WITH("-m", model, "-f", SOURCE_DIR "/tests/data/tiny/ball.txt", "-n", "64",
+	         "--print-ids");
+	assert_int_equal(result.exit_code, 0);
+	assert_null(strstr(result.out, "<|endoftext|>"));
+	assert_string_equal(last_line(), ids);
+	RUN_WITH("-m", model, "-f", SOURCE_DIR "/tests/data/tiny/ball.txt", "-n", "64",
+	         "--print-ids", "--ignore-eos");
+	snprintf(longer, sizeof longer, "%s", last_line());
+	assert_true(strlen(longer) > 2 * strlen(ids));
+	assert_int_equal(strncmp(longer, ids, strlen(ids)), 0);
+}
+
+/* Bytes in no order (a seed without NUL and special tokens, the last byte begins a code point):
+ * what is printed token by token is the text of the ids. */
+static void streams_the_text_of_the_ids(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "--temp", "100", "-n", "44", "--seed", "7",
+	         "--ignore-eos", "--print-ids");
+	assert_int_equal(result.exit_code, 0);
+	char *ids = strdup(last_line()), *text = strdup(result.out);
+	text[strlen(text) - strlen(ids)] = 0;
+	for (char *c = ids; *c; c++)
+		*c = *c == ' ' ? ',' : *c;
+	RUN_WITH("-m", MODEL, "--detokenize", "--tokens", ids);
+	assert_string_equal(result.out, text);
+	free(ids);
+	free(text);
+}
+
 static void ways_of_launching_agree(void **state)
 {
 	(void)state;
@@ -441,6 +482,8 @@ int main(void)
 	        cmocka_unit_test(perplexity_matches_the_oracle),
 	        cmocka_unit_test(the_end_of_the_context_is_an_error),
 	        cmocka_unit_test(seeds_are_deterministic),
+	        cmocka_unit_test(an_end_token_ends),
+	        cmocka_unit_test(streams_the_text_of_the_ids),
 	        cmocka_unit_test(ways_of_launching_agree),
 	        cmocka_unit_test(parses_special_tokens_in_prompts),
 	        cmocka_unit_test(logits_of_every_forward),
