@@ -240,10 +240,10 @@ static enum status find_instances(struct meter *meter)
 	if (!plain)
 		return fail(STATUS_UNSUPPORTED, "%s %s: this program has no instance of the case",
 		            t->kernel->name, t->case_text);
-	if (tuned && tuned->device)
+	const bool has_row = tuned && tuned->device && !table_is_lent(tuned, &t->shape);
+	if (has_row)
 		add_instance(meter, tuned, true);
-	if (!tuned || !tuned->device ||
-	    memcmp(&plain->config, &tuned->config, sizeof plain->config))
+	if (!has_row || memcmp(&plain->config, &tuned->config, sizeof plain->config))
 		add_instance(meter, plain, false);
 	return STATUS_OK;
 }

@@ -27,6 +27,7 @@ const struct timer_options timer_defaults = {
         .sample_seconds = 0.05,
         .launches = 20,
         .noise = 0.01,
+        .error = 0.05,
 };
 
 const char *timer_stop_name(enum timer_stop stop)
@@ -309,7 +310,8 @@ static bool drop(const struct timer *timer, int n, int *n_kept, struct timing *t
 static void check_health(struct timer *timer, int *n, int *n_healthy, struct timing *timing)
 {
 	double t = now(timer);
-	if (timer->source.sample || t - timer->health_read < HEALTH_SECONDS)
+	if (timer->source.sample ||
+	    t - timer->health_read < fmax(HEALTH_SECONDS, timer->options.health_seconds))
 		return;
 	timer->health_read = t;
 	device_read_health(timer->device, &timer->health);
@@ -426,13 +428,19 @@ static int count_looks(const struct timer_options *o)
 	return looks;
 }
 
+/* After 1, 2, 4 ... rounds, whether b is to be given up. */
+static bool is_early_look(const struct timer_options *o, int n)
+{
+	return o->seeks_faster && !(n & (n - 1));
+}
+
 enum status timer_pair(struct timer *timer, const struct workload *a, const struct workload *b,
                        struct paired_timing *timing)
 {
 	enum status status;
 	const struct timer_options *o = &timer->options;
 	double a_us[MAX_SAMPLES], b_us[MAX_SAMPLES], mhz[MAX_SAMPLES], start;
-	double confidence = 1 - (1 - CONFIDENCE) / count_looks(o);
+	double confidence = 1 - o->error / count_looks(o);
 	int n = 0, n_healthy = 0, look = o->min_samples;
 	enum timer_stop stop = TIMER_SAMPLES;
 	struct prepared pa = {0}, pb = {0};
@@ -447,15 +455,18 @@ enum status timer_pair(struct timer *timer, const struct workload *a, const stru
 			continue;
 		check_health(timer, &n, &n_healthy, &timing->a);
 		bool late = now(timer) - start > 2 * o->limit_seconds;
-		if (n < 1 || (n < look && n < most_samples(o) && !late))
-			continue;
 		/* Running out of time takes the place of the last look. */
+		bool due = n >= look || n == most_samples(o) || late;
+		if (n < 1 || !(due || is_early_look(o, n)))
+			continue;
 		timing->comparison = compare_paired(a_us, b_us, n, confidence, o->noise);
-		look = 2 * look;
-		if (timing->comparison.verdict != VERDICT_UNSURE || late) {
+		bool lost = is_early_look(o, n) && timing->comparison.ratio.median >= 1;
+		if (lost || (due && (timing->comparison.verdict != VERDICT_UNSURE || late))) {
 			stop = late ? TIMER_TIME : TIMER_PRECISION;
 			break;
 		}
+		if (due)
+			look = 2 * look;
 	}
 	summarise(a_us, n, &timing->a);
 	summarise(b_us, n, &timing->b);

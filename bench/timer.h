@@ -19,10 +19,16 @@ struct timer_options {
 	int launches;    /* in a sample, as one captured graph; 1: single launches, no graph */
 	double least_us; /* more launches in a graph, up to TIMER_MAX_LAUNCHES, until a sample
 	                    takes this long */
-	double noise;    /* relative difference that does not matter to timer_pair() */
+	double health_seconds; /* the device is asked whether it throttles no more often than this,
+	                          nor than every 10 ms */
+	/* Of timer_pair(): */
+	double noise;      /* relative difference that does not matter */
+	double error;      /* chance of calling equal workloads faster or slower, over all looks */
+	bool seeks_faster; /* b is given up as soon as it is not ahead after 1, 2, 4 ... rounds;
+	                      makes the chance of calling it faster smaller, never greater */
 };
 
-/* 15 to 301 samples, 0.5 %, 20 launches to a graph, noise 1 %. */
+/* 15 to 301 samples, 0.5 %, 20 launches to a graph, noise 1 %, error 5 %. */
 extern const struct timer_options timer_defaults;
 
 /* What is timed. run() queues one launch; `iteration` in 0 .. copies - 1 says which copy of the
@@ -99,8 +105,7 @@ MUST_CHECK enum status timer_measure(struct timer *timer, const struct workload 
 
 /* Rounds a b b a and b a a b by turns, for twice the time, until the verdict is other than unsure.
  * It is looked at after min_samples rounds and whenever their number has doubled, each time at a
- * confidence that keeps the chance of calling equal workloads faster or slower at 5 % over all
- * looks. */
+ * confidence that keeps the chance of error over all looks at what the options say. */
 MUST_CHECK enum status timer_pair(struct timer *timer, const struct workload *a,
                                   const struct workload *b, struct paired_timing *timing);
 

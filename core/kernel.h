@@ -31,6 +31,7 @@ struct kernel {
 	const struct param *params; /* tunables */
 	int n_params;
 	int n_step_params; /* the last of them: what matters in a whole decode step alone */
+	bool lends_rows;   /* a row of the table serves other shapes near its own too */
 	const struct param *fields; /* of the case */
 	int n_fields;
 
@@ -69,7 +70,7 @@ struct kernel {
 };
 
 /* The members of a `struct kernel` whose functions and tables have the members' names, as in every
- * kernels/NAME.c; `specialise` and `fill`, which may be missing, are set beside it. */
+ * kernels/NAME.c; what may be missing is set beside it. */
 #define KERNEL_MEMBERS(kernel)                                                                    \
 	.name = #kernel, .params = params, .n_params = sizeof params / sizeof params[0],          \
 	.fields = fields, .n_fields = sizeof fields / sizeof fields[0], .legal = legal,           \

@@ -67,3 +67,14 @@ void source_hash(const char *kernel_name, char hash[17])
 {
 	source_hash_in(sources, kernel_name, hash);
 }
+
+void space_hash(const struct param *params, int n, char hash[17])
+{
+	uint64_t h = FNV1A_START;
+	for (int i = 0; i < n; i++) {
+		h = fnv1a(h, params[i].name, strlen(params[i].name) + 1);
+		h = fnv1a(h, &params[i].default_value, sizeof params[i].default_value);
+		h = fnv1a(h, params[i].values, (size_t)params[i].n_values * sizeof(int));
+	}
+	snprintf(hash, 17, "%016" PRIx64, h);
+}

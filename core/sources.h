@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/space.h"
+
 struct source {
 	const char *path; /* as in #include "kernels/gemv.h" */
 	const char *text; /* NUL-terminated */
@@ -21,6 +23,9 @@ extern const struct source sources[];
 void source_hash(const char *kernel_name, char hash[17]);
 /* The same with another table of files, for tests. */
 void source_hash_in(const struct source *table, const char *kernel_name, char hash[17]);
+
+/* 16 hex digits over a kernel's tunables: names, defaults and values. */
+void space_hash(const struct param *params, int n, char hash[17]);
 
 uint64_t fnv1a(uint64_t hash, const void *data, size_t bytes);
 #define FNV1A_START 0xcbf29ce484222325u

@@ -51,6 +51,16 @@ static const struct tuned_device *nearest_device(const struct device_info *info)
 	return best;
 }
 
+double table_distance(int m, int k, int other_m, int other_k)
+{
+	return fabs(log((double)m / other_m)) + fabs(log((double)k / other_k));
+}
+
+bool table_is_lent(const struct variant *variant, const struct shape *shape)
+{
+	return variant->device && (variant->m != shape->m || variant->k != shape->k);
+}
+
 static bool covers(const struct variant *row, const struct shape *shape)
 {
 	return row->m == shape->m && row->k == shape->k &&
@@ -58,24 +68,40 @@ static bool covers(const struct variant *row, const struct shape *shape)
 	        (row->len_min <= shape->len && shape->len <= row->len_max));
 }
 
+/* The nearer of two rows to a shape, the first where they are as near. */
+static const struct variant *nearer(const struct variant *a, const struct variant *b,
+                                    const struct shape *shape)
+{
+	return a && table_distance(a->m, a->k, shape->m, shape->k) <=
+	                               table_distance(b->m, b->k, shape->m, shape->k)
+	               ? a
+	               : b;
+}
+
 const struct variant *table_lookup(const struct kernel *kernel, const struct device_info *info,
                                    const int *kase, const struct shape *shape, bool use_tuned)
 {
 	const struct tuned_device *device = use_tuned ? nearest_device(info) : NULL;
-	const struct variant *variants, *fallback = NULL;
+	const struct variant *variants, *fallback = NULL, *lent = NULL;
 	int n = kernel_variants(kernel, info, &variants);
 	for (int i = 0; i < n; i++) {
 		const struct variant *v = &variants[i];
 		if (memcmp(v->kase.value, kase, (size_t)kernel->n_fields * sizeof *kase))
 			continue;
-		if (!v->device)
+		if (!v->device) {
 			fallback = fallback ? fallback : v;
-		else if (device && !strcmp(v->device, device->name) && covers(v, shape) &&
-		         kernel->legal(kase, v->config.value, info->target) &&
-		         kernel->valid(shape, kase, v->config.value, info))
+			continue;
+		}
+		if (!device || strcmp(v->device, device->name) ||
+		    !kernel->legal(kase, v->config.value, info->target) ||
+		    !kernel->valid(shape, kase, v->config.value, info))
+			continue;
+		if (covers(v, shape))
 			return v;
+		if (kernel->lends_rows)
+			lent = nearer(lent, v, shape);
 	}
-	return fallback;
+	return lent ? lent : fallback;
 }
 
 void table_source_hash(char hash[17])
@@ -83,6 +109,16 @@ void table_source_hash(char hash[17])
 	uint64_t h = FNV1A_START;
 	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
 		source_hash((*kernel)->name, hash);
+		h = fnv1a(h, hash, strlen(hash));
+	}
+	snprintf(hash, 17, "%016" PRIx64, h);
+}
+
+void table_space_hash(char hash[17])
+{
+	uint64_t h = FNV1A_START;
+	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
+		space_hash((*kernel)->params, (*kernel)->n_params, hash);
 		h = fnv1a(h, hash, strlen(hash));
 	}
 	snprintf(hash, 17, "%016" PRIx64, h);
@@ -109,6 +145,11 @@ void table_warn_stale(const struct device_info *info)
 		        "results/tuned.h: the rows of %s were tuned with other kernel sources (%s, "
 		        "now %s)",
 		        info->name, device->source_hash, hash);
+	table_space_hash(hash);
+	if (strcmp(device->space_hash, hash))
+		warn_once("results/tuned.h: the rows of %s were tuned with other tunables (%s, now "
+		          "%s)",
+		          info->name, device->space_hash, hash);
 	if (strcmp(device->driver, info->driver))
 		warn_once("results/tuned.h: the rows of %s were tuned with driver %s, now %s",
 		          info->name, device->driver, info->driver);

@@ -18,18 +18,27 @@ int table_devices(const struct device_info *info, const struct tuned_device **de
 
 /* The instance for a shape: a row of exactly this device or, where the table has none of it, of the
  * nearest device of its kind by architecture and bandwidth (one warning), with the same case, m and
- * k, and len within [len_min, len_max] (len 0 matches all), that is valid for the shape; else the
- * default of the case. NULL when the program holds no instance of the case. With `use_tuned` false:
- * the default. */
+ * k, and len within [len_min, len_max] (len 0 matches all), that is valid for the shape; else,
+ * where the kernel lends rows, the row of the case that is valid for the shape and nearest to it;
+ * else the default of the case. NULL when the program holds no instance of the case. With
+ * `use_tuned` false: the default. */
 const struct variant *table_lookup(const struct kernel *kernel, const struct device_info *info,
                                    const int *kase, const struct shape *shape, bool use_tuned);
+
+/* How far a matrix is from another: the sum of |log| of the quotients of m and of k. */
+double table_distance(int m, int k, int other_m, int other_k);
+/* Whether the variant is a row of another shape. */
+bool table_is_lent(const struct variant *variant, const struct shape *shape);
 
 /* The hash that stands in a header tuned with the present kernel sources: over source_hash() of
  * every kernel. */
 void table_source_hash(char hash[17]);
 
-/* One warning each when the rows in use were tuned with other kernel sources, driver or on another
- * device. */
+/* Likewise of the spaces: over space_hash() of every kernel. */
+void table_space_hash(char hash[17]);
+
+/* One warning each when the rows in use were tuned with other kernel sources, spaces, driver or on
+ * another device. */
 void table_warn_stale(const struct device_info *info);
 
 /* Upper bounds of the length ranges in which table_lookup's answer for an attention shape stays the

@@ -143,13 +143,16 @@ static int sm_of(int index)
 	       attribute(index, cudaDevAttrComputeCapabilityMinor);
 }
 
-/* "cuda:N" names a GPU; "cuda" the first that is new enough, 0 when none is. */
+/* "cuda:N" names a GPU, "cuda%N" one of those there by N modulo their number; "cuda" the first that
+ * is new enough, 0 when none is. */
 static enum status choose_gpu(const char *spec, int *index)
 {
 	enum status status;
 	int n;
 	TRY(count_gpus(&n));
 	*index = spec[4] ? atoi(spec + 5) : 0;
+	if (spec[4] == '%')
+		*index %= n;
 	if (*index >= n)
 		return fail(STATUS_NO_DEVICE, "--device %s: there %s %d GPU%s, counted from 0",
 		            spec, n == 1 ? "is" : "are", n, n == 1 ? "" : "s");

@@ -16,7 +16,7 @@ bool names_gpu(const char *spec)
 	const char *digits = spec + 5;
 	if (strncmp(spec, "cuda", 4))
 		return false;
-	return !spec[4] || (spec[4] == ':' && *digits && strlen(digits) <= 4 &&
+	return !spec[4] || ((spec[4] == ':' || spec[4] == '%') && *digits && strlen(digits) <= 4 &&
 	                    strspn(digits, "0123456789") == strlen(digits));
 }
 

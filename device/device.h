@@ -56,8 +56,9 @@ struct launch_options {
 	                       * asks. On a GPU only instances of jit_stamped() write them */
 };
 
-/* spec: "auto", "host", "host32", "cuda" or "cuda:N". "auto" takes the first GPU, else the host,
- * and says so in one line on stderr when `quiet` is false and a GPU could not be used. */
+/* spec: "auto", "host", "host32", "cuda", "cuda:N", or "cuda%N" for process N of a machine, of
+ * which each has its own GPU. "auto" takes the first GPU, else the host, and says so in one line on
+ * stderr when `quiet` is false and a GPU could not be used. */
 MUST_CHECK enum status device_open(const char *spec, bool quiet, struct device **device);
 void device_close(struct device **device);
 const struct device_info *device_info(const struct device *device);

@@ -433,5 +433,6 @@ done:
 const struct kernel gemv_kernel = {
         KERNEL_MEMBERS(gemv),
         .n_step_params = GEMV_STEP_PARAMS,
+        .lends_rows = true,
         .fill = fill,
 };

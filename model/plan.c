@@ -346,7 +346,7 @@ void plan_close(struct plan *plan)
 
 bool launch_is_tuned(const struct launch *launch)
 {
-	return launch->variant->device != NULL;
+	return launch->variant->device && !table_is_lent(launch->variant, &launch->shape);
 }
 
 double launch_bytes(const struct launch *launch, int len)
@@ -365,24 +365,32 @@ double plan_bytes(const struct plan *plan, int len)
 	return bytes;
 }
 
+/* Where the launch's configuration is from: "tuned", "nearest 896x4864" or "default". */
+static const char *launch_row(const struct launch *l, char text[32])
+{
+	snprintf(text, 32, "%s", launch_is_tuned(l) ? "tuned" : "default");
+	if (table_is_lent(l->variant, &l->shape))
+		snprintf(text, 32, "nearest %dx%d", l->variant->m, l->variant->k);
+	return text;
+}
+
 static void print_launch(const struct plan *plan, int i, FILE *to)
 {
 	const struct launch *l = &plan->launches[i];
-	char kase[CONFIG_TEXT], config[CONFIG_TEXT], shape[64], layer[16] = "-";
+	char kase[CONFIG_TEXT], config[CONFIG_TEXT], shape[64], layer[16] = "-", row[32];
 	params_format(l->kernel->fields, l->kernel->n_fields, l->variant->kase.value, kase);
 	params_format(l->kernel->params, l->kernel->n_params, l->variant->config.value, config);
 	l->kernel->format_shape(&l->shape, shape);
 	if (l->layer >= 0)
 		snprintf(layer, sizeof layer, "%d", l->layer);
-	fprintf(to, "%4d  %5s  %-10s  %-13s  %-32s  %-16s  %-60s  %-7s  %5ux%-3u %4u  %10.0f\n", i,
-	        layer, op_name(l->op), l->kernel->name, kase, shape, config,
-	        launch_is_tuned(l) ? "tuned" : "default", l->grid.x, l->grid.y, l->grid.threads,
-	        launch_bytes(l, plan->len_max) / 1e3);
+	fprintf(to, "%4d  %5s  %-10s  %-13s  %-32s  %-16s  %-60s  %-19s  %5ux%-3u %4u  %10.0f\n", i,
+	        layer, op_name(l->op), l->kernel->name, kase, shape, config, launch_row(l, row),
+	        l->grid.x, l->grid.y, l->grid.threads, launch_bytes(l, plan->len_max) / 1e3);
 }
 
 void plan_print(const struct plan *plan, FILE *to)
 {
-	fprintf(to, "%4s  %5s  %-10s  %-13s  %-32s  %-16s  %-60s  %-7s  %9s %4s  %10s\n", "#",
+	fprintf(to, "%4s  %5s  %-10s  %-13s  %-32s  %-16s  %-60s  %-19s  %9s %4s  %10s\n", "#",
 	        "layer", "operation", "kernel", "case", "shape", "configuration", "row", "blocks",
 	        "thr", "kB");
 	for (int i = 0; i < plan->n; i++)

@@ -138,7 +138,7 @@ int plan_ranges(const struct builder *builder, int upper[PLAN_MAX_RANGES]);
 void launch_regrid(struct launch *launch, const struct device_info *info);
 /* Tells each product which weights of a later one it requests, as its configuration says. */
 void plan_look_ahead(struct plan *plan);
-/* Whether the launch has a row of results/tuned.h. */
+/* Whether results/tuned.h has a row of the launch's own shape. */
 bool launch_is_tuned(const struct launch *launch);
 /* Compulsory traffic of one launch, and of a step, at a cache length. */
 double launch_bytes(const struct launch *launch, int len);

@@ -3,6 +3,7 @@
 #   peer   kernel shape state launch status peer peer_version us date                         of peers.csv
 #   row    the columns of bench.csv that scripts/report lists
 #   peer_step, step                                                                           of peers_decode.csv, decode.csv
+#   gain   the columns of gains.csv that scripts/report lists
 #   profile                                                                                   of profile.csv
 # Of several rows of one measurement the last counts.
 
@@ -149,6 +150,14 @@ $1 == "step" {
 	next
 }
 
+$1 == "gain" {
+	id = $2 SUBSEP $3 SUBSEP $4 SUBSEP $5 SUBSEP $6 SUBSEP ($4 == "step" ? $15 : "")
+	if (!(id in gain))
+		gains[++n_gains] = id
+	gain[id] = $0
+	next
+}
+
 # Launches of a step in their order: the first begins another profile.
 $1 == "profile" {
 	id = $2 SUBSEP $3 SUBSEP $4 SUBSEP $5 SUBSEP $6
@@ -264,6 +273,38 @@ function decode_table(   i, id, part, key, name, n) {
 		print ""
 }
 
+function more(x, lo, hi) {
+	return x == "" ? "–" : sprintf("%+.2f", x) (lo == "" ? "" : sprintf(" (%+.2f %+.2f)", lo, hi))
+}
+
+# What the decode stage of the tuner ended with.
+function gains_table(   i, n) {
+	for (i = 1; i <= n_gains; i++) {
+		split(gain[gains[i]], f, "\t")
+		if (f[4] == "step")
+			continue
+		if (!n++) {
+			print "## What rows bring\n"
+			print "Speed over the default in percent: what won alone, alone and in the decode loop, and the row in the decode loop (interval).\n"
+			print "| model at context | launch | case | launches, µs each | alone | in the step | row | verdict |"
+			print "|---|---|---|--:|--:|--:|--:|---|"
+		}
+		printf "| %s at %d | %s %s | %s | %d × %s | %s | %s | %s | %s |\n", f[2], f[3], f[4], f[6], f[5], f[7], figure(f[14], 3), more(f[12]),
+			more(f[13]), more(f[9], f[10], f[11]), f[8]
+	}
+	if (n) {
+		print "\n| model at context | rows | tokens/s | over the defaults, % |"
+		print "|---|---|--:|--:|"
+	}
+	for (i = 1; i <= n_gains; i++) {
+		split(gain[gains[i]], f, "\t")
+		if (f[4] == "step")
+			printf "| %s at %d | %s | %s | %s |\n", f[2], f[3], f[15], figure(f[16], 4), more(f[9], f[10], f[11])
+	}
+	if (n)
+		print ""
+}
+
 # Each launch is charged from when the one before had stored its results to when it has.
 function profile_table(   i, j, at, op, n, part) {
 	for (i = 1; i <= n_profiles; i++) {
@@ -314,6 +355,7 @@ END {
 	latency_table("rope", "RoPE")
 	decode_table()
 	profile_table()
+	gains_table()
 	n = 0
 	for (key in bad)
 		n++

@@ -33,6 +33,8 @@ static void absence_is_one_clear_line(void **state)
 	if (gpu) {
 		assert_int_equal(device_open("cuda:999", true, &device), STATUS_NO_DEVICE);
 		assert_non_null(strstr(fail_message(), "cuda:999"));
+		assert_int_equal(device_open("cuda%999", true, &device), STATUS_OK);
+		device_close(&device);
 	} else {
 		assert_true(strlen(why_not) > 5);
 		assert_null(strchr(why_not, '\n'));
@@ -45,6 +47,7 @@ static void absence_is_one_clear_line(void **state)
 #ifdef WARPSMITH_CUDA
 	assert_int_equal(device_open("cuda:x", true, &device), STATUS_USAGE);
 	assert_int_equal(device_open("cuda:", true, &device), STATUS_USAGE);
+	assert_int_equal(device_open("cuda%", true, &device), STATUS_USAGE);
 #endif
 }
 

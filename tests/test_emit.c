@@ -65,6 +65,7 @@ static const char *journal_path(const char *slug)
 struct verdict {
 	const struct device_info *info;
 	const char *kernel, *kase, *shape, *config, *us, *status, *source_hash;
+	const char *regret, *step, *space_hash;
 };
 
 static void put(struct verdict v)
@@ -73,8 +74,11 @@ static void put(struct verdict v)
 	struct provenance provenance;
 	char key_text[PROVENANCE_TEXT];
 	provenance_of(kernel_find(v.kernel), v.info, &provenance);
-	if (v.source_hash) {
-		strcpy(provenance.source_hash, v.source_hash);
+	if (v.source_hash || v.space_hash) {
+		if (v.source_hash)
+			strcpy(provenance.source_hash, v.source_hash);
+		if (v.space_hash)
+			strcpy(provenance.space_hash, v.space_hash);
 		provenance_format(&provenance, key_text);
 		assert_int_equal(provenance_parse(key_text, &provenance), STATUS_OK);
 	}
@@ -92,6 +96,13 @@ static void put(struct verdict v)
 	cell[JOURNAL_default_us] = "20";
 	cell[JOURNAL_method] = "exhaustive + race";
 	cell[JOURNAL_date] = "2026-01-02";
+	cell[JOURNAL_regret_percent] = v.regret;
+	cell[JOURNAL_step] = v.step;
+	if (v.step) {
+		cell[JOURNAL_step_percent] = "1.5";
+		cell[JOURNAL_step_percent_lo] = "1.25";
+		cell[JOURNAL_step_percent_hi] = "1.75";
+	}
 	assert_int_equal(journal_append(&journal, cell), STATUS_OK);
 	journal_close(&journal);
 }
@@ -101,9 +112,9 @@ static void put(struct verdict v)
 	"math=0 rows=4 lanes=16 slices=1 tiles=8 unroll=1 blocks=3 min_blocks=2 trigger=0 " \
 	"early=32 "                                                                         \
 	"ahead=1 ahead_mb=8"
-#define GEMV_ROW "0, 4, 16, 1, 8, 1, 3, 2, 0, 32, 1, 8)"
-/* The defaults of all but rows. */
-#define GEMV_ROWS(n) "0, " #n ", 32, 1, 4, 4, 4, 1, 1, 1, 0, 4)"
+/* As assert_has() takes them: all values of a configuration, in the order of the kernel's list. */
+#define GEMV_ROW     "{" GEMV "})"
+#define GEMV_ROWS(n) "{rows=" #n "})"
 #define ATTENTION    "head_dim=64 group=7 kv=bf16"
 
 static int emit(void)
@@ -138,8 +149,31 @@ static bool compiles(const char *kernel, char *messages, size_t bytes)
 	return pclose(pipe) == 0;
 }
 
-static void assert_has(const char *part)
+/* What stands for "{rows=4}": the values of gemv with the defaults of all else. */
+static char *expand(const char *part)
 {
+	const struct kernel *gemv = kernel_find("gemv");
+	static char expanded[1024];
+	char config[256];
+	int n = snprintf(expanded, sizeof expanded, "%.*s", (int)strcspn(part, "{"), part);
+	if (!part[n])
+		return expanded;
+	const char *end = strchr(part, '}');
+	int value[MAX_PARAMS];
+	snprintf(config, sizeof config, "%.*s", (int)(end - part - n - 1), part + n + 1);
+	for (int i = 0; i < gemv->n_params; i++)
+		value[i] = gemv->params[i].default_value;
+	assert_int_equal(params_parse(gemv->params, gemv->n_params, config, value), STATUS_OK);
+	for (int i = 0; i < gemv->n_params; i++)
+		n += snprintf(expanded + n, sizeof expanded - (size_t)n, i ? ", %d" : "%d",
+		              value[i]);
+	snprintf(expanded + n, sizeof expanded - (size_t)n, "%s", end + 1);
+	return expanded;
+}
+
+static void assert_has(const char *template)
+{
+	const char *part = expand(template);
 	if (!strstr(text, part))
 		fail_msg("'%s' is not in:\n%s", part, text);
 }
@@ -168,8 +202,7 @@ static void rows_of_all_devices(void **state)
 	assert_has("ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, "
 	           "0, " GEMV_ROW " /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */\n");
 	assert_has("ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, "
-	           "0, 1, 32, 1, 1, 4, 8, 1, 1, 1, 0, 4) /* 300.00 us, 25 % of 200 GB/s, 0.07x, "
-	           "tie */\n");
+	           "{rows=1 tiles=1 blocks=8}) /* 300.00 us, 25 % of 200 GB/s, 0.07x, tie */\n");
 	assert_has("#define TUNED_SOME_GPU_ADVANCE(ROW)\n");
 	assert_lacks("stale");
 }
@@ -264,6 +297,20 @@ static void present_sources_come_before_newer_rows(void **state)
 	assert_has("\"0123456789abcdef\""); /* so that the runner warns */
 }
 
+/* A row of another space is marked, and the device's hash is not the present one. */
+static void another_space_is_stale(void **state)
+{
+	(void)state;
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", GEMV, "5", "win",
+	                     .space_hash = "fedcba9876543210"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", GEMV, "10", "win"});
+	assert_int_equal(emit(), 2);
+	assert_has("896, 896, 0, 0, " GEMV_ROW " /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */");
+	assert_has("1152, 896, 0, 0, " GEMV_ROW
+	           " /* 5.00 us, 25 % of 200 GB/s, 4.00x, win, stale */");
+	assert_has("\"fedcba9876543210\", \"2026-01-02\"");
+}
+
 static void newest_verdict_counts(void **state)
 {
 	(void)state;
@@ -290,6 +337,54 @@ static void lengths_become_ranges(void **state)
 	assert_has("(64, 7, DTYPE_BF16), 28, 4, 1, 131072, 2,");
 }
 
+static void put_length(const char *shape, const char *config, const char *regret, const char *step)
+{
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, shape, config, "9", "win",
+	                     .regret = regret, .step = step});
+}
+
+/* A range says its worst regret; what the decode loop confirmed has a place in it, or one of its
+ * own. */
+static void ranges_say_their_regret(void **state)
+{
+	(void)state;
+	put_length("14/2/64@64", "splits=2", "0.5", NULL);
+	put_length("14/2/64@127", "splits=2", "1.25", NULL);
+	put_length("14/2/64@256", "splits=2", "0", NULL);
+	put_length("14/2/64@509", "splits=32", "0.75", NULL);
+	put_length("14/2/64@1024", "splits=32", "0", NULL);
+	assert_int_equal(emit(), 2);
+	assert_has("14, 2, 1, 360, 2,");
+	assert_has("14, 2, 361, 131072, 32,");
+	assert_has("win, at most 1.25 % over the fastest at 3 lengths */");
+	assert_has("win, at most 0.75 % over the fastest at 2 lengths */");
+	put_length("14/2/64@127", "splits=2", NULL, "m at 127");
+	assert_int_equal(emit(), 2);
+	assert_has("at 127, 25 % of 200 GB/s, 2.22x, win, at most 0.50 % over the fastest at 2 "
+	           "lengths, in the step of m at 127 +1.50 % tokens/s (+1.25 +1.75) */");
+	put_length("14/2/64@127", "splits=8", NULL, "m at 127");
+	assert_int_equal(emit(), 4);
+	assert_has("14, 2, 1, 90, 2,");
+	assert_has("14, 2, 91, 180, 8,");
+	assert_has("14, 2, 181, 360, 2,");
+}
+
+/* Lengths of other sources are not between those of the present ones. */
+static void old_lengths_make_way(void **state)
+{
+	(void)state;
+	for (int fresh = 0; fresh < 2; fresh++) {
+		static const char *const length[] = {"14/2/64@64", "14/2/64@127", "14/2/64@256"};
+		for (int i = 0; i < 3; i += 1 + fresh)
+			put((struct verdict){&gpu, "gqa_attention", ATTENTION, length[i],
+			                     fresh ? "splits=8" : "splits=2", "9", "win",
+			                     fresh ? NULL : "0123456789abcdef"});
+		assert_int_equal(emit(), 1);
+	}
+	assert_has("14, 2, 1, 131072, 8,");
+	assert_lacks("stale");
+}
+
 /* Text in place of a device's journal, after its header row. */
 static void add_text(const char *slug, const char *rows)
 {
@@ -302,6 +397,19 @@ static void add_text(const char *slug, const char *rows)
 	fclose(file);
 }
 
+/* A row of these first cells, the rest empty. */
+static void add_row(const char *slug, const char *cells)
+{
+	char row[256];
+	int n = snprintf(row, sizeof row, "%s", cells), commas = 0;
+	for (const char *c = cells; *c; c++)
+		commas += *c == ',';
+	for (; commas < N_JOURNAL_COLUMNS - 1; commas++)
+		row[n++] = ',';
+	strcpy(row + n, "\n");
+	add_text(slug, row);
+}
+
 static void hostile_rows_are_left_out(void **state)
 {
 	(void)state;
@@ -310,9 +418,9 @@ static void hostile_rows_are_left_out(void **state)
 	put((struct verdict){&gpu, "gemv", "w=q9 x=f32", "896x896", GEMV, "10", "win"});
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=*/evil( \\", "*/ int",
 	                     "win"});
-	add_text("some-gpu", "key,no_such_kernel,a,b,c,,1,win,,,,,,,,,,\n"
-	                     "nokey,gemv,w=bf16,896x896,rows=1,,1,win,,,,,,,,,,\n"
-	                     "torn,gemv,w=bf16");
+	add_row("some-gpu", "key,no_such_kernel,a,b,c,,1,win");
+	add_row("some-gpu", "nokey,gemv,w=bf16,896x896,rows=1,,1,win");
+	add_text("some-gpu", "torn,gemv,w=bf16");
 	assert_int_equal(emit(), 2);
 	assert_has("896, 896, 0, 0, " GEMV_ROW);
 	assert_has("/* left out (rows=__evil(): ROW(gemv");
@@ -352,8 +460,11 @@ int main(void)
 	        EMIT_TEST(case_of_other_fields_is_left_out),
 	        EMIT_TEST(unlisted_value_is_kept_as_a_comment),
 	        EMIT_TEST(present_sources_come_before_newer_rows),
+	        EMIT_TEST(another_space_is_stale),
 	        EMIT_TEST(newest_verdict_counts),
 	        EMIT_TEST(lengths_become_ranges),
+	        EMIT_TEST(ranges_say_their_regret),
+	        EMIT_TEST(old_lengths_make_way),
 	        EMIT_TEST(hostile_rows_are_left_out),
 	        EMIT_TEST(damaged_journal_leaves_the_header),
 	};

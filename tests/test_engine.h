@@ -37,7 +37,7 @@ static enum status launch(const void *entry, unsigned blocks, unsigned threads, 
                           size_t smem_bytes = 0, bool dependent = false)
 {
 	return device_launch(host, entry, grid{blocks, 1, threads, smem_bytes}, &args, sizeof args,
-	                     launch_options{dependent});
+	                     launch_options{dependent, nullptr});
 }
 
 #define RUN(...)                                                       \

@@ -102,6 +102,74 @@ static void expect_step(const struct plan *plan, const struct step *step)
 		assert_true(launch_bytes(l, 10) > 0 && l->grid.x > 0 && l->grid.threads > 0);
 }
 
+/* In place of table_warn_stale(). */
+static int n_warned;
+void __wrap_table_warn_stale(const struct device_info *info);
+void __wrap_table_warn_stale(const struct device_info *info)
+{
+	(void)info;
+	n_warned++;
+}
+
+/* Whoever decodes with tuned rows is told when they are stale. */
+static void tuned_rows_are_checked(void **state)
+{
+	struct hparams h = shape_of(7, 1, 64);
+	struct decoder_options options = options_of(DTYPE_BF16);
+	struct model model;
+	struct decoder d;
+	(void)state;
+	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
+	for (int tuned = 0; tuned < 2; tuned++) {
+		options.use_tuned = tuned;
+		n_warned = 0;
+		OK(decoder_open(device, &model, &options, &d));
+		decoder_close(&d);
+		assert_int_equal(n_warned, tuned);
+	}
+	model_close(&model);
+}
+
+/* Each launch says where its configuration is from: the rows of some are lent. */
+static void plan_names_the_nearest_row(void **state)
+{
+	struct hparams h = shape_of(7, 1, 64);
+	const struct decoder_options options = options_of(DTYPE_BF16);
+	struct model model;
+	struct decoder d;
+	char *text, expected[32];
+	size_t bytes;
+	int n_lent = 0;
+	(void)state;
+	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
+	OK(decoder_open(device, &model, &options, &d));
+	FILE *to = open_memstream(&text, &bytes);
+	plan_print(&d.plans[0], to);
+	fclose(to);
+	char *line = text;
+	for (int i = 0; i < d.plans[0].n; i++) {
+		const struct launch *l = &d.plans[0].launches[i];
+		line = strchr(line, '\n') + 1;
+		char *end = strchr(line, '\n');
+		*end = 0;
+		bool lent = l->variant->device && l->variant->m != l->shape.m;
+		snprintf(expected, sizeof expected, "  nearest %dx%d ", l->variant->m,
+		         l->variant->k);
+		assert_int_equal(strstr(line, expected) != NULL, lent);
+		assert_int_equal(strstr(line, "  default ") != NULL, !l->variant->device);
+		*end = '\n';
+		n_lent += lent;
+	}
+	const bool has_rows = table_lookup(kernel_find("gemv"), device_info(device),
+	                                   (int[]){DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL},
+	                                   &(struct shape){.m = 896, .k = 896}, true)
+	                              ->device != NULL;
+	assert_int_equal(n_lent > 0, has_rows);
+	free(text);
+	decoder_close(&d);
+	model_close(&model);
+}
+
 static void plan_is_the_step(void **state)
 {
 	const struct step *step = *state;
@@ -286,6 +354,8 @@ int main(void)
 	        OF_STEP(plan_is_the_step, 1),
 	        OF_STEP(plan_is_the_step, 2),
 	        OF_STEP(plan_is_the_step, 3),
+	        cmocka_unit_test(tuned_rows_are_checked),
+	        cmocka_unit_test(plan_names_the_nearest_row),
 	        cmocka_unit_test(the_cache_ends_in_an_error),
 	        OF_STEP(replay_is_the_same_as_launching, 0),
 	        OF_STEP(replay_is_the_same_as_launching, 1),

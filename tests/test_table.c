@@ -32,63 +32,58 @@
 		}                         \
 	}
 
-/* gemv: math, rows, lanes, slices, tiles, unroll, blocks, min_blocks, trigger, early, ahead,
- * ahead_mb */
-static const struct variant gemv_rows[] = {
-        {NULL, BF16_NONE, 0, 0, 0, 0, {{0, 2, 32, 1, 4, 4, 4, 1, 1, 1, 0, 4}}, "default", NULL},
-        {"Old GPU",
-         BF16_NONE,
-         896,
-         896,
-         0,
-         0,
-         {{0, 1, 32, 1, 1, 1, 4, 1, 1, 1, 0, 4}},
-         "old",
-         NULL},
-        {"New GPU",
-         BF16_NONE,
-         896,
-         896,
-         0,
-         0,
-         {{1, 4, 32, 7, 1, 2, 0, 1, 0, 0, 2, 8}},
-         "small",
-         NULL},
-        {"New GPU",
-         BF16_NONE,
-         9728,
-         896,
-         0,
-         0,
-         {{0, 4, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4}},
-         "large",
-         NULL},
-        {"New GPU",
-         BF16_NONE,
-         896,
-         9728,
-         0,
-         0,
-         {{0, 4, 32, 1, 4, 2, 4, 1, 1, 1, 0, 4}},
-         "turned",
-         NULL},
+/* Tunables that a configuration does not name have their defaults. */
+struct made_up {
+	const char *device;
+	int m, k, len_min, len_max;
+	const char *config, *name;
+};
+static const struct made_up gemv_made_up[] = {
+        {NULL, 0, 0, 0, 0, "", "default"},
+        {"Old GPU", 896, 896, 0, 0, "rows=1 tiles=1 unroll=1", "old"},
+        {"New GPU", 896, 896, 0, 0, "math=1 rows=4 slices=7 tiles=1 unroll=2 blocks=0", "small"},
+        {"New GPU", 9728, 896, 0, 0, "rows=4 unroll=2", "large"},
+        {"New GPU", 896, 9728, 0, 0, "rows=4 unroll=2", "turned"},
         /* not legal: too many loads in flight */
-        {"New GPU",
-         BF16_NONE,
-         512,
-         512,
-         0,
-         0,
-         {{0, 8, 32, 1, 4, 8, 4, 1, 1, 1, 0, 4}},
-         "illegal",
-         NULL},
+        {"New GPU", 512, 512, 0, 0, "rows=8 unroll=8", "illegal"},
 };
-/* gqa_attention: splits, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
-static const struct variant attention_rows[] = {
-        {NULL, ATTENTION, 0, 0, 0, 0, {{8, 4, 16, 1, 1, 1, 2, 1, 0}}, "default", NULL},
-        {"New GPU", ATTENTION, 14, 2, 1, 1024, {{4, 4, 8, 1, 1, 0, 2, 1, 0}}, "short", NULL},
-        {"New GPU", ATTENTION, 14, 2, 1025, 8192, {{32, 4, 16, 1, 1, 1, 3, 0, 0}}, "long", NULL},
+static const struct made_up attention_made_up[] = {
+        {NULL, 0, 0, 0, 0, "splits=8", "default"},
+        {"New GPU", 14, 2, 1, 1024, "splits=4 lanes=8 math=0", "short"},
+        {"New GPU", 14, 2, 1025, 8192, "splits=32 stages=3 prefetch=0", "long"},
 };
+enum { N_GEMV = sizeof gemv_made_up / sizeof *gemv_made_up };
+enum { N_ATTENTION = sizeof attention_made_up / sizeof *attention_made_up };
+static struct variant gemv_rows[N_GEMV], attention_rows[N_ATTENTION];
+
+static void make_rows(const char *name, struct kase kase, const struct made_up *from, int n,
+                      struct variant *row)
+{
+	const struct kernel *kernel = kernel_find(name);
+	for (int i = 0; i < n; i++) {
+		row[i] = (struct variant){.device = from[i].device,
+		                          .kase = kase,
+		                          .m = from[i].m,
+		                          .k = from[i].k,
+		                          .len_min = from[i].len_min,
+		                          .len_max = from[i].len_max,
+		                          .entry = from[i].name};
+		for (int p = 0; p < kernel->n_params; p++)
+			row[i].config.value[p] = kernel->params[p].default_value;
+		assert_int_equal(params_parse(kernel->params, kernel->n_params, from[i].config,
+		                              row[i].config.value),
+		                 STATUS_OK);
+	}
+}
+
+static int make_all(void **state)
+{
+	(void)state;
+	make_rows("gemv", (struct kase)BF16_NONE, gemv_made_up, N_GEMV, gemv_rows);
+	make_rows("gqa_attention", (struct kase)ATTENTION, attention_made_up, N_ATTENTION,
+	          attention_rows);
+	return 0;
+}
 
 int kernel_variants(const struct kernel *kernel, const struct device_info *info,
                     const struct variant **variants)
@@ -96,8 +91,7 @@ int kernel_variants(const struct kernel *kernel, const struct device_info *info,
 	(void)info;
 	const bool gemv = !strcmp(kernel->name, "gemv");
 	*variants = gemv ? gemv_rows : attention_rows;
-	return gemv ? sizeof gemv_rows / sizeof *gemv_rows
-	            : sizeof attention_rows / sizeof *attention_rows;
+	return gemv ? N_GEMV : N_ATTENTION;
 }
 
 static struct device_info gpu(const char *name, int sm, double bus_gbps)
@@ -120,21 +114,47 @@ static const char *answer(const char *kernel, const struct device_info *info, st
 #define LENGTH(info, n) \
 	answer("gqa_attention", info, (struct kase)ATTENTION, (struct shape){14, 2, n, 64}, true)
 
-static void a_row_serves_its_shape_alone(void **state)
+static void a_row_serves_its_shape(void **state)
 {
 	(void)state;
 	const struct device_info info = gpu("New GPU", 90, 4800);
 	assert_string_equal(GEMV(&info, 896, 896), "small");
 	assert_string_equal(GEMV(&info, 9728, 896), "large");
 	assert_string_equal(GEMV(&info, 896, 9728), "turned");
-	assert_string_equal(GEMV(&info, 1024, 896), "default");
+}
+
+/* A shape without a row gets that of the nearest one, by the quotients of m and k; only of its
+ * device and case, only where that can run, and no other kernel's rows are lent. */
+static void the_nearest_row_is_lent(void **state)
+{
+	(void)state;
+	struct device_info info = gpu("New GPU", 90, 4800);
+	const struct device_info old = gpu("Old GPU", 80, 2000);
+	assert_string_equal(GEMV(&info, 1024, 1024), "small");
+	assert_string_equal(GEMV(&info, 2944, 896), "small");
+	assert_string_equal(GEMV(&info, 2976, 896), "large"); /* beyond sqrt(896 * 9728) */
+	assert_string_equal(GEMV(&info, 896, 2976), "turned");
+	assert_string_equal(GEMV(&info, 4096, 2048), "large");
+	assert_string_equal(GEMV(&info, 2048, 4096), "turned");
+	assert_string_equal(GEMV(&old, 9728, 896), "old");
+	assert_string_equal(GEMV(&info, 896, 12000), "turned");
+	info.sm_count = 132;
+	info.smem_block_bytes = 40 << 10; /* x as floats does not fit */
+	assert_string_equal(GEMV(&info, 896, 12000), "default");
+	assert_string_equal(answer("gqa_attention", &info, (struct kase)ATTENTION,
+	                           (struct shape){28, 4, 100, 64}, true),
+	                    "default");
+	const struct shape lent = {1024, 1024, 0, 0}, own = {896, 896, 0, 0};
+	assert_true(table_is_lent(&gemv_rows[2], &lent));
+	assert_false(table_is_lent(&gemv_rows[2], &own));
+	assert_false(table_is_lent(&gemv_rows[0], &own));
 }
 
 static void a_row_that_cannot_run_is_passed_over(void **state)
 {
 	(void)state;
 	const struct device_info info = gpu("New GPU", 90, 4800);
-	assert_string_equal(GEMV(&info, 512, 512), "default");
+	assert_string_equal(GEMV(&info, 512, 512), "small");
 }
 
 static void nearest_device_of_the_same_kind(void **state)
@@ -218,7 +238,8 @@ static void warns_once_of_what_is_foreign_or_stale(void **state)
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 	strcpy(own.driver, "2");
 	text = warning(&own);
-	assert_non_null(strstr(text, "feed"));
+	assert_non_null(strstr(text, "other kernel sources (feed, now "));
+	assert_non_null(strstr(text, "other tunables (beef, now "));
 	assert_non_null(strstr(text, "driver 1, now 2"));
 	assert_non_null(strstr(warning(&host), "no rows for host"));
 	assert_string_equal(warning(&host), "");
@@ -227,7 +248,8 @@ static void warns_once_of_what_is_foreign_or_stale(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(a_row_serves_its_shape_alone),
+	        cmocka_unit_test(a_row_serves_its_shape),
+	        cmocka_unit_test(the_nearest_row_is_lent),
 	        cmocka_unit_test(a_row_that_cannot_run_is_passed_over),
 	        cmocka_unit_test(nearest_device_of_the_same_kind),
 	        cmocka_unit_test(default_without_row_none_without_case),
@@ -235,5 +257,5 @@ int main(void)
 	        cmocka_unit_test(ranges_end_where_the_answer_changes),
 	        cmocka_unit_test(warns_once_of_what_is_foreign_or_stale),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_all, NULL);
 }

@@ -185,8 +185,10 @@ static void spikes_do_not_move_the_median(void **state)
 	assert_true(fabs(t.us - 50) < 0.01 * 50);
 }
 
-static void count_verdicts(double ratio, double noise, int counts[4])
+/* Returns the rounds of all trials. */
+static int count_verdicts(double ratio, double noise, bool seeks_faster, int counts[4])
 {
+	int rounds = 0;
 	for (int v = 0; v < 4; v++)
 		counts[v] = 0;
 	for (int trial = 0; trial < TRIALS; trial++) {
@@ -202,10 +204,14 @@ static void count_verdicts(double ratio, double noise, int counts[4])
 		open_simulated(&timer, &m);
 		timer.options.noise = noise;
 		timer.options.warmup_seconds = 0;
+		timer.options.seeks_faster = seeks_faster;
 		assert_int_equal(timer_pair(&timer, &a, &b, &timing), STATUS_OK);
+		assert_int_equal(timing.comparison.rounds, timing.a.samples);
 		counts[timing.comparison.verdict]++;
+		rounds += timing.comparison.rounds;
 		timer_close(&timer);
 	}
+	return rounds;
 }
 
 /* The clock slows by a third over the longest run; early stopping looks up to six times. Without a
@@ -214,7 +220,7 @@ static void equal_workloads_are_rarely_told_apart(void **state)
 {
 	(void)state;
 	int counts[4];
-	count_verdicts(1, 0, counts);
+	count_verdicts(1, 0, false, counts);
 	assert_true(counts[VERDICT_FASTER] + counts[VERDICT_SLOWER] <
 	            TRIALS * 0.05 + 3 * sqrt(TRIALS * 0.05 * 0.95));
 }
@@ -223,7 +229,7 @@ static void equal_workloads_are_called_same(void **state)
 {
 	(void)state;
 	int counts[4];
-	count_verdicts(1, 0.02, counts);
+	count_verdicts(1, 0.02, false, counts);
 	assert_true(counts[VERDICT_SAME] > TRIALS * 90 / 100);
 }
 
@@ -231,10 +237,47 @@ static void a_difference_of_three_percent_is_found(void **state)
 {
 	(void)state;
 	int counts[4];
-	count_verdicts(1.03, 0.01, counts);
+	count_verdicts(1.03, 0.01, false, counts);
 	assert_true(counts[VERDICT_SLOWER] > TRIALS * 95 / 100);
-	count_verdicts(1 / 1.03, 0.01, counts);
+	count_verdicts(1 / 1.03, 0.01, false, counts);
 	assert_true(counts[VERDICT_FASTER] > TRIALS * 95 / 100);
+}
+
+/* Who seeks what is faster pays little for what is not, and is told of no more that is not. */
+static void what_is_not_ahead_is_given_up(void **state)
+{
+	(void)state;
+	int counts[4];
+	assert_true(count_verdicts(1.2, 0.01, true, counts) < 3 * TRIALS / 2);
+	assert_int_equal(counts[VERDICT_FASTER], 0);
+	assert_true(count_verdicts(1, 0, true, counts) < count_verdicts(1, 0, false, counts) / 4);
+	count_verdicts(1, 0, true, counts);
+	assert_true(counts[VERDICT_FASTER] < TRIALS * 0.05 + 3 * sqrt(TRIALS * 0.05 * 0.95));
+	count_verdicts(1 / 1.1, 0.01, true, counts); /* a spike in the first round is the end */
+	assert_true(counts[VERDICT_FASTER] > TRIALS * 80 / 100);
+}
+
+/* The chance of error is what the options say. */
+static void fewer_errors_take_more_rounds(void **state)
+{
+	(void)state;
+	struct timer timer;
+	struct paired_timing timing;
+	int rounds[2];
+	double a_us = 100, b_us = 103;
+	const struct workload a = {.user = &a_us, .copies = 1}, b = {.user = &b_us, .copies = 1};
+	for (int strict = 0; strict < 2; strict++) {
+		struct machine m = {.random = 7, .jitter = 0.001};
+		open_simulated(&timer, &m);
+		timer.options.min_samples = 2;
+		timer.options.error = strict ? 1e-6 : 0.05;
+		assert_int_equal(timer_pair(&timer, &a, &b, &timing), STATUS_OK);
+		assert_int_equal(timing.comparison.verdict, VERDICT_SLOWER);
+		rounds[strict] = timing.comparison.rounds;
+		timer_close(&timer);
+	}
+	assert_true(rounds[0] == 8 || rounds[0] == 16);
+	assert_true(rounds[1] == 32);
 }
 
 static void failures_come_through(void **state)
@@ -430,6 +473,8 @@ int main(void)
 	        cmocka_unit_test(equal_workloads_are_rarely_told_apart),
 	        cmocka_unit_test(equal_workloads_are_called_same),
 	        cmocka_unit_test(a_difference_of_three_percent_is_found),
+	        cmocka_unit_test(what_is_not_ahead_is_given_up),
+	        cmocka_unit_test(fewer_errors_take_more_rounds),
 	        cmocka_unit_test(failures_come_through),
 	        cmocka_unit_test(cold_copies_exceed_the_cache),
 	        cmocka_unit_test(graphs_use_every_copy),

@@ -1,25 +1,93 @@
 /* A worker without a device: every configuration has a known time, a hash of what it is. With
  * main.c and this in place of worker_main.c the whole tuner is deterministic. Environment:
+ *	REPLAY_GPU        the whole spaces of this architecture (90 ...)
+ *	REPLAY_SMS        multiprocessors (default 1)
+ *	REPLAY_LOG        a file that gets what is measured: process, request, task, configurations
  *	REPLAY_SLEEP_US   what a measurement takes
+ *	REPLAY_SLEEP      and that many times the time that it finds
  *	REPLAY_SPREAD     times are 10 us and up to this more (default 10)
+ *	REPLAY_LENGTHS    those of attention depend on splits and length instead
+ *	REPLAY_CRASH      text in configurations that end the worker when they are screened
  *	REPLAY_SHIFT      percent that the configuration in REPLAY_SHIFTED takes longer
+ *	REPLAY_FAILING    from this length on attention with one split fails in races
+ *	REPLAY_BYTE       a kernel source of which the middle byte is another
+ *	REPLAY_SPACE      a kernel whose first tunable has one value fewer
  *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter,
  *drift by up to 5 % up and down, one sample of 50 longer by half to three times */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "bench/statistics.h"
 #include "core/sources.h"
+#include "kernels/list.h"
 #include "tuner/strategy.h"
 #include "tuner/worker.h"
+
+/* The registry with copies of all kernels. */
+#define DECLARE(name, NAME) extern const struct kernel name##_kernel;
+#define ADDRESS(name, NAME) &name##_kernel,
+KERNELS(DECLARE)
+static const struct kernel *const originals[] = {KERNELS(ADDRESS) NULL};
+enum { N_KERNELS = sizeof originals / sizeof *originals - 1 };
+static struct kernel copy[N_KERNELS];
+static struct param smaller[MAX_PARAMS]; /* tunables of REPLAY_SPACE */
+#define COPY(name, NAME)  &copy[name##_at],
+#define PLACE(name, NAME) name##_at,
+enum { KERNELS(PLACE) };
+const struct kernel *const kernels[] = {KERNELS(COPY) NULL};
+
+const struct kernel *kernel_find(const char *name)
+{
+	for (int i = 0; i < N_KERNELS; i++)
+		if (!strcmp(copy[i].name, name))
+			return &copy[i];
+	return NULL;
+}
+
+__attribute__((constructor)) static void copy_kernels(void)
+{
+	const char *name = getenv("REPLAY_SPACE");
+	for (int i = 0; i < N_KERNELS; i++) {
+		copy[i] = *originals[i];
+		if (!name || strcmp(name, copy[i].name) != 0)
+			continue;
+		memcpy(smaller, copy[i].params, (size_t)copy[i].n_params * sizeof *smaller);
+		smaller[0].n_values--;
+		copy[i].params = smaller;
+	}
+}
+
+/* In place of source_hash(): of the sources with one byte changed. */
+void __wrap_source_hash(const char *kernel, char hash[17]);
+void __wrap_source_hash(const char *kernel, char hash[17])
+{
+	enum { MAX_FILES = 64 };
+	struct source changed[MAX_FILES] = {0};
+	const char *path = getenv("REPLAY_BYTE");
+	char *text = NULL;
+	for (int i = 0; sources[i].path && i < MAX_FILES - 1; i++) {
+		changed[i] = sources[i];
+		if (!path || strcmp(path, sources[i].path) != 0)
+			continue;
+		text = strdup(sources[i].text);
+		text[sources[i].bytes / 2] ^= 1;
+		changed[i].text = text;
+	}
+	if (path && !text)
+		abort(); /* no such source */
+	source_hash_in(changed, kernel, hash);
+	free(text);
+}
 
 enum { MAX_CONFIGS = 64, MAX_SWEEPS = 64, DRIFT_SAMPLES = 3000 };
 static const double JITTER = 0.01, DRIFT = 0.05, SPIKES = 0.02;
 
-static char task[1024];
+static char task[1024]; /* kernel, case and shape */
 static bool noisy;
 static uint64_t random_state;
 static long n_samples;
@@ -30,10 +98,19 @@ static double setting(const char *name, double otherwise)
 	return text ? atof(text) : otherwise;
 }
 
+/* More splits pay for longer caches. */
+static double attention_us(int length, const char *config, uint64_t hash)
+{
+	const int splits = atoi(strstr(config, "splits=") + strlen("splits="));
+	return (5 + 0.4 * splits + 0.004 * length / splits) * (1 + 0.001 * (double)(hash % 5));
+}
+
 static double time_of(const char *config)
 {
 	uint64_t hash = fnv1a(fnv1a(FNV1A_START, task, strlen(task)), config, strlen(config));
-	const char *shifted = getenv("REPLAY_SHIFTED");
+	const char *shifted = getenv("REPLAY_SHIFTED"), *at = strchr(task, '@');
+	if (at && getenv("REPLAY_LENGTHS"))
+		return attention_us(atoi(at + 1), config, hash);
 	double us = 10 + setting("REPLAY_SPREAD", 10) * (double)(hash % 1000) / 1000;
 	return shifted && !strcmp(shifted, config) ? us * (1 + setting("REPLAY_SHIFT", 0) / 100)
 	                                           : us;
@@ -73,6 +150,25 @@ static void start_noise(const char *path)
 	fclose(file);
 }
 
+/* One write per line, so that those of several workers do not mix. */
+static void log_request(const char *verb, const char *rest)
+{
+	char line[WORKER_LINE + 1200];
+	const char *path = getenv("REPLAY_LOG");
+	int file = path ? open(path, O_WRONLY | O_CREAT | O_APPEND, 0644) : -1;
+	if (file < 0)
+		return;
+	int n = snprintf(line, sizeof line, "%d\t%s\t%s\t%s\n", (int)getpid(), verb, task, rest);
+	if (write(file, line, (size_t)n) != n)
+		abort();
+	close(file);
+}
+
+static void take_time(double us)
+{
+	usleep((useconds_t)(setting("REPLAY_SLEEP_US", 0) + setting("REPLAY_SLEEP", 0) * us));
+}
+
 /* As screening does: from 3 samples to 7, until they are within 1 %. */
 static void screen(const char *config)
 {
@@ -83,8 +179,15 @@ static void screen(const char *config)
 		us[n++] = sample(config);
 		interval = median_interval(us, n, 0.95);
 	} while (n < 3 || (n < 7 && interval_half_width(&interval) > 0.01));
-	usleep((useconds_t)setting("REPLAY_SLEEP_US", 0));
+	take_time(interval.median);
 	printf("ok\t%.6g\t%d\n", interval.median, n);
+}
+
+static bool fails(const char *config)
+{
+	const char *at = strchr(task, '@');
+	return at && atoi(at + 1) >= setting("REPLAY_FAILING", INFINITY) &&
+	       strstr(config, "splits=1 ");
 }
 
 /* Forwards and backwards by turns, as the true worker does. */
@@ -101,8 +204,11 @@ static void answer(char *rest, int sweeps)
 			us[i][s] = sample(config[i]);
 		}
 	for (int i = 0; i < n; i++) {
-		usleep((useconds_t)setting("REPLAY_SLEEP_US", 0));
-		printf("ok\t%.6g\t%d\n", median(us[i], sweeps), sweeps);
+		take_time(median(us[i], sweeps));
+		if (fails(config[i]))
+			printf("launch\tplanted\n");
+		else
+			printf("ok\t%.6g\t%d\n", median(us[i], sweeps), sweeps);
 	}
 }
 
@@ -111,12 +217,13 @@ int worker_main(const char *device)
 	static char line[WORKER_LINE];
 	struct device_info info = {.name = "replay",
 	                           .slug = "replay",
-	                           .sm_count = 1,
+	                           .sm_count = (int)setting("REPLAY_SMS", 1),
 	                           .target.lanes = SIMT_WARP,
+	                           .target.sm = (int)setting("REPLAY_GPU", 0),
 	                           .smem_block_bytes = 1 << 20,
 	                           .driver = "none",
 	                           .toolkit = "none"};
-	const char *driver = getenv("REPLAY_DRIVER");
+	const char *driver = getenv("REPLAY_DRIVER"), *crash = getenv("REPLAY_CRASH");
 	(void)device;
 	if (driver)
 		snprintf(info.driver, sizeof info.driver, "%s", driver);
@@ -131,9 +238,13 @@ int worker_main(const char *device)
 			snprintf(task, sizeof task, "%s", rest);
 		if (!strcmp(verb, "screen")) {
 			strsep(&rest, "\t");
+			log_request(verb, rest);
+			if (crash && strstr(rest, crash))
+				raise(SIGSEGV);
 			screen(rest);
 		} else if (!strcmp(verb, "round")) {
 			int sweeps = atoi(strsep(&rest, "\t"));
+			log_request(verb, rest);
 			answer(rest, sweeps);
 		} else {
 			printf("ok\t%d\t0\n", !strcmp(verb, "ceiling") ? 10 : 0);

@@ -5,6 +5,14 @@
 
 enum { MAX_THREADS = 1024 }; /* per block, all architectures */
 
+struct config config_default(const struct kernel *kernel)
+{
+	struct config config = {0};
+	for (int p = 0; p < kernel->n_params; p++)
+		config.value[p] = kernel->params[p].default_value;
+	return config;
+}
+
 /* NULL when the configuration can run. */
 static const char *prune_reason(const struct task *task, const struct device_info *info,
                                 const struct config *config)
@@ -87,8 +95,7 @@ enum status candidates_open(const struct task *task, const struct device_info *i
 	candidates->config = calloc((size_t)n + 1, sizeof *candidates->config);
 	if (!candidates->config)
 		return fail(STATUS_NO_MEMORY, "no memory for %d configurations", n);
-	for (int p = 0; p < kernel->n_params; p++)
-		candidates->config[0].value[p] = kernel->params[p].default_value;
+	candidates->config[0] = config_default(kernel);
 	const char *reason = prune_reason(task, info, &candidates->config[0]);
 	if (reason) {
 		status = fail(STATUS_FAILED, "%s %s %s: the default configuration cannot run: %s",

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "tuner/decode_stage.h"
 
 #include <math.h>
@@ -5,478 +6,608 @@
 #include <string.h>
 #include <time.h>
 
-#include "bench/problem.h"
-#include "bench/statistics.h"
 #include "core/progress.h"
-#include "model/decoder.h"
-#include "tuner/instances.h"
 #include "tuner/strategy.h"
 
-enum {
-	MAX_CHOICES = 32,
-	MAX_TRIALS = 64,
-	SAMPLES = 48,
-	MAX_DRAWS = 20000,
-	CONFIRMATIONS = 5,
-	MAX_PAIRS = 8,
-	SEED = 1
-};
-/* A sample is this long; a neighbour must save this share to be looked at again, and this to stay.
- */
-static const double SAMPLE_S = 0.01, PROMISING = 0.002, BETTER = 0.0015;
+enum { MAX_TRIALS = 96, FINALISTS = 8, SAMPLES = 48, MAX_DRAWS = 20000 };
 
-/* One kernel, case and shape of the plan with the instance that it has now. */
-struct choice {
-	struct task task;
-	struct instances instances;
-	struct problem *problem;
-	struct config trial[MAX_TRIALS]; /* of this round */
-	int n_trials;
-	struct variant variant, before;
-	double gain; /* of the changes that stayed: time before / time after */
+/* Of a trial: most are worse, and end after one round of four samples. */
+static const struct timer_options trial_options = {
+        .min_samples = 8,
+        .max_samples = 16,
+        .limit_seconds = 2,
+        .health_seconds = 1,
+        .noise = STEP_MATTERS,
+        .error = 0.05,
+        .seeks_faster = true,
+};
+/* Of what is reported. */
+static const struct timer_options final_options = {
+        .min_samples = 8,
+        .max_samples = 32,
+        .limit_seconds = 2,
+        .health_seconds = 0.1,
+        .noise = STEP_MATTERS,
+        .error = 0.05,
+};
+
+/* What a round tries of a choice. */
+struct trials {
+	struct config config[MAX_TRIALS];
+	int n;
 };
 
 struct stage {
-	struct device *device;
+	struct stepper stepper;
 	struct journal *journal;
 	const struct decode_stage_options *options;
-	struct decoder decoder;
-	struct choice choice[MAX_CHOICES];
-	int n_choices, steps, n_tried;
-	struct graph *graph; /* of the plan as it is */
+	struct selection selection; /* of the plan as it is */
+	struct step step;           /* captured */
+	struct trials trials[MAX_CHOICES];
+	struct gains gains;
+	int n_tried;
 	struct progress progress;
 	double started;
 };
 
-/* The configuration of the journal's latest verdict on the task, of whatever kernel sources, or the
- * default. */
-static void first_config(const struct stage *s, const struct task *task, struct config *config)
+static bool is_by_step(const char *const *cell)
 {
-	const struct kernel *kernel = task->kernel;
-	struct config plain = {0};
-	for (int p = 0; p < kernel->n_params; p++)
-		plain.value[p] = kernel->params[p].default_value;
-	*config = plain;
-	for (int i = s->journal->n_rows; i-- > 0;) {
-		const char *const *cell = s->journal->rows[i].cell;
-		if (cell[JOURNAL_round][0] || !cell[JOURNAL_config][0] ||
-		    strcmp(cell[JOURNAL_kernel], kernel->name) ||
-		    strcmp(cell[JOURNAL_case], task->case_text) ||
-		    strcmp(cell[JOURNAL_shape], task->shape_text))
-			continue;
-		if (params_parse(kernel->params, kernel->n_params, cell[JOURNAL_config],
-		                 config->value) == STATUS_OK)
-			return;
-		*config = plain;
-	}
+	return !strcmp(cell[JOURNAL_method], DECODE_METHOD);
 }
 
-static bool can_run(const struct stage *s, const struct choice *c, const struct config *config)
+static bool is_of(const struct choice *c, const char *const *cell)
 {
-	const struct device_info *info = device_info(s->device);
-	const struct task *t = &c->task;
-	return t->kernel->legal(t->kase.value, config->value, info->target) &&
-	       t->kernel->valid(&t->shape, t->kase.value, config->value, info);
+	return !strcmp(cell[JOURNAL_kernel], c->task.kernel->name) &&
+	       !strcmp(cell[JOURNAL_case], c->task.case_text) &&
+	       !strcmp(cell[JOURNAL_shape], c->task.shape_text);
 }
 
-/* Such an instance is no row: tests/sass.c asks it of all. */
-static bool spills(const struct stage *s, const struct choice *c, const struct variant *v)
-{
-	const struct device_info *info = device_info(s->device);
-	const struct task *t = &c->task;
-	const struct grid grid = t->kernel->grid(&t->shape, t->kase.value, v->config.value, info);
-	struct entry_resources has = {0};
-	return device_resources(s->device, v->entry, grid, &has) != STATUS_OK ||
-	       has.spill_bytes > 0;
-}
-
-static bool find_entry(struct choice *c)
-{
-	return instances_find(&c->instances, &c->variant.config, &c->variant.entry) == STATUS_OK;
-}
-
-/* What table_lookup() is to the runner. */
-static const struct variant *find_variant(void *user, const struct kernel *kernel,
-                                          const struct kase *kase, const struct shape *shape)
-{
-	struct stage *s = user;
-	for (int i = 0; i < s->n_choices; i++) {
-		const struct task *t = &s->choice[i].task;
-		if (t->kernel == kernel && !memcmp(&t->kase, kase, sizeof *kase) &&
-		    !memcmp(&t->shape, shape, sizeof *shape))
-			return &s->choice[i].variant;
-	}
-	if (s->n_choices == MAX_CHOICES)
-		return NULL;
-	struct choice *c = &s->choice[s->n_choices++];
-	*c = (struct choice){.task = {.kernel = kernel, .kase = *kase, .shape = *shape}, .gain = 1};
-	struct shape named = *shape;
-	if (named.len)
-		named.len = s->options->length; /* the plan's is an upper bound */
-	params_format(kernel->fields, kernel->n_fields, kase->value, c->task.case_text);
-	kernel->format_shape(&named, c->task.shape_text);
-	instances_open(s->device, &c->task, &c->instances);
-	c->variant.kase = *kase;
-	c->variant.device = device_info(s->device)->name;
-	first_config(s, &c->task, &c->variant.config);
-	bool found =
-	        can_run(s, c, &c->variant.config) && find_entry(c) && !spills(s, c, &c->variant);
-	if (!found) {
-		for (int p = 0; p < kernel->n_params; p++)
-			c->variant.config.value[p] = kernel->params[p].default_value;
-		found = find_entry(c);
-	}
-	if (!found) {
-		s->n_choices--;
-		return NULL;
-	}
-	c->before = c->variant;
-	return &c->variant;
-}
-
-/* Gives every launch of the choice the instance that it has now. */
-static void regrid(struct stage *s, const struct choice *c)
-{
-	struct plan *plan = &s->decoder.plans[0];
-	for (int i = 0; i < plan->n; i++)
-		if (plan->launches[i].variant == &c->variant)
-			launch_regrid(&plan->launches[i], device_info(s->device));
-	plan_look_ahead(plan);
-}
-
-/* Microseconds of one token. */
-static enum status sample(struct stage *s, struct graph *graph, double *us)
-{
-	enum status status;
-	struct event *from = NULL, *to = NULL;
-	TRY(event_open(s->device, &from));
-	TRY(event_open(s->device, &to));
-	TRY(decoder_seek(&s->decoder, s->options->length - 1));
-	TRY(event_record(from));
-	for (int i = 0; i < s->steps; i++)
-		TRY(graph_launch(graph));
-	TRY(event_record(to));
-	TRY(event_elapsed_us(from, to, us));
-	*us /= s->steps;
-done:
-	event_close(&from);
-	event_close(&to);
-	return status;
-}
-
-/* Median over pairs a b b a of time(b) / time(a). */
-static enum status compare(struct stage *s, struct graph *a, struct graph *b, int pairs,
-                           double *ratio)
-{
-	enum status status = STATUS_OK;
-	double ratios[MAX_PAIRS], us[4];
-	for (int p = 0; p < pairs; p++) {
-		for (int i = 0; i < 4; i++)
-			TRY(sample(s, i == 0 || i == 3 ? a : b, &us[i]));
-		ratios[p] = (us[1] + us[2]) / (us[0] + us[3]);
-	}
-	*ratio = median(ratios, pairs);
-done:
-	return status;
-}
-
-/* All legal configurations that differ in one tunable. */
-static void list_neighbours(const struct stage *s, struct choice *c)
+/* The journal's latest verdict on the choice, NULL when there is none: of the decode loop and
+ * whatever sources or, `alone`, of the present ones and not by the decode loop. */
+static const struct journal_row *find_verdict(const struct stage *s, const struct choice *c,
+                                              bool alone)
 {
 	const struct kernel *kernel = c->task.kernel;
-	c->n_trials = 0;
+	struct provenance now;
+	provenance_of(kernel, device_info(s->stepper.device), &now);
+	for (int i = s->journal->n_rows; i-- > 0;) {
+		const char *const *cell = s->journal->rows[i].cell;
+		if (cell[JOURNAL_round][0] || !cell[JOURNAL_config][0] || !is_of(c, cell))
+			continue;
+		if (alone ? !is_by_step(cell) && !strcmp(cell[JOURNAL_key], now.key)
+		          : is_by_step(cell))
+			return &s->journal->rows[i];
+	}
+	return NULL;
+}
+
+/* The row's configuration, the default where there is none that can run. */
+static struct config config_of(const struct stage *s, const struct choice *c,
+                               const struct journal_row *row)
+{
+	const struct kernel *kernel = c->task.kernel;
+	const struct config plain = config_default(kernel);
+	struct config config = plain;
+	if (!row || params_parse(kernel->params, kernel->n_params, row->cell[JOURNAL_config],
+	                         config.value) != STATUS_OK)
+		return plain;
+	return choice_can_run(&s->stepper, c, &config) ? config : plain;
+}
+
+static bool same_config(const struct config *a, const struct config *b)
+{
+	return !memcmp(a, b, sizeof *a);
+}
+
+static bool is_default(const struct choice *c, const struct config *config)
+{
+	const struct config plain = config_default(c->task.kernel);
+	return same_config(config, &plain);
+}
+
+/* What won alone, and what the search starts with; they are being compiled from now on. */
+static enum status read_journal(struct stage *s)
+{
+	enum status status = STATUS_OK;
+	for (int i = 0; i < s->stepper.n_choices; i++) {
+		struct choice *c = &s->stepper.choice[i];
+		struct launch_gain *gain = &s->gains.launch[i];
+		const struct journal_row *row = find_verdict(s, c, true);
+		const struct journal_row *by_step = find_verdict(s, c, false);
+		struct config *const first = &s->selection.config[i];
+		*first = config_of(s, c, by_step ? by_step : row);
+		gain->winner = config_of(s, c, row);
+		gain->alone_percent = NAN;
+		if (row)
+			gain->alone_percent = 100 * (journal_number(row, JOURNAL_default_us) /
+			                                     journal_number(row, JOURNAL_us) -
+			                             1);
+		if (!is_default(c, &gain->winner))
+			TRY(instances_prepare(&c->instances, &gain->winner, 1));
+		if (!is_default(c, first) && !same_config(first, &gain->winner))
+			TRY(instances_prepare(&c->instances, first, 1));
+	}
+done:
+	return status;
+}
+
+/* What does not compute what it should is replaced by the default. */
+static enum status start(struct stage *s)
+{
+	enum status status;
+	s->selection.left_out = -1;
+	TRY(read_journal(s));
+	for (int i = 0; i < s->stepper.n_choices; i++) {
+		struct choice *c = &s->stepper.choice[i];
+		struct config *configs[] = {&s->gains.launch[i].winner, &s->selection.config[i]};
+		for (int j = 0; j < 2; j++)
+			if (choice_check(&s->stepper, c, configs[j]) != STATUS_OK)
+				*configs[j] = config_default(c->task.kernel);
+	}
+	TRY(step_open(&s->stepper, &s->selection, &s->step));
+done:
+	return status;
+}
+
+/* A configuration of the journal, unless it cannot run or is what the step has. */
+static bool find_config(const struct stage *s, int i, const char *const *cell,
+                        struct config *config)
+{
+	const struct choice *c = &s->stepper.choice[i];
+	const struct kernel *kernel = c->task.kernel;
+	*config = config_default(kernel);
+	return is_of(c, cell) &&
+	       params_parse(kernel->params, kernel->n_params, cell[JOURNAL_config],
+	                    config->value) == STATUS_OK &&
+	       !same_config(config, &s->selection.config[i]) &&
+	       choice_can_run(&s->stepper, c, config);
+}
+
+/* What was fastest alone, of the present sources; the fastest first. */
+static void list_fastest(const struct stage *s, int i, struct trials *trials)
+{
+	double us[FINALISTS + 1];
+	struct provenance now;
+	provenance_of(s->stepper.choice[i].task.kernel, device_info(s->stepper.device), &now);
+	for (int r = 0; r < s->journal->n_rows; r++) {
+		const struct journal_row *row = &s->journal->rows[r];
+		struct config config;
+		if (strcmp(row->cell[JOURNAL_key], now.key) ||
+		    strcmp(row->cell[JOURNAL_round], "0") ||
+		    strcmp(row->cell[JOURNAL_status], "ok") ||
+		    !find_config(s, i, row->cell, &config))
+			continue;
+		int at = trials->n;
+		for (; at > 0 && us[at - 1] > journal_number(row, JOURNAL_us); at--) {
+			us[at] = us[at - 1];
+			trials->config[at] = trials->config[at - 1];
+		}
+		us[at] = journal_number(row, JOURNAL_us);
+		trials->config[at] = config;
+		trials->n += trials->n < FINALISTS;
+	}
+}
+
+/* What won before, with whatever sources; the latest first. */
+static void list_winners(const struct stage *s, int i, struct trials *trials)
+{
+	const int most = trials->n + FINALISTS;
+	for (int r = s->journal->n_rows; r-- > 0 && trials->n < most;) {
+		const char *const *cell = s->journal->rows[r].cell;
+		struct config config;
+		bool is_new = !cell[JOURNAL_round][0] && find_config(s, i, cell, &config);
+		for (int t = 0; t < trials->n && is_new; t++)
+			is_new = !same_config(&config, &trials->config[t]);
+		if (is_new)
+			trials->config[trials->n++] = config;
+	}
+}
+
+/* Changes one other tunable than p so that the configuration can run; false when none does. */
+static bool repair(const struct stage *s, const struct choice *c, struct config *config, int p)
+{
+	const struct kernel *kernel = c->task.kernel;
+	for (int q = 0; q < kernel->n_params; q++)
+		for (int v = 0; q != p && v < kernel->params[q].n_values; v++) {
+			struct config repaired = *config;
+			repaired.value[q] = kernel->params[q].values[v];
+			if (choice_can_run(&s->stepper, c, &repaired)) {
+				*config = repaired;
+				return true;
+			}
+		}
+	return false;
+}
+
+/* All configurations that differ in one tunable, or in another besides if they must. */
+static void list_neighbours(const struct stage *s, int i, struct trials *trials)
+{
+	const struct choice *c = &s->stepper.choice[i];
+	const struct kernel *kernel = c->task.kernel;
+	const struct config *now = &s->selection.config[i];
 	for (int p = 0; p < kernel->n_params; p++)
-		for (int v = 0; v < kernel->params[p].n_values && c->n_trials < MAX_TRIALS; v++) {
-			struct config config = c->variant.config;
+		for (int v = 0; v < kernel->params[p].n_values && trials->n < MAX_TRIALS; v++) {
+			struct config config = *now;
 			config.value[p] = kernel->params[p].values[v];
-			if (config.value[p] != c->variant.config.value[p] && can_run(s, c, &config))
-				c->trial[c->n_trials++] = config;
+			if (!same_config(&config, now) &&
+			    (choice_can_run(&s->stepper, c, &config) || repair(s, c, &config, p)))
+				trials->config[trials->n++] = config;
 		}
 }
 
 /* Random legal configurations. */
-static void list_samples(const struct stage *s, struct choice *c)
+static void list_samples(const struct stage *s, int i, struct trials *trials)
 {
+	const struct choice *c = &s->stepper.choice[i];
 	const struct kernel *kernel = c->task.kernel;
-	uint64_t random = s->options->seed + (uint64_t)(c - s->choice);
-	c->n_trials = 0;
-	for (int draws = 0; draws < MAX_DRAWS && c->n_trials < SAMPLES; draws++) {
+	uint64_t random = s->options->seed + (uint64_t)i;
+	for (int draws = 0; draws < MAX_DRAWS && trials->n < SAMPLES; draws++) {
 		struct config config = {0};
 		for (int p = 0; p < kernel->n_params; p++) {
 			const int v = random_below(&random, kernel->params[p].n_values);
 			config.value[p] = kernel->params[p].values[v];
 		}
-		if (can_run(s, c, &config))
-			c->trial[c->n_trials++] = config;
+		if (choice_can_run(&s->stepper, c, &config))
+			trials->config[trials->n++] = config;
 	}
 }
 
-static bool is_default(const struct choice *c)
-{
-	const struct kernel *kernel = c->task.kernel;
-	for (int p = 0; p < kernel->n_params; p++)
-		if (c->variant.config.value[p] != kernel->params[p].default_value)
-			return false;
-	return true;
-}
-
-/* What a round tries of each choice, all of it being compiled from now on. */
+/* What a round tries of each choice, all of it being compiled from now on: first what was fastest
+ * alone and what has won, or anything when nothing is known. */
 static enum status prepare_round(struct stage *s, int round)
 {
 	enum status status = STATUS_OK;
-	const struct device_info *info = device_info(s->device);
-	for (int i = 0; i < s->n_choices; i++) {
-		struct choice *c = &s->choice[i];
-		if (round == 0 && is_default(c))
-			list_samples(s, c); /* nothing is known of it */
-		else
-			list_neighbours(s, c);
-		if (info->target.sm)
-			TRY(instances_prepare(&c->instances, c->trial, c->n_trials));
+	for (int i = 0; i < s->stepper.n_choices; i++) {
+		struct choice *c = &s->stepper.choice[i];
+		struct trials *trials = &s->trials[i];
+		trials->n = 0;
+		if (round == 0) {
+			list_fastest(s, i, trials);
+			list_winners(s, i, trials);
+		} else {
+			list_neighbours(s, i, trials);
+		}
+		if (round == 0 && !trials->n && is_default(c, &s->selection.config[i]))
+			list_samples(s, i, trials);
+		TRY(instances_prepare(&c->instances, trials->config, trials->n));
 	}
 done:
 	return status;
 }
 
-/* A row for each trial. */
-static enum status record_trial(struct stage *s, const struct choice *c,
-                                const struct config *config, double ratio)
+/* Cells of a row on a choice that a config text and the rest are put into. */
+static void identify(const struct stage *s, const struct choice *c, struct provenance *provenance,
+                     const char *cell[N_JOURNAL_COLUMNS])
 {
-	const struct kernel *kernel = c->task.kernel;
-	char text[CONFIG_TEXT], round[32], reason[64];
-	const char *cell[N_JOURNAL_COLUMNS] = {0};
-	struct provenance provenance;
-	provenance_of(kernel, device_info(s->device), &provenance);
-	params_format(kernel->params, kernel->n_params, config->value, text);
-	snprintf(round, sizeof round, "decode %d.%d", s->options->length, s->n_tried);
-	snprintf(reason, sizeof reason, "step takes %.5f of before", ratio);
-	cell[JOURNAL_key] = provenance.key;
-	cell[JOURNAL_kernel] = kernel->name;
+	provenance_of(c->task.kernel, device_info(s->stepper.device), provenance);
+	cell[JOURNAL_key] = provenance->key;
+	cell[JOURNAL_kernel] = c->task.kernel->name;
 	cell[JOURNAL_case] = c->task.case_text;
 	cell[JOURNAL_shape] = c->task.shape_text;
-	cell[JOURNAL_config] = text;
+}
+
+/* The cells that say how much a step gained. */
+struct gain_cells {
+	char step[96], percent[32], lo[32], hi[32];
+};
+
+static void put_gain(const struct stage *s, const struct gain *gain, struct gain_cells *text,
+                     const char *cell[N_JOURNAL_COLUMNS])
+{
+	snprintf(text->step, sizeof text->step, "%s at %d", s->options->name, s->options->length);
+	snprintf(text->percent, sizeof text->percent, "%.3f", gain->percent);
+	snprintf(text->lo, sizeof text->lo, "%.3f", gain->lo);
+	snprintf(text->hi, sizeof text->hi, "%.3f", gain->hi);
+	cell[JOURNAL_step] = text->step;
+	if (!isfinite(gain->percent))
+		return;
+	cell[JOURNAL_step_percent] = text->percent;
+	cell[JOURNAL_step_percent_lo] = text->lo;
+	cell[JOURNAL_step_percent_hi] = text->hi;
+}
+
+/* A row for each trial; its gain is over the step before it. */
+static enum status record_trial(struct stage *s, const struct choice *c,
+                                const struct config *config, const struct comparison *comparison)
+{
+	const struct kernel *kernel = c->task.kernel;
+	const struct gain gain = gain_of(comparison);
+	char text[CONFIG_TEXT], round[32], reason[64];
+	const char *cell[N_JOURNAL_COLUMNS] = {0};
+	struct gain_cells cells;
+	struct provenance provenance;
+	identify(s, c, &provenance, cell);
+	snprintf(round, sizeof round, "decode %d.%d", s->options->length, s->n_tried);
+	snprintf(reason, sizeof reason, "step takes %.5f of before, %d rounds",
+	         comparison->ratio.median, comparison->rounds);
+	cell[JOURNAL_config] = params_format(kernel->params, kernel->n_params, config->value, text);
 	cell[JOURNAL_round] = round;
 	cell[JOURNAL_status] = "trial";
 	cell[JOURNAL_reason] = reason;
+	put_gain(s, &gain, &cells, cell);
 	return journal_append(s->journal, cell);
 }
 
-/* Whether the instance is right; its time as part of the step is compared only then. */
-static enum status try_config(struct stage *s, struct choice *c, const struct config *config,
-                              bool *stays)
+/* Stays when the step is faster with it. A configuration that is wrong is not timed. */
+static enum status try_config(struct stage *s, int i, const struct config *config, bool *stays)
 {
 	enum status status;
-	const struct variant old = c->variant;
-	struct graph *trial = NULL;
-	struct variant variant = c->variant;
-	double ratio;
+	struct choice *c = &s->stepper.choice[i];
+	struct selection with = s->selection;
+	struct step trial = {0};
+	struct paired_timing timing;
 	*stays = false;
-	variant.config = *config;
-	if (instances_find(&c->instances, config, &variant.entry) != STATUS_OK ||
-	    spills(s, c, &variant) ||
-	    problem_check(c->problem, variant.entry, config->value) != STATUS_OK)
+	with.config[i] = *config;
+	if (choice_check(&s->stepper, c, config) != STATUS_OK)
 		return STATUS_OK;
 	s->n_tried++;
-	c->variant = variant;
-	regrid(s, c);
-	TRY(decoder_capture(&s->decoder, &s->decoder.plans[0], &trial));
-	TRY(compare(s, s->graph, trial, 1, &ratio));
-	if (ratio < 1 - PROMISING)
-		TRY(compare(s, s->graph, trial, CONFIRMATIONS, &ratio));
-	*stays = ratio < 1 - BETTER;
-	TRY(record_trial(s, c, config, ratio));
+	TRY(step_open(&s->stepper, &with, &trial));
+	TRY(step_pair(&s->step, &trial, &trial_options, &timing));
+	*stays = timing.comparison.verdict == VERDICT_FASTER;
+	TRY(record_trial(s, c, config, &timing.comparison));
 	if (*stays) {
-		c->gain /= ratio;
-		graph_close(&s->graph);
-		s->graph = trial;
-		trial = NULL;
+		step_close(&s->step);
+		s->step = trial;
+		s->selection = with;
+		trial = (struct step){0};
 	}
 done:
-	if (!*stays) {
-		c->variant = old;
-		regrid(s, c);
-	}
-	graph_close(&trial);
+	step_close(&trial);
 	return status;
-}
-
-/* Microseconds by which the step is longer for the launches of a choice. */
-static enum status cost(struct stage *s, const struct choice *c, double *us)
-{
-	enum status status;
-	struct plan *plan = &s->decoder.plans[0];
-	struct graph *without = NULL;
-	double ratio, all;
-	for (int i = 0; i < plan->n; i++)
-		plan->launches[i].left_out = plan->launches[i].variant == &c->variant;
-	TRY(decoder_capture(&s->decoder, plan, &without));
-	TRY(compare(s, s->graph, without, CONFIRMATIONS, &ratio));
-	TRY(sample(s, s->graph, &all));
-	*us = (1 - ratio) * all;
-done:
-	for (int i = 0; i < plan->n; i++)
-		plan->launches[i].left_out = false;
-	graph_close(&without);
-	return status;
-}
-
-static int count_launches(const struct stage *s, const struct choice *c)
-{
-	const struct plan *plan = &s->decoder.plans[0];
-	int n = 0;
-	for (int i = 0; i < plan->n; i++)
-		n += plan->launches[i].variant == &c->variant;
-	return n;
 }
 
 static void show(struct stage *s, const struct choice *c)
 {
 	char note[256];
 	double us = 0;
-	if (sample(s, s->graph, &us) != STATUS_OK)
+	if (step_sample(&s->step, &us) != STATUS_OK)
 		return;
 	snprintf(note, sizeof note, "%s %s: %d tried, %.1f tokens/s", c->task.kernel->name,
 	         c->task.shape_text, s->n_tried, 1e6 / us);
 	progress_update(&s->progress, seconds_now() - s->started, note);
 }
 
-/* Tries what the round has for a choice; how many stayed. */
-static enum status improve(struct stage *s, struct choice *c, int *n_stayed)
+static bool is_over(const struct stage *s)
 {
-	enum status status = STATUS_OK;
-	*n_stayed = 0;
-	if (c->n_trials && !c->problem)
-		TRY(problem_open(s->device, c->task.kernel, c->task.kase.value, &c->task.shape,
-		                 SEED, 1, &c->problem));
-	for (int i = 0; i < c->n_trials && !*s->options->interrupted; i++) {
-		bool stays;
-		TRY(try_config(s, c, &c->trial[i], &stays));
-		*n_stayed += stays;
-		show(s, c);
-	}
-done:
-	return status;
+	const double limit = s->options->seconds > 0 ? s->options->seconds : INFINITY;
+	return seconds_now() - s->started > limit || *s->options->interrupted;
 }
 
-/* The verdict; its time is what a launch adds to the step. */
-static enum status record(struct stage *s, const struct choice *c, double cost_us)
-{
-	enum status status;
-	const struct kernel *kernel = c->task.kernel;
-	char config[CONFIG_TEXT], runner_up[CONFIG_TEXT], reason[256], method[64], date[32], us[32];
-	const char *cell[N_JOURNAL_COLUMNS] = {0};
-	struct provenance provenance;
-	time_t now = time(NULL);
-	struct tm tm;
-	provenance_of(kernel, device_info(s->device), &provenance);
-	TRY(journal_key(s->journal, kernel, &provenance));
-	params_format(kernel->params, kernel->n_params, c->variant.config.value, config);
-	params_format(kernel->params, kernel->n_params, c->before.config.value, runner_up);
-	snprintf(reason, sizeof reason, "decode of %s at %d: %+.2f %% tokens/s", s->options->model,
-	         s->options->length, 100 * (c->gain - 1));
-	snprintf(method, sizeof method, "decode loop");
-	strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &tm));
-	cell[JOURNAL_key] = provenance.key;
-	cell[JOURNAL_kernel] = kernel->name;
-	cell[JOURNAL_case] = c->task.case_text;
-	cell[JOURNAL_shape] = c->task.shape_text;
-	cell[JOURNAL_config] = config;
-	snprintf(us, sizeof us, "%.3f", cost_us);
-	cell[JOURNAL_us] = us;
-	cell[JOURNAL_status] = is_default(c) ? "default" : "win";
-	cell[JOURNAL_reason] = reason;
-	cell[JOURNAL_runner_up] = runner_up;
-	cell[JOURNAL_method] = method;
-	cell[JOURNAL_date] = date;
-	status = journal_append(s->journal, cell);
-done:
-	return status;
-}
-
-static enum status report(struct stage *s, FILE *to)
-{
-	enum status status;
-	double us = 0;
-	for (int i = 0; i < s->n_choices; i++) {
-		const struct choice *c = &s->choice[i];
-		char config[CONFIG_TEXT];
-		double cost_us = 0;
-		int n = count_launches(s, c);
-		params_format(c->task.kernel->params, c->task.kernel->n_params,
-		              c->variant.config.value, config);
-		TRY(cost(s, c, &cost_us));
-		fprintf(to, "%s %s %s: %+.2f %%, %d x %.2f us of the step: %s\n",
-		        c->task.kernel->name, c->task.shape_text, c->task.case_text,
-		        100 * (c->gain - 1), n, cost_us / (n ? n : 1), config);
-		TRY(record(s, c, cost_us / (n ? n : 1)));
-	}
-	TRY(sample(s, s->graph, &us));
-	fprintf(to, "%s at %d: %.1f us, %.1f tokens/s after %d trials in %.0f s\n",
-	        s->options->model, s->options->length, us, 1e6 / us, s->n_tried,
-	        seconds_now() - s->started);
-done:
-	return status;
-}
-
+/* Neighbour after neighbour of one choice after the other, until no round changes anything. */
 static enum status search(struct stage *s)
 {
 	enum status status = STATUS_OK;
-	const double limit = s->options->seconds > 0 ? s->options->seconds : INFINITY;
 	for (int round = 0, changed = 1; changed; round++) {
 		changed = round == 0;
 		TRY(prepare_round(s, round));
-		for (int i = 0; i < s->n_choices; i++) {
-			int n = 0;
-			if (seconds_now() - s->started > limit || *s->options->interrupted)
-				return STATUS_OK;
-			TRY(improve(s, &s->choice[i], &n));
-			changed += n;
+		for (int i = 0; i < s->stepper.n_choices; i++) {
+			for (int t = 0; t < s->trials[i].n; t++) {
+				bool stays;
+				if (is_over(s))
+					return STATUS_OK;
+				TRY(try_config(s, i, &s->trials[i].config[t], &stays));
+				changed += stays;
+			}
+			show(s, &s->stepper.choice[i]);
 		}
 	}
 done:
 	return status;
 }
 
-enum status decode_stage(struct device *device, struct journal *journal,
-                         const struct decode_stage_options *options, FILE *to)
+/* Two selections as steps; what b's is to a's. */
+static enum status pair(struct stage *s, const struct selection *a, const struct selection *b,
+                        double error, struct paired_timing *timing)
 {
 	enum status status;
-	struct model model = {0};
+	struct step step_a = {0}, step_b = {0};
+	struct timer_options options = final_options;
+	options.error = error;
+	TRY(step_open(&s->stepper, a, &step_a));
+	TRY(step_open(&s->stepper, b, &step_b));
+	TRY(step_pair(&step_a, &step_b, &options, timing));
+done:
+	step_close(&step_a);
+	step_close(&step_b);
+	return status;
+}
+
+/* The step as it is, but for configurations a and b of one choice. */
+static enum status pair_configs(struct stage *s, int i, const struct config *a,
+                                const struct config *b, struct comparison *comparison)
+{
+	enum status status;
+	struct selection with_a = s->selection, with_b = s->selection;
+	struct paired_timing timing;
+	with_a.config[i] = *a;
+	with_b.config[i] = *b;
+	TRY(pair(s, &with_a, &with_b, s->gains.error, &timing));
+	*comparison = timing.comparison;
+done:
+	return status;
+}
+
+/* The verdict on a choice: its configuration against the default and against what won alone, in
+ * rounds that did not choose it. The default comes back when it is not beaten. */
+static enum status confirm(struct stage *s, int i)
+{
+	enum status status = STATUS_OK;
+	struct launch_gain *g = &s->gains.launch[i];
+	const struct choice *c = &s->stepper.choice[i];
+	const struct config plain = config_default(c->task.kernel);
+	const struct gain none = {NAN, NAN, NAN, 0};
+	struct comparison comparison;
+	g->candidate = g->row = s->selection.config[i];
+	g->in_step = g->confirmed = none;
+	g->verdict = "default";
+	if (!same_config(&g->row, &plain)) {
+		TRY(pair_configs(s, i, &plain, &g->candidate, &comparison));
+		g->confirmed = gain_of(&comparison);
+		if (comparison.verdict == VERDICT_FASTER)
+			g->verdict = "win";
+		else
+			g->row = s->selection.config[i] = plain;
+	}
+	if (same_config(&g->winner, &g->candidate)) {
+		g->in_step = g->confirmed;
+	} else if (!same_config(&g->winner, &plain)) {
+		TRY(pair_configs(s, i, &plain, &g->winner, &comparison));
+		g->in_step = gain_of(&comparison);
+		TRY(pair_configs(s, i, &g->winner, &g->candidate, &comparison));
+		if (!strcmp(g->verdict, "win") && comparison.verdict != VERDICT_FASTER)
+			g->verdict = "tie";
+	}
+done:
+	return status;
+}
+
+/* Microseconds by which the step is longer for each launch of a choice. */
+static enum status cost(struct stage *s, int i)
+{
+	enum status status;
+	struct selection without = s->selection;
+	struct paired_timing timing;
+	without.left_out = i;
+	TRY(pair(s, &without, &s->selection, final_options.error, &timing));
+	s->gains.launch[i].launch_us = timing.b.us * (1 - 1 / timing.comparison.ratio.median) /
+	                               s->stepper.choice[i].n_launches;
+done:
+	return status;
+}
+
+/* Whole steps: defaults, winners, and what was confirmed. */
+static enum status compare_plans(struct stage *s)
+{
+	enum status status;
+	struct gains *g = &s->gains;
+	struct selection plain = stepper_defaults(&s->stepper), winners = plain;
+	struct paired_timing timing;
+	for (int i = 0; i < s->stepper.n_choices; i++)
+		winners.config[i] = g->launch[i].winner;
+	const struct selection *const plan[] = {
+	        [STEP_WINNERS] = &winners, [STEP_CONFIRMED] = &s->selection};
+	g->plan[STEP_DEFAULTS].gain = (struct gain){NAN, NAN, NAN, 0};
+	for (int p = STEP_WINNERS; p < N_STEP_PLANS; p++) {
+		TRY(pair(s, &plain, plan[p], final_options.error, &timing));
+		g->plan[STEP_DEFAULTS].tok_s = 1e6 / timing.a.us;
+		g->plan[p].tok_s = 1e6 / timing.b.us;
+		g->plan[p].gain = gain_of(&timing.comparison);
+	}
+	TRY(pair(s, &winners, &s->selection, final_options.error, &timing));
+	g->over_winners = gain_of(&timing.comparison);
+done:
+	return status;
+}
+
+/* Why the verdict is what it is. */
+static void explain_verdict(const struct stage *s, int i, char reason[512])
+{
+	const struct launch_gain *g = &s->gains.launch[i];
+	const struct kernel *kernel = s->stepper.choice[i].task.kernel;
+	const struct gain *gain = &g->confirmed;
+	char candidate[CONFIG_TEXT];
+	int n = snprintf(reason, 512, "decode of %s at %d: ", s->options->name, s->options->length);
+	char *to = reason + n;
+	size_t bytes = 512 - (size_t)n;
+	params_format(kernel->params, kernel->n_params, g->candidate.value, candidate);
+	if (!isfinite(gain->percent))
+		snprintf(to, bytes, "nothing beat the default");
+	else if (!strcmp(g->verdict, "default"))
+		snprintf(to, bytes,
+		         "nothing beat the default; %s: %+.2f %% speed (%+.2f to %+.2f, %d "
+		         "rounds)",
+		         candidate, gain->percent, gain->lo, gain->hi, gain->rounds);
+	else
+		snprintf(to, bytes, "%+.2f %% speed (%+.2f to %+.2f, %d rounds, error %.2g %%)%s",
+		         gain->percent, gain->lo, gain->hi, gain->rounds, 100 * s->gains.error,
+		         strcmp(g->verdict, "tie") ? "" : "; as good as the winner alone");
+}
+
+/* The verdict; its time is what a launch adds to the step. */
+static enum status record(struct stage *s, int i)
+{
+	enum status status;
+	const struct choice *c = &s->stepper.choice[i];
+	const struct kernel *kernel = c->task.kernel;
+	const struct launch_gain *g = &s->gains.launch[i];
+	const struct gain none = {NAN, NAN, NAN, 0};
+	const bool beaten = !strcmp(g->verdict, "default");
+	char config[CONFIG_TEXT], runner_up[CONFIG_TEXT], reason[512], date[32], us[32],
+	        samples[32];
+	char error[32];
+	const char *cell[N_JOURNAL_COLUMNS] = {0};
+	struct gain_cells cells;
+	struct provenance provenance;
+	time_t now = time(NULL);
+	struct tm tm;
+	identify(s, c, &provenance, cell);
+	TRY(journal_key(s->journal, kernel, &provenance));
+	explain_verdict(s, i, reason);
+	strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &tm));
+	snprintf(us, sizeof us, "%.3f", g->launch_us);
+	snprintf(error, sizeof error, "%.3g", 100 * s->gains.error);
+	snprintf(samples, sizeof samples, "%d", 2 * g->confirmed.rounds);
+	cell[JOURNAL_config] =
+	        params_format(kernel->params, kernel->n_params, g->row.value, config);
+	cell[JOURNAL_us] = us;
+	cell[JOURNAL_status] = g->verdict;
+	cell[JOURNAL_reason] = reason;
+	if (!beaten)
+		cell[JOURNAL_samples] = samples;
+	if (!is_default(c, &g->winner) && !same_config(&g->winner, &g->row))
+		cell[JOURNAL_runner_up] =
+		        params_format(kernel->params, kernel->n_params, g->winner.value, runner_up);
+	cell[JOURNAL_method] = DECODE_METHOD;
+	cell[JOURNAL_date] = date;
+	put_gain(s, beaten ? &none : &g->confirmed, &cells, cell);
+	cell[JOURNAL_step_error_percent] = error;
+	status = journal_append(s->journal, cell);
+done:
+	return status;
+}
+
+static enum status conclude(struct stage *s, struct csv_log *log, FILE *to)
+{
+	enum status status = STATUS_OK;
+	s->gains.error = STEP_ERROR / s->stepper.n_choices;
+	for (int i = 0; i < s->stepper.n_choices; i++)
+		TRY(confirm(s, i));
+	for (int i = 0; i < s->stepper.n_choices; i++)
+		TRY(cost(s, i));
+	TRY(compare_plans(s));
+	for (int i = 0; i < s->stepper.n_choices; i++)
+		TRY(record(s, i));
+	TRY(gains_write(&s->gains, log));
+	gains_print(&s->gains, to);
+done:
+	return status;
+}
+
+enum status decode_stage(struct device *device, const struct model *model, struct journal *journal,
+                         struct csv_log *log, const struct decode_stage_options *options, FILE *to)
+{
+	enum status status;
 	struct stage *s = calloc(1, sizeof *s);
 	if (!s)
 		return fail(STATUS_NO_MEMORY, "out of host memory");
-	*s = (struct stage){.device = device, .journal = journal, .options = options, .steps = 1};
-	const struct decoder_options decoder = {.capacity = options->length + 256,
-	                                        .kv = DTYPE_BF16,
-	                                        .use_bias = true,
-	                                        .quiet = options->quiet,
-	                                        .find = find_variant,
-	                                        .find_user = s};
-	double us;
-	TRY(model_open_random(options->model, &model));
-	TRY(decoder_open(device, &model, &decoder, &s->decoder));
-	TRY(decoder_fill_cache(&s->decoder, options->length + 256, NULL, NULL));
-	TRY(decoder_capture(&s->decoder, &s->decoder.plans[0], &s->graph));
-	TRY(sample(s, s->graph, &us));
-	TRY(sample(s, s->graph, &us));
-	s->steps = (int)fmin(fmax(SAMPLE_S * 1e6 / us, 2), 256);
-	fprintf(to, "%s at %d: %.1f us, %.1f tokens/s before\n", options->model, options->length,
-	        us, 1e6 / us);
-	fflush(to);
+	s->journal = journal;
+	s->options = options;
+	s->gains.model = options->name;
+	s->gains.stepper = &s->stepper;
+	TRY(stepper_open(device, model, options->length, options->quiet, options->source,
+	                 &s->stepper));
+	TRY(start(s));
 	s->started = seconds_now();
 	progress_start(&s->progress, "decode loop", options->seconds > 0 ? options->seconds : 600,
 	               options->quiet);
 	TRY(search(s));
 	progress_finish(&s->progress, NULL);
-	TRY(report(s, to));
+	fprintf(to, "%s at %d: %d configurations tried in %.0f s\n", options->name, options->length,
+	        s->n_tried, seconds_now() - s->started);
+	TRY(conclude(s, log, to));
 done:
-	graph_close(&s->graph);
-	decoder_close(&s->decoder);
-	for (int i = 0; i < s->n_choices; i++) {
-		problem_close(&s->choice[i].problem);
-		instances_close(&s->choice[i].instances);
-	}
-	model_close(&model);
+	step_close(&s->step);
+	stepper_close(&s->stepper);
 	free(s);
 	return status;
 }

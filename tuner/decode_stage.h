@@ -1,26 +1,36 @@
 /* The last stage of a tune: the decode loop decides. In the captured step of a whole model one
- * launch after the other is given neighbours of its configuration, and what raises tokens/s in
- * paired measurements stays. */
+ * launch after the other is given neighbours of its configuration, and what raises tokens/s stays.
+ * Then each launch is held to its default once more, in rounds that nothing was chosen by. */
 #ifndef TUNER_DECODE_STAGE_H
 #define TUNER_DECODE_STAGE_H
 
 #include <signal.h>
 #include <stdio.h>
 
+#include "tuner/gains.h"
 #include "tuner/journal.h"
 
 struct decode_stage_options {
-	const char *model; /* "qwen2.5-0.5b:q8_0" */
-	int length;        /* of the cache */
-	double seconds;    /* of searching, at most; 0: until nothing is better */
+	const char *name; /* of the model, for people: "qwen2.5-0.5b:q8_0" */
+	int length;       /* of the cache */
+	double seconds;   /* of searching, at most; 0: until nothing is better */
 	uint64_t seed;
 	bool quiet;
 	const volatile sig_atomic_t *interrupted;
+	const struct timer_source *source; /* see stepper_open() */
 };
 
-/* Starts from the journal's verdicts, or the defaults, of each launch; writes a verdict for each
- * that was changed, and a line per change to `to`. */
-MUST_CHECK enum status decode_stage(struct device *device, struct journal *journal,
+/* A difference of this share of a step's time does not matter. STEP_ERROR is the chance that a row
+ * is called faster than its default though it is not, over all rows of a stage. */
+#define STEP_MATTERS 0.0015
+#define STEP_ERROR   0.05
+
+/* Starts from the journal's verdicts, or the defaults, of each launch. The journal gets a row of
+ * each trial and a verdict on each launch: "win" or, when the winner alone is as good in the step,
+ * "tie" are faster in the step than the default, else the default stays. `log` gets the gains and
+ * `to` a table of them. */
+MUST_CHECK enum status decode_stage(struct device *device, const struct model *model,
+                                    struct journal *journal, struct csv_log *log,
                                     const struct decode_stage_options *options, FILE *to);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "core/sources.h"
 #include "core/table.h"
+#include "tuner/breakpoints.h"
 #include "tuner/verdicts.h"
 
 static void upper(const char *from, char *to, size_t bytes)
@@ -19,30 +20,72 @@ static void upper(const char *from, char *to, size_t bytes)
 	to[i] = 0;
 }
 
+/* Whether rows of other sources are beside one of the present, for other lengths: what they say of
+ * their lengths is no longer true, and the present one serves those too. */
+static bool is_replaced(const struct verdicts *table, int i)
+{
+	const struct tuned_row *row = &table->row[i];
+	if (row->fresh || !row->shape.len)
+		return false;
+	for (int j = 0; j < table->n; j++)
+		if (table->row[j].fresh && !verdict_compare_groups(&table->row[j], row))
+			return true;
+	return false;
+}
+
+static void drop_replaced(struct verdicts *table)
+{
+	int n = 0;
+	bool *replaced = calloc((size_t)table->n + 1, sizeof *replaced);
+	for (int i = 0; replaced && i < table->n; i++)
+		replaced[i] = is_replaced(table, i);
+	for (int i = 0; replaced && i < table->n; i++)
+		if (!replaced[i])
+			table->row[n++] = table->row[i];
+	if (replaced)
+		table->n = n;
+	free(replaced);
+}
+
+/* Takes in what the next row, of the same configuration, knows. One that the decode loop confirmed
+ * stands for both. */
+static void merge_rows(struct tuned_row *last, const struct tuned_row *next)
+{
+	const int len_min = last->len_min, n_lengths = last->n_lengths + next->n_lengths;
+	const double regret =
+	        fmax(last->regret_percent, next->regret_percent); /* passes over NaN */
+	if (!last->step[0] || next->step[0])
+		*last = *next;
+	last->len_min = len_min;
+	last->len_max = next->len_max;
+	last->n_lengths = n_lengths;
+	last->regret_percent = regret;
+}
+
 /* Turns rows at single cache lengths into ranges that cover 1 .. EMIT_MAX_LENGTH: neighbours with
  * the same configuration are one row, others meet at the geometric mean of their lengths. */
 static void merge_lengths(struct verdicts *table)
 {
 	int n = 0;
 	for (int i = 0; i < table->n; i++) {
-		struct tuned_row *last = n ? &table->row[n - 1] : NULL, *row = &table->row[i];
-		row->len_min = row->len_max = 0;
-		if (row->shape.len) {
-			row->len_min = 1;
-			row->len_max = EMIT_MAX_LENGTH;
+		struct tuned_row *last = n ? &table->row[n - 1] : NULL, row = table->row[i];
+		row.len_min = row.len_max = 0;
+		if (row.shape.len) {
+			row.len_min = 1;
+			row.len_max = EMIT_MAX_LENGTH;
 		}
-		if (last && row->shape.len && last->shape.len &&
-		    !verdict_compare_groups(last, row)) {
-			int middle = (int)sqrt((double)last->shape.len * row->shape.len);
-			row->len_min = middle + 1;
-			last->len_max = middle;
-			if (!memcmp(&last->config, &row->config, sizeof row->config) &&
-			    last->fresh == row->fresh && !last->problem[0] && !row->problem[0]) {
-				row->len_min = last->len_min;
-				n--;
+		if (last && row.shape.len && last->shape.len &&
+		    !verdict_compare_groups(last, &row)) {
+			int boundary = length_boundary(table->row[i - 1].shape.len, row.shape.len);
+			row.len_min = boundary + 1;
+			last->len_max = boundary;
+			if (!memcmp(&last->config, &row.config, sizeof row.config) &&
+			    last->fresh == row.fresh && !last->problem[0] && !row.problem[0]) {
+				merge_rows(last, &row);
+				continue;
 			}
 		}
-		table->row[n++] = *row;
+		table->row[n++] = row;
 	}
 	table->n = n;
 }
@@ -58,6 +101,25 @@ static void print_value(FILE *out, const struct param *field, int value)
 	char text[16], name[16];
 	upper(value_format(field->names, value, text), name, sizeof name);
 	fprintf(out, "%s%s", prefixes[field->names], name);
+}
+
+/* ", at most 1.30 % over the fastest at 5 lengths" */
+static void print_regret(FILE *out, const struct tuned_row *row)
+{
+	if (row->n_lengths)
+		fprintf(out, ", at most %.2f %% over the fastest at %d lengths",
+		        row->regret_percent, row->n_lengths);
+}
+
+/* ", in the step of qwen2.5-0.5b at 1024 +1.69 % tokens/s (+1.20 +2.10)" */
+static void print_step(FILE *out, const struct tuned_row *row)
+{
+	if (!row->step[0])
+		return;
+	fprintf(out, ", in the step of %s", row->step);
+	if (isfinite(row->step_percent))
+		fprintf(out, " %+.2f %% tokens/s (%+.2f %+.2f)", row->step_percent,
+		        row->step_percent_lo, row->step_percent_hi);
 }
 
 /* "; 48 samples, +1.20 % to (32, 4, 1)" */
@@ -97,6 +159,8 @@ static void print_row(FILE *out, const struct tuned_row *row)
 	if (row->default_us > 0 && row->us > 0)
 		fprintf(out, ", %.2fx", row->default_us / row->us);
 	fprintf(out, ", %s%s", row->status, row->fresh ? "" : ", stale");
+	print_regret(out, row);
+	print_step(out, row);
 	print_runner_up(out, row);
 	fprintf(out, " */");
 }
@@ -138,29 +202,25 @@ static const struct tuned_row *newest_of(const struct verdicts *table, const cha
 	return newest;
 }
 
-/* The present hash when all rows of the device are of the present sources, else that of a stale
- * row. */
-static void device_source_hash(const struct verdicts *table, const char *id, char hash[17])
+/* The present hashes when all rows of the device are of the present sources and spaces, else those
+ * of a stale row. */
+static void device_hashes(const struct verdicts *table, const char *id, char source[17],
+                          char space[17])
 {
-	table_source_hash(hash);
-	for (int i = 0; i < table->n; i++)
-		if (!table->row[i].fresh && !strcmp(table->row[i].id, id))
-			strcpy(hash, table->row[i].provenance.source_hash);
-}
-
-/* Over the spaces of all kernels in order. */
-static void device_space_hash(const struct verdicts *table, const char *id, char text[17])
-{
-	uint64_t hash = FNV1A_START;
-	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
-		struct provenance of = {0};
-		provenance_of(*kernel, &of.info, &of);
-		for (int i = 0; i < table->n; i++)
-			if (table->row[i].kernel == *kernel && !strcmp(table->row[i].id, id))
-				of = table->row[i].provenance;
-		hash = fnv1a(hash, of.space_hash, strlen(of.space_hash));
+	struct provenance now;
+	table_source_hash(source);
+	table_space_hash(space);
+	for (int i = 0; i < table->n; i++) {
+		const struct tuned_row *row = &table->row[i];
+		const struct provenance *of = &row->provenance;
+		if (strcmp(row->id, id))
+			continue;
+		provenance_of(row->kernel, &of->info, &now);
+		if (strcmp(of->source_hash, now.source_hash) != 0)
+			strcpy(source, of->source_hash);
+		if (strcmp(of->space_hash, now.space_hash) != 0)
+			strcpy(space, of->space_hash);
 	}
-	snprintf(text, 17, "%016llx", (unsigned long long)hash);
 }
 
 static void print_device(FILE *out, const struct verdicts *table, const char *id)
@@ -168,8 +228,7 @@ static void print_device(FILE *out, const struct verdicts *table, const char *id
 	char source[17], space[17];
 	const struct tuned_row *newest = newest_of(table, id);
 	const struct device_info *info = &newest->provenance.info;
-	device_source_hash(table, id, source);
-	device_space_hash(table, id, space);
+	device_hashes(table, id, source, space);
 	fprintf(out,
 	        " \\\n\tX(K, %s, \"%s\", %d, %d, %d, %.1f, \"%s\", \"%s\", \"%s\", \"%s\", \"%s\", "
 	        "\"%s\")",
@@ -227,8 +286,11 @@ static void print_header(FILE *out, const struct verdicts *table)
 	      " * Behind each row: time of one launch, share of the measured read ceiling, "
 	      "speed-up over the default,\n"
 	      " * verdict (win; tie: as good as others that beat the default; default: nothing "
-	      "beats it); samples of\n"
-	      " * each finalist, and how much more time the runner-up takes. */\n"
+	      "beats it); where the decode\n"
+	      " * loop of a model confirmed it, the model, the cache length and how much it adds "
+	      "there, with an interval;\n"
+	      " * of a range of cache lengths the worst regret at the lengths that were measured;\n"
+	      " * samples of each finalist, and how much more time the runner-up takes. */\n"
 	      "#ifndef RESULTS_TUNED_H\n#define RESULTS_TUNED_H\n\n"
 	      "/* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, "
 	      "space_hash, date, method) */\n",
@@ -257,6 +319,7 @@ enum status emit_header(const char *folder, const char *path, int *n_rows)
 	char *text = NULL;
 	size_t bytes = 0;
 	TRY(verdicts_open(folder, &table));
+	drop_replaced(&table);
 	merge_lengths(&table);
 	FILE *out = open_memstream(&text, &bytes);
 	if (!out) {

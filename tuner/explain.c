@@ -15,11 +15,13 @@ struct history {
 	const char *status, *reason; /* of the first failure, else "ok" */
 	int n_rounds;
 	double us[MAX_ROUNDS]; /* of complete races */
+	double step_percent;   /* of the latest trial in a decode loop; NaN: none */
 };
 
 struct story {
 	struct history *candidate;
 	int n, capacity;
+	const struct journal_row *alone; /* the latest verdict that is not the decode loop's */
 };
 
 static bool has_word(const char *text, const char *word, size_t n)
@@ -61,8 +63,11 @@ static struct history *find_history(struct story *story, const char *config)
 		story->candidate = grown;
 		story->capacity = capacity;
 	}
-	story->candidate[story->n] = (struct history){
-	        .config = config, .screened_us = NAN, .status = "ok", .reason = ""};
+	story->candidate[story->n] = (struct history){.config = config,
+	                                              .screened_us = NAN,
+	                                              .status = "ok",
+	                                              .reason = "",
+	                                              .step_percent = NAN};
 	return &story->candidate[story->n++];
 }
 
@@ -72,17 +77,23 @@ static enum status read_story(const struct journal *journal, const struct tuned_
 {
 	for (int i = 0; i < journal->n_rows; i++) {
 		const struct journal_row *row = &journal->rows[i];
-		if (!row->cell[JOURNAL_round][0] ||
-		    strcmp(row->cell[JOURNAL_key], v->provenance.key) ||
+		if (strcmp(row->cell[JOURNAL_key], v->provenance.key) ||
 		    strcmp(row->cell[JOURNAL_kernel], v->kernel->name) ||
 		    strcmp(row->cell[JOURNAL_case], v->case_text) ||
 		    strcmp(row->cell[JOURNAL_shape], v->shape_text))
 			continue;
+		if (!row->cell[JOURNAL_round][0]) {
+			if (strcmp(row->cell[JOURNAL_method], DECODE_METHOD) != 0)
+				story->alone = row;
+			continue;
+		}
 		struct history *h = find_history(story, row->cell[JOURNAL_config]);
 		if (!h)
 			return fail(STATUS_NO_MEMORY, "%s: out of memory", journal->path);
 		double us = journal_number(row, JOURNAL_us);
-		if (strcmp(row->cell[JOURNAL_status], "ok") != 0) {
+		if (!strcmp(row->cell[JOURNAL_status], "trial")) {
+			h->step_percent = journal_number(row, JOURNAL_step_percent);
+		} else if (strcmp(row->cell[JOURNAL_status], "ok") != 0) {
 			h->status = row->cell[JOURNAL_status];
 			h->reason = row->cell[JOURNAL_reason];
 		} else if (!strcmp(row->cell[JOURNAL_round], "0")) {
@@ -108,39 +119,62 @@ static int compare_histories(const void *left, const void *right)
 	return x != y ? (x > y) - (x < y) : strcmp(a->config, b->config);
 }
 
-static void print_number(double us)
+static void print_number(const char *format, double value)
 {
-	if (isfinite(us))
-		printf(" %10.4g", us);
+	if (isfinite(value))
+		printf(format, value);
 	else
 		printf(" %10s", "");
 }
 
+/* What the row takes, alone or in the step. */
+static void print_times(const struct tuned_row *v, const struct story *story)
+{
+	char config[CONFIG_TEXT];
+	params_format(v->kernel->params, v->kernel->n_params, v->config.value, config);
+	printf("  row        %s, %.4g us", config, v->us);
+	if (!v->step[0]) {
+		printf(", the default takes %.4g us (%.2fx)\n", v->default_us,
+		       v->default_us / v->us);
+		return;
+	}
+	printf(" of the step of %s", v->step);
+	if (isfinite(v->step_percent))
+		printf(", %+.2f %% tokens/s (%+.2f %+.2f) to the default", v->step_percent,
+		       v->step_percent_lo, v->step_percent_hi);
+	printf("\n");
+	if (story->alone)
+		printf("  alone      %s, %s us, the default takes %s us: %s\n",
+		       story->alone->cell[JOURNAL_config], story->alone->cell[JOURNAL_us],
+		       story->alone->cell[JOURNAL_default_us], story->alone->cell[JOURNAL_status]);
+}
+
 static void print_story(const struct tuned_row *v, struct story *story)
 {
-	char config[CONFIG_TEXT], text[PROVENANCE_TEXT];
-	params_format(v->kernel->params, v->kernel->n_params, v->config.value, config);
+	char text[PROVENANCE_TEXT];
 	provenance_format(&v->provenance, text);
 	printf("%s %s %s on %s: %s\n", v->kernel->name, v->shape_text, v->case_text,
 	       v->provenance.info.name, v->status);
-	printf("  row        %s, %.4g us, the default takes %.4g us (%.2fx)\n", config, v->us,
-	       v->default_us, v->default_us / v->us);
+	print_times(v, story);
 	printf("  grounds    %s\n", v->reason);
 	printf("  when       %s by %s; %d samples of each finalist\n", v->date, v->method,
 	       v->samples);
 	printf("  of         %s%s\n", text, v->fresh ? "" : " (other sources than now)");
 	if (v->problem[0])
 		printf("  but        %s\n", v->problem);
-	printf("  %10s %10s %6s  configuration\n", "screened", "raced, us", "rounds");
+	printf("  %10s %10s %6s %10s  configuration\n", "screened", "raced, us", "rounds",
+	       "in step, %");
 	qsort(story->candidate, (size_t)story->n, sizeof *story->candidate, compare_histories);
 	for (int i = 0; i < story->n; i++) {
 		const struct history *h = &story->candidate[i];
 		bool ok = !strcmp(h->status, "ok");
 		printf("  ");
-		print_number(h->screened_us);
-		print_number(h->n_rounds ? median(h->us, h->n_rounds) : NAN);
-		printf(" %6d  %s%s%s%s%s\n", h->n_rounds, h->config, ok ? "" : "  ",
-		       ok ? "" : h->status, ok ? "" : ": ", ok ? "" : h->reason);
+		print_number(" %10.4g", h->screened_us);
+		print_number(" %10.4g", h->n_rounds ? median(h->us, h->n_rounds) : NAN);
+		printf(" %6d", h->n_rounds);
+		print_number(" %+10.2f", h->step_percent);
+		printf("  %s%s%s%s%s\n", h->config, ok ? "" : "  ", ok ? "" : h->status,
+		       ok ? "" : ": ", ok ? "" : h->reason);
 	}
 }
 

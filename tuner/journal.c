@@ -178,17 +178,6 @@ double journal_number(const struct journal_row *row, enum journal_column column)
 	return end == row->cell[column] || *end ? NAN : value;
 }
 
-/* Hash of names, defaults and values. */
-static uint64_t hash_params(uint64_t hash, const struct param *params, int n)
-{
-	for (int i = 0; i < n; i++) {
-		hash = fnv1a(hash, params[i].name, strlen(params[i].name) + 1);
-		hash = fnv1a(hash, &params[i].default_value, sizeof params[i].default_value);
-		hash = fnv1a(hash, params[i].values, (size_t)params[i].n_values * sizeof(int));
-	}
-	return hash;
-}
-
 static void format_hash(uint64_t hash, char text[17])
 {
 	snprintf(text, 17, "%016llx", (unsigned long long)hash);
@@ -206,8 +195,7 @@ void provenance_of(const struct kernel *kernel, const struct device_info *info,
 {
 	provenance->info = *info;
 	source_hash(kernel->name, provenance->source_hash);
-	format_hash(hash_params(FNV1A_START, kernel->params, kernel->n_params),
-	            provenance->space_hash);
+	space_hash(kernel->params, kernel->n_params, provenance->space_hash);
 	set_key(provenance);
 }
 

@@ -12,7 +12,11 @@
  * us        of one launch: median of the samples
  * status    "ok", a failure, a verdict ("win", "tie", "default") or "key"
  * reason    of a failure, grounds of a verdict, text of a key
- * seconds   that the row took to obtain */
+ * seconds   that the row took to obtain
+ * regret    of a verdict by ranges: time beyond that of the fastest at this length
+ * step      of the decode loop: "qwen2.5-0.5b at 1024", and how many percent more tokens/s a trial
+ *           makes than the step before it, or a verdict than the default; the chance that a verdict
+ *           is wrong */
 /* clang-format off */
 #define JOURNAL_COLUMNS(X)                                                                         \
 	X(key)                                                                                     \
@@ -20,8 +24,13 @@
 	X(case)                                                                                    \
 	X(shape)                                                                                   \
 	X(config) X(round) X(us) X(status) X(reason) X(samples) X(seconds) X(gbps) X(ceiling_gbps) \
-	        X(default_us) X(runner_up) X(runner_up_us) X(method) X(date)
+	        X(default_us) X(runner_up) X(runner_up_us) X(method) X(date) X(step)               \
+	                X(step_percent) X(step_percent_lo) X(step_percent_hi)                      \
+	                        X(step_error_percent) X(regret_percent)
 /* clang-format on */
+
+/* The method of verdicts by the decode loop. */
+#define DECODE_METHOD "decode loop"
 
 #define JOURNAL_COLUMN_ENTRY(name) JOURNAL_##name,
 enum journal_column { JOURNAL_COLUMNS(JOURNAL_COLUMN_ENTRY) N_JOURNAL_COLUMNS };

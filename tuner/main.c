@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include "core/options.h"
+#include "tuner/breakpoints.h"
 #include "tuner/decode_stage.h"
 #include "tuner/emit.h"
+#include "tuner/ranks.h"
 #include "tuner/replay.h"
 #include "tuner/verify.h"
 
@@ -21,7 +23,7 @@ static struct {
 	        *replay, *explain, *decode;
 	unsigned long long seed;
 	int seeds, repeat, length;
-	bool verify, quick, dry_run, quiet;
+	bool verify, nearest, quick, dry_run, quiet;
 } options = {.device = "auto", .seed = 1, .seeds = 1, .length = 1024};
 
 static const struct option_row rows[] = {
@@ -41,12 +43,14 @@ static const struct option_row rows[] = {
         {"emit", 0, OPTION_MAYBE, &options.emit, "[FILE]",
          "header to write (default: tuned.h in the journals' folder); alone, or with --journal "
          "alone, writes it without tuning"},
-        {"decode", 0, OPTION_TEXT, &options.decode, "SIZE[:TYPE]",
+        {"decode", 0, OPTION_TEXT, &options.decode, "SIZE[:TYPE]|FILE.gguf",
          "last stage: configurations that raise tokens/s of a whole model (qwen2.5-0.5b ...)"},
         {"at", 0, OPTION_COUNT, &options.length, "LENGTH", "cache length of --decode (1024)"},
         {"verify", 0, OPTION_FLAG, &options.verify, NULL,
          "times the tuned rows beside their defaults and runners-up again; exit code 3 when one "
          "no longer holds"},
+        {"nearest", 0, OPTION_FLAG, &options.nearest, NULL,
+         "times the tuned rows beside those that their shapes would be lent if they had none"},
         {"repeat", 0, OPTION_COUNT, &options.repeat, "N",
          "tunes N times from scratch and reports how often winners change and what that costs"},
         {"explain", 0, OPTION_TEXT, &options.explain, "ROW",
@@ -72,6 +76,8 @@ static const struct command command = {
                 "  warpsmith-tune --kernel gemv --shape 896x4864   one kernel, one shape\n"
                 "  warpsmith-tune --explain 'gemv 896x4864'        why that row is what it is\n"
                 "  warpsmith-tune --verify                         whether the rows still hold\n"
+                "  mpirun --enable-recovery --bind-to none -n 4 warpsmith-tune\n"
+                "                                                  on four GPUs of one model\n"
                 "  warpsmith-tune --emit                           rewrites results/tuned.h from "
                 "the journals, needs no GPU\n",
         .rows = rows,
@@ -156,6 +162,7 @@ static enum status tune(const char *folder)
 	header_path(folder, header);
 	TRY(check_replaceable(header)); /* before hours of work */
 	TRY(tune_run(&t));
+	TRY(breakpoints_run(&t));
 	TRY(emit(folder));
 	if (t.n_untunable)
 		status = fail(STATUS_FAILED, "%d of %d launches could not be tuned", t.n_untunable,
@@ -165,33 +172,50 @@ done:
 	return status;
 }
 
-/* --emit without a word on what to tune. */
+/* A file, or random weights of a named size. */
+static enum status open_model(const char *name, struct model *model)
+{
+	const char *end = strrchr(name, '.');
+	return end && !strcmp(end, ".gguf") ? model_open(name, model)
+	                                    : model_open_random(name, model);
+}
+
 static enum status decode(const char *folder)
 {
 	enum status status;
 	char path[4096];
 	struct device *device = NULL;
 	struct journal journal = {.log.file = -1};
+	struct csv_log gains = {.file = -1};
+	struct model model = {0};
 	struct budget budget = {0};
-	struct decode_stage_options stage = {.model = options.decode,
+	struct decode_stage_options stage = {.name = options.decode,
 	                                     .length = options.length,
 	                                     .seed = options.seed,
 	                                     .quiet = options.quiet,
 	                                     .interrupted = &interrupted};
+	const char *slash = strrchr(options.decode, '/');
+	if (slash)
+		stage.name = slash + 1;
 	if (options.budget)
 		TRY(budget_parse(options.budget, &budget));
 	stage.seconds = budget.seconds;
 	TRY(device_open(options.device, options.quiet, &device));
 	snprintf(path, sizeof path, "%s/%s/journal.csv", folder, device_info(device)->slug);
 	TRY(journal_open(path, &journal));
-	TRY(decode_stage(device, &journal, &stage, stdout));
+	TRY(gains_open_log(folder, device_info(device), &gains));
+	TRY(open_model(options.decode, &model));
+	TRY(decode_stage(device, &model, &journal, &gains, &stage, stdout));
 	TRY(emit(folder));
 done:
+	model_close(&model);
+	csv_log_close(&gains);
 	journal_close(&journal);
 	device_close(&device);
 	return status;
 }
 
+/* --emit without a word on what to tune. */
 static bool emits_alone(void)
 {
 	return options.emit && !options.kernels && !options.shapes && !options.dtypes &&
@@ -204,7 +228,12 @@ static enum status retime_rows(const char *folder)
 	enum status status;
 	struct tune_options choice;
 	TRY(choose(&choice));
-	TRY(options.verify ? verify(folder, &choice) : repeat(folder, &choice, options.repeat));
+	if (options.verify)
+		TRY(verify(folder, &choice));
+	else if (options.nearest)
+		TRY(lend(folder, &choice));
+	else
+		TRY(repeat(folder, &choice, options.repeat));
 done:
 	return status;
 }
@@ -225,16 +254,19 @@ int main(int argc, char **argv)
 	bool done;
 	if (argc == 3 && !strcmp(argv[1], "--worker"))
 		return worker_main(argv[2]);
-	TRY(options_parse(&command, argc, argv, &done));
+	TRY(ranks_open(argv, &done));
+	if (!done)
+		TRY(options_parse(&command, argc, argv, &done));
 	if (done)
 		goto done;
 	signal(SIGPIPE, SIG_IGN); /* a worker that died is noticed by its missing answer */
 	signal(SIGINT, on_interrupt);
 	signal(SIGTERM, on_interrupt);
+	signal(SIGUSR1, on_interrupt); /* which mpirun passes on */
 	const char *folder = options.journal ? options.journal : "results";
 	if (options.explain)
 		TRY(explain(folder, options.explain));
-	else if (options.verify || options.repeat)
+	else if (options.verify || options.nearest || options.repeat)
 		TRY(retime_rows(folder));
 	else if (options.replay)
 		TRY(replay_file());
@@ -243,5 +275,5 @@ int main(int argc, char **argv)
 	else
 		TRY(emits_alone() ? emit(folder) : tune(folder));
 done:
-	return status_exit(program, status);
+	return ranks_close(status_exit(program, status));
 }

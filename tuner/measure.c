@@ -75,8 +75,6 @@ static enum status record(struct measuring *m, int round, int which, const struc
 	cell[JOURNAL_samples] = samples;
 	cell[JOURNAL_seconds] = took;
 	cell[JOURNAL_date] = date;
-	m->n_measured += ok;
-	m->n_failed += !ok;
 	return journal_append(m->journal, cell);
 }
 
@@ -87,6 +85,7 @@ static enum status ready(struct measuring *m)
 	char request[1024];
 	struct answer answer = {.status = "crash"};
 	const struct task *task = m->task;
+	double started = seconds_now();
 	for (int attempt = 0, kills = 0;
 	     attempt < SETUP_ATTEMPTS && kills < KILLS && m->worker->task != task;) {
 		if (!worker_alive(m->worker))
@@ -101,6 +100,7 @@ static enum status ready(struct measuring *m)
 		kills += killed;
 		attempt += !killed;
 	}
+	m->setup_seconds += seconds_now() - started;
 	if (m->worker->task != task)
 		status = fail(STATUS_UNSUPPORTED, "%s %s %s: cannot be set up: %s: %s",
 		              task->kernel->name, task->case_text, task->shape_text, answer.status,
@@ -162,7 +162,7 @@ done:
 enum status measure_prepare(struct measuring *m, const int *which, int n)
 {
 	enum status status = STATUS_OK;
-	static char request[WORKER_LINE];
+	char request[WORKER_LINE];
 	char *end = request + sprintf(request, "prepare");
 	struct answer answer;
 	int missing = 0;
@@ -186,10 +186,10 @@ done:
 
 static enum status stop_if_interrupted(const struct measuring *m)
 {
-	if (!*m->interrupted)
-		return STATUS_OK;
-	return fail(STATUS_FAILED,
-	            "interrupted; the same command goes on from here, nothing is measured twice");
+	if (*m->interrupted)
+		return fail(STATUS_FAILED, "interrupted; the same command goes on from here, "
+		                           "nothing is measured twice");
+	return m->crew ? crew_status(m->crew) : STATUS_OK;
 }
 
 /* What the journal has of a round, all of it by now. */
@@ -207,19 +207,95 @@ static void collect(struct measuring *m, int round, const int *which, int n, dou
 	}
 }
 
-enum status measure_screening(struct measuring *m, const int *which, int n, double *us)
+static int count_state(const struct batch *batch, int state)
+{
+	int n = 0;
+	for (int i = 0; i < batch->n; i++)
+		n += (int)batch->state[i] == state;
+	return n;
+}
+
+int measure_free(const struct measuring *m)
+{
+	return count_state(&m->batch, FREE);
+}
+
+/* A share of what is free: on a GPU, where they are compiled together, all but what idle workers
+ * could take; else one. `share` gets the places. */
+static int take_share(struct measuring *m, int share[MAX_BATCH])
+{
+	int n = 0, idle = m->crew ? m->crew->n_idle : 0;
+	int most = m->worker->info.target.sm ? (measure_free(m) + idle) / (1 + idle) : 1;
+	for (int i = 0; i < m->batch.n && n < most; i++)
+		if (m->batch.state[i] == FREE) {
+			m->batch.state[i] = TAKEN;
+			share[n++] = i;
+		}
+	return n;
+}
+
+/* Screens a share; sets *n_done to how many are done. */
+static enum status screen_share(struct measuring *m, const int *which, int n, int *n_done)
 {
 	enum status status = STATUS_OK;
 	bool prepared = false;
-	for (int i = 0; i < n; i++) {
-		if (measure_row(m, SCREENING, which[i]))
-			continue;
+	for (*n_done = 0; *n_done < n; ++*n_done) {
 		TRY(stop_if_interrupted(m));
 		if (!prepared || m->worker->task != m->task)
-			TRY(measure_prepare(m, which + i, n - i));
+			TRY(measure_prepare(m, which + *n_done, n - *n_done));
 		prepared = true;
-		TRY(screen(m, which[i]));
+		TRY(screen(m, which[*n_done]));
 	}
+done:
+	return status;
+}
+
+/* Screens share after share of the owner's batch; what fails to be screened is free again. `m` is
+ * the owner's or a helper's. */
+static enum status screen_shares(struct measuring *owner, struct measuring *m)
+{
+	enum status status = STATUS_OK;
+	int share[MAX_BATCH], which[MAX_BATCH], n, n_done;
+	while (status == STATUS_OK && (n = take_share(owner, share)) > 0) {
+		for (int i = 0; i < n; i++)
+			which[i] = owner->batch.which[share[i]];
+		status = screen_share(m, which, n, &n_done);
+		for (int i = 0; i < n; i++)
+			owner->batch.state[share[i]] = i < n_done ? DONE : FREE;
+		if (m->crew)
+			crew_changed(m->crew);
+	}
+	return status;
+}
+
+enum status measure_help(struct measuring *owner, struct worker *worker)
+{
+	enum status status;
+	struct measuring m = *owner;
+	m.worker = worker;
+	TRY(ready(&m));
+	TRY(screen_shares(owner, &m));
+done:
+	return status;
+}
+
+enum status measure_screening(struct measuring *m, const int *which, int n, double *us)
+{
+	enum status status;
+	struct batch *batch = &m->batch;
+	*batch = (struct batch){0};
+	for (int i = 0; i < n; i++)
+		if (!measure_row(m, SCREENING, which[i]))
+			batch->which[batch->n++] = which[i];
+	if (m->crew && batch->n > 1)
+		crew_changed(m->crew);
+	do {
+		status = screen_shares(m, m);
+		while (count_state(batch, TAKEN))
+			crew_wait(m->crew); /* for those who help */
+	} while (status == STATUS_OK && count_state(batch, FREE));
+	batch->n = 0;
+	TRY(status);
 	collect(m, SCREENING, which, n, us);
 done:
 	return status;
@@ -246,7 +322,7 @@ enum status measure_samples(struct measuring *m, int sweeps, const int *which, i
                             struct sampled *sampled, int *n_sampled)
 {
 	enum status status;
-	static char request[WORKER_LINE];
+	char request[WORKER_LINE];
 	int kills = 0;
 	char *end = request + sprintf(request, "round\t%d", sweeps);
 	for (int i = 0; i < n; i++)

@@ -6,11 +6,22 @@
 #include <signal.h>
 
 #include "tuner/candidates.h"
+#include "tuner/crew.h"
 #include "tuner/journal.h"
 #include "tuner/worker.h"
 
+enum { MAX_BATCH = 64 };
+
+/* Candidates being screened: by the worker of their task, and by idle ones. */
+struct batch {
+	int n, which[MAX_BATCH];
+	enum { FREE, TAKEN, DONE } state[MAX_BATCH];
+};
+
 /* One task being measured. */
 struct measuring {
+	struct crew *crew; /* NULL: nobody else */
+	struct batch batch;
 	struct journal *journal;
 	struct worker *worker;
 	const struct task *task;
@@ -18,15 +29,19 @@ struct measuring {
 	const struct provenance *provenance;
 	const volatile sig_atomic_t *interrupted; /* ends the search after the row */
 	double default_us;                        /* NaN before its screening */
-	double seconds; /* that all rows asked for took to obtain, journal or worker alike */
-	int n_measured, n_failed; /* by the worker, in this run */
+	double seconds;       /* that all rows asked for took to obtain, journal or worker alike */
+	double setup_seconds; /* of a worker for the task, in this run */
 };
 
 enum { SCREENING = 0 }; /* the round of first measurements */
 
-/* us[i] of candidate which[i]: INFINITY when it failed. The default is to be screened alone and
- * first. */
+/* us[i] of candidate which[i], at most MAX_BATCH of them: INFINITY when it failed. The default is
+ * to be screened alone and first. */
 MUST_CHECK enum status measure_screening(struct measuring *m, const int *which, int n, double *us);
+/* How many of the present batch nobody has taken. */
+int measure_free(const struct measuring *m);
+/* Screens, with another worker, what is free of the present batch when that is set up. */
+MUST_CHECK enum status measure_help(struct measuring *m, struct worker *worker);
 
 /* The same for candidates that passed the screening, `sweeps` interleaved samples of each. */
 MUST_CHECK enum status measure_round(struct measuring *m, int round, int sweeps, const int *which,

@@ -135,8 +135,11 @@ static enum status search(struct field *f)
 	while (search->n_tried < most &&
 	       !(race->budget.seconds > 0 && m->seconds >= race->budget.seconds)) {
 		int room = most - search->n_tried, n;
-		TRY(race->strategy->propose(search, batch, room < batch_size ? room : batch_size,
-		                            &n));
+		crew_leave(m->crew);
+		status = race->strategy->propose(search, batch,
+		                                 room < batch_size ? room : batch_size, &n);
+		crew_enter(m->crew);
+		TRY(status);
 		if (!n)
 			break;
 		TRY(measure_screening(m, batch, n, got));

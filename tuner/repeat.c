@@ -50,10 +50,10 @@ static enum status tune_once(const char *folder, const struct tune_options *opti
 	TRY(journal_open(path, &t->journal));
 	TRY(tune_run(t));
 	for (int k = 0; k < t->tasks.n; k++) {
-		const struct outcome *o = &t->outcome[k];
+		const struct outcome *o = &t->job[k].outcome;
 		if (!o->verdict)
 			continue;
-		r->winner[k * r->n + i] = t->candidates[k].config[o->winner];
+		r->winner[k * r->n + i] = t->job[k].candidates.config[o->winner];
 		snprintf(r->verdict[k * r->n + i], sizeof *r->verdict, "%s", o->verdict);
 		r->samples += o->samples;
 	}
@@ -92,8 +92,8 @@ static enum status count_task(struct tune *t, struct repetition *r, int k)
 	if (!timed)
 		return fail(STATUS_NO_MEMORY, "no memory for a retiming");
 	if (n > 1)
-		TRY(retime(&t->worker, task, distinct, n, t->outcome[k].default_us, PAIR_CONFIDENCE,
-		           PAIR_SECONDS, t->options->interrupted, timed));
+		TRY(retime(&t->worker, task, distinct, n, t->job[k].outcome.default_us,
+		           PAIR_CONFIDENCE, PAIR_SECONDS, t->options->interrupted, timed));
 	for (int i = 1; i < r->n; i++) {
 		const struct config *pair = &r->winner[k * r->n + i - 1];
 		if (!r->verdict[k * r->n + i - 1][0] || !r->verdict[k * r->n + i][0])

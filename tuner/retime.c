@@ -6,6 +6,8 @@
 #include "core/progress.h"
 
 enum { SWEEPS = 2 };
+/* More than any launch takes, where it is not known what one does. */
+static const double UNKNOWN_US = 1e5;
 /* Rounds after which the pairs are tested. */
 static const int looks[] = {12, 24, 48, MAX_ROUNDS};
 enum { N_LOOKS = sizeof looks / sizeof *looks };
@@ -58,7 +60,7 @@ enum status retime(struct worker *worker, const struct task *task, const struct 
 	                      .task = task,
 	                      .candidates = &candidates,
 	                      .interrupted = interrupted,
-	                      .default_us = expected_us};
+	                      .default_us = isfinite(expected_us) ? expected_us : UNKNOWN_US};
 	double started = seconds_now();
 	*r = (struct retiming){.n = n, .failed = -1};
 	worker->task = NULL; /* another may have had this address */

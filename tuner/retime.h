@@ -13,7 +13,8 @@ struct retiming {
 };
 
 /* Rounds go on until each pair is told apart or found equal with this confidence, MAX_ROUNDS are
- * reached or the seconds are over. `expected_us` is about what a launch takes. Fails when the task
+ * reached or the seconds are over. `expected_us` is about what a launch takes, NaN when
+ * nobody knows. Fails when the task
  * cannot be set up; a configuration that fails ends it and is named in `retiming`. */
 MUST_CHECK enum status retime(struct worker *worker, const struct task *task,
                               const struct config *configs, int n, double expected_us,

@@ -7,41 +7,61 @@
 #include <string.h>
 #include <time.h>
 
+#include "tuner/breakpoints.h"
 #include "tuner/cold.h"
+#include "tuner/ranks.h"
 
-static double expected_us(const struct tune *t, int i)
+double tune_expected_us(const struct tune *t, const struct task *task)
 {
-	const struct task *task = &t->tasks.task[i];
 	const struct device_info *info = &t->worker.info;
 	double gbps = info->bus_gbps > 0 ? info->bus_gbps : 10;
 	return 3 + 1e-3 * task->kernel->bytes(&task->shape, task->kase.value) / gbps;
 }
 
-/* What is left of a task: candidates without a row at the cost of a screening, and the race. */
-static double expected_seconds(const struct tune *t, int i, int *left)
+/* The journal's latest verdict on a launch by a method; NULL when there is none. */
+static const struct journal_row *latest_verdict(const struct journal *journal,
+                                                const struct task *task, const char *method)
 {
-	const struct candidates *candidates = &t->candidates[i];
-	const struct race_plan *plan = t->race.plan;
-	double us = expected_us(t, i);
-	int n = budget_evaluations(&t->race.budget, candidates->n), known = 0;
-	struct provenance provenance;
-	struct measuring m = {.task = &t->tasks.task[i],
-	                      .candidates = candidates,
-	                      .provenance = &provenance,
-	                      .journal = (struct journal *)&t->journal};
-	provenance_of(m.task->kernel, &t->worker.info, &provenance);
-	for (int c = 0; c < candidates->n; c++)
-		known += measure_row(&m, SCREENING, c) != NULL;
-	*left = n > known ? n - known : 0;
-	double sample = fmin(20 * us, 1e4) * 1e-6;
-	int rounds = 2 * plan->look[0] * plan->stage[plan->n_stages - 1].keep * plan->sweeps;
-	return *left * (0.05 + 6 * sample) + rounds * sample + 0.5;
+	for (int i = journal->n_rows; i-- > 0;) {
+		const char *const *cell = journal->rows[i].cell;
+		if (!cell[JOURNAL_round][0] && strcmp(cell[JOURNAL_status], "key") &&
+		    !strcmp(cell[JOURNAL_kernel], task->kernel->name) &&
+		    !strcmp(cell[JOURNAL_case], task->case_text) &&
+		    !strcmp(cell[JOURNAL_shape], task->shape_text) &&
+		    !strcmp(cell[JOURNAL_method], method))
+			return &journal->rows[i];
+	}
+	return NULL;
 }
 
-/* Learns from finished tasks what one takes: a + b times what was expected. */
-static void learn_pace(struct tune *t, int i, double seconds)
+/* `stage`: "" or what else than the race a verdict is by. */
+static void method_text(const struct tune *t, const char *stage, char text[64])
 {
-	double e = t->seconds[i];
+	snprintf(text, 64, "%s + race%s%s", t->race.strategy->name, stage,
+	         t->options->request.quick ? " (quick)" : "");
+}
+
+/* The verdict of this race on a task, of the same device and sources; NULL when there is none. */
+static const struct journal_row *find_verdict(const struct tune *t, const struct measuring *m)
+{
+	char method[64];
+	method_text(t, "", method);
+	const struct journal_row *row = latest_verdict(&t->journal, m->task, method);
+	return row && !strcmp(row->cell[JOURNAL_key], m->provenance->key) ? row : NULL;
+}
+
+/* Of screening n candidates and the race, as far as one can know beforehand. */
+static double task_seconds(const struct tune *t, int i, int n)
+{
+	const struct race_plan *plan = t->race.plan;
+	double sample = fmin(20 * tune_expected_us(t, &t->tasks.task[i]), 1e4) * 1e-6;
+	int rounds = 2 * plan->look[0] * plan->stage[plan->n_stages - 1].keep * plan->sweeps;
+	return n * (0.05 + 6 * sample) + rounds * sample + 0.5;
+}
+
+/* Learns from a task what one takes: a + b times what was expected. */
+static void learn_pace(struct tune *t, double e, double seconds)
+{
 	struct pace *p = &t->pace;
 	p->n++;
 	p->e += e;
@@ -60,38 +80,74 @@ static void learn_pace(struct tune *t, int i, double seconds)
 	}
 }
 
-/* Seconds from now on: of the task under way what is left of what it should take, a tenth at least,
- * and the tasks after it. */
+/* Seconds that a task still takes; 0 when its verdict stands. */
+static double paced_seconds(const struct tune *t, const struct job *job)
+{
+	return job->left > 0 ? t->pace.a + t->pace.b * job->left : 0;
+}
+
+/* What is left to do, and what the journal says of how long it takes. */
+static void expect(struct tune *t)
+{
+	for (int i = 0; i < t->tasks.n; i++) {
+		struct job *job = &t->job[i];
+		struct measuring m = {.task = &t->tasks.task[i],
+		                      .candidates = &job->candidates,
+		                      .provenance = &job->provenance,
+		                      .journal = &t->journal};
+		int n = budget_evaluations(&t->race.budget, job->candidates.n), known = 0;
+		provenance_of(m.task->kernel, &t->worker.info, &job->provenance);
+		for (int c = 0; c < job->candidates.n; c++)
+			known += measure_row(&m, SCREENING, c) != NULL;
+		job->n_left = n > known ? n - known : 0;
+		job->expected = task_seconds(t, i, n);
+		job->left = task_seconds(t, i, job->n_left);
+		const struct journal_row *verdict = find_verdict(t, &m);
+		if (job->n_left || !verdict)
+			continue;
+		job->left = 0;
+		double seconds = journal_number(verdict, JOURNAL_seconds);
+		if (seconds > 0)
+			learn_pace(t, job->expected, seconds);
+	}
+	t->later_seconds = breakpoints_seconds(t, &t->n_later);
+}
+
+/* Seconds from now on: of tasks under way what is left of what they should take, a tenth at least,
+ * and the tasks not begun, by all workers together. */
 static double seconds_left(const struct tune *t)
 {
-	const struct pace *p = &t->pace;
 	double left = 0;
-	for (int i = t->current; i < t->tasks.n; i++) {
-		double seconds = p->a + p->b * t->seconds[i];
-		double spent = i == t->current ? seconds_now() - t->task_started : 0;
-		left += fmax(seconds - spent, 0.1 * seconds);
+	int n_workers = 1;
+	for (int i = 0; i < t->tasks.n; i++) {
+		const struct job *job = &t->job[i];
+		double seconds = paced_seconds(t, job);
+		double spent = job->state == RUNNING ? seconds_now() - job->started : 0;
+		if (job->state != ENDED)
+			left += fmax(seconds - spent, 0.1 * seconds);
 	}
-	return left;
+	for (int i = 0; i < t->n_others; i++)
+		n_workers += !t->others[i].lost;
+	/* ranges are measured by this worker alone */
+	return left / n_workers + t->pace.a * t->n_later + t->pace.b * t->later_seconds;
 }
 
 static enum status open_tasks(struct tune *t)
 {
 	enum status status;
 	TRY(tasks_open(&t->options->request, &t->worker.info, &t->tasks));
-	t->candidates = calloc((size_t)t->tasks.n, sizeof *t->candidates);
-	t->seconds = calloc((size_t)t->tasks.n, sizeof *t->seconds);
-	t->outcome = calloc((size_t)t->tasks.n, sizeof *t->outcome);
-	if (!t->candidates || !t->seconds || !t->outcome) {
+	t->job = calloc((size_t)t->tasks.n, sizeof *t->job);
+	if (!t->job) {
 		status = fail(STATUS_NO_MEMORY, "no memory for %d tasks", t->tasks.n);
 		goto done;
 	}
 	for (int i = 0; i < t->tasks.n; i++)
-		TRY(candidates_open(&t->tasks.task[i], &t->worker.info, &t->candidates[i]));
+		TRY(candidates_open(&t->tasks.task[i], &t->worker.info, &t->job[i].candidates));
 done:
 	return status;
 }
 
-static void print_duration(double seconds)
+void print_duration(double seconds)
 {
 	if (seconds < 90)
 		printf("%.0f s", seconds);
@@ -99,23 +155,25 @@ static void print_duration(double seconds)
 		printf("%.0f min", seconds / 60);
 }
 
-void tune_print_plan(const struct tune *t)
+void tune_print_plan(struct tune *t)
 {
 	double total = 0;
+	expect(t);
 	for (int i = 0; i < t->tasks.n; i++) {
 		const struct task *task = &t->tasks.task[i];
-		const struct candidates *c = &t->candidates[i];
-		int left;
-		double seconds = expected_seconds(t, i, &left);
+		const struct candidates *c = &t->job[i].candidates;
+		double seconds = paced_seconds(t, &t->job[i]);
 		total += seconds;
 		printf("%s %s %s: %d points", task->kernel->name, task->shape_text, task->case_text,
 		       c->n_space);
 		for (int r = 0; r < c->n_reasons; r++)
 			printf(", %d pruned (%s)", c->pruned[r].n, c->pruned[r].reason);
-		printf(", %d to try, %d to measure now, about ", c->n, left);
+		printf(", %d to try, %d to measure now, about ", c->n, t->job[i].n_left);
 		print_duration(seconds);
 		printf("\n");
 	}
+	breakpoints_print_plan(t);
+	total = total / (1 + t->n_others) + t->pace.a * t->n_later + t->pace.b * t->later_seconds;
 	if (t->race.budget.seconds > 0 && t->race.budget.seconds < total)
 		total = t->race.budget.seconds;
 	printf("%d launches on %s by %s, about ", t->tasks.n, t->worker.info.name,
@@ -126,29 +184,34 @@ void tune_print_plan(const struct tune *t)
 
 /* The read ceiling, where it is one: not for launches that find their inputs in a cache. NaN
  * otherwise. */
-static double ceiling_of(const struct tune *t)
+static double ceiling_of(const struct tune *t, const struct task *task)
 {
-	bool cold = cold_copies(&t->tasks.task[t->current], &t->worker.info) > 0;
-	return cold ? t->ceiling_gbps : NAN;
+	return cold_copies(task, &t->worker.info) > 0 ? t->ceiling_gbps : NAN;
 }
 
-static double percent_of_ceiling(const struct tune *t, double us)
+static double percent_of_ceiling(const struct tune *t, const struct task *task, double us)
 {
-	const struct task *task = &t->tasks.task[t->current];
 	double gbps = 1e-3 * task->kernel->bytes(&task->shape, task->kase.value) / us;
 	return 100 * gbps / t->ceiling_gbps;
 }
 
+/* Whose search reports: `user` of struct race. */
+struct reporter {
+	struct tune *tune;
+	int i;
+};
+
 static void show_progress(void *user, int tried, int failed, double best_us)
 {
-	struct tune *t = user;
-	const struct task *task = &t->tasks.task[t->current];
-	const struct candidates *c = &t->candidates[t->current];
+	const struct reporter *reporter = user;
+	struct tune *t = reporter->tune;
+	const struct task *task = &t->tasks.task[reporter->i];
+	const struct candidates *c = &t->job[reporter->i].candidates;
 	int n = budget_evaluations(&t->race.budget, c->n);
 	char note[256], percent[32] = "";
-	if (ceiling_of(t) > 0)
+	if (ceiling_of(t, task) > 0)
 		snprintf(percent, sizeof percent, " (%.0f %% of ceiling)",
-		         percent_of_ceiling(t, best_us));
+		         percent_of_ceiling(t, task, best_us));
 	snprintf(note, sizeof note, "%s %s: %d of %d tried, %d pruned, %d failed, best %.4g us%s",
 	         task->kernel->name, task->shape_text, tried, n, c->n_space - c->n, failed, best_us,
 	         percent);
@@ -164,33 +227,26 @@ static void number(char text[32], double value)
 		snprintf(text, 32, "%.6g", value);
 }
 
-/* Whether the journal's latest verdict on this launch is this one. */
-static bool is_latest(const struct journal *journal, const char *const cell[N_JOURNAL_COLUMNS])
+/* Whether the journal's latest verdict on the launch by this method is this one. */
+static bool is_latest(const struct journal *journal, const struct task *task,
+                      const char *const cell[N_JOURNAL_COLUMNS])
 {
-	static const int same[] = {JOURNAL_key,    JOURNAL_config, JOURNAL_us,
-	                           JOURNAL_status, JOURNAL_reason, JOURNAL_method};
-	for (int i = journal->n_rows; i-- > 0;) {
-		const char *const *old = journal->rows[i].cell;
-		if (old[JOURNAL_round][0] || !strcmp(old[JOURNAL_status], "key") ||
-		    strcmp(old[JOURNAL_kernel], cell[JOURNAL_kernel]) ||
-		    strcmp(old[JOURNAL_case], cell[JOURNAL_case]) ||
-		    strcmp(old[JOURNAL_shape], cell[JOURNAL_shape]))
-			continue;
-		for (size_t s = 0; s < sizeof same / sizeof *same; s++)
-			if (strcmp(old[same[s]], cell[same[s]]))
-				return false;
-		return true;
-	}
-	return false;
+	static const int same[] = {JOURNAL_key, JOURNAL_config, JOURNAL_us, JOURNAL_status,
+	                           JOURNAL_reason};
+	const struct journal_row *row = latest_verdict(journal, task, cell[JOURNAL_method]);
+	for (size_t s = 0; row && s < sizeof same / sizeof *same; s++)
+		if (strcmp(row->cell[same[s]], cell[same[s]]))
+			return false;
+	return row != NULL;
 }
 
-static enum status record_verdict(struct tune *t, const struct measuring *m,
-                                  const struct outcome *outcome)
+enum status tune_record(struct tune *t, const struct measuring *m, const struct outcome *outcome,
+                        const char *stage, double regret_percent)
 {
 	const struct task *task = m->task;
 	const struct kernel *kernel = task->kernel;
 	char config[CONFIG_TEXT], runner_up[CONFIG_TEXT] = "", us[32], default_us[32], samples[32];
-	char runner_up_us[32], gbps[32], ceiling[32], seconds[32], method[64], date[32];
+	char runner_up_us[32], gbps[32], ceiling[32], seconds[32], method[64], date[32], regret[32];
 	const struct config *configs = m->candidates->config;
 	const char *cell[N_JOURNAL_COLUMNS] = {0};
 	time_t now = time(NULL);
@@ -203,11 +259,11 @@ static enum status record_verdict(struct tune *t, const struct measuring *m,
 	number(default_us, outcome->default_us);
 	number(runner_up_us, outcome->runner_up_us);
 	number(gbps, 1e-3 * kernel->bytes(&task->shape, task->kase.value) / outcome->us);
-	number(ceiling, ceiling_of(t));
+	number(ceiling, ceiling_of(t, task));
+	number(regret, regret_percent);
 	snprintf(samples, sizeof samples, "%d", outcome->rounds * t->race.plan->sweeps);
-	snprintf(seconds, sizeof seconds, "%.2f", m->seconds);
-	snprintf(method, sizeof method, "%s + race%s", t->race.strategy->name,
-	         t->options->request.quick ? " (quick)" : "");
+	snprintf(seconds, sizeof seconds, "%.2f", m->seconds + m->setup_seconds);
+	method_text(t, stage, method);
 	strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &tm));
 	cell[JOURNAL_key] = m->provenance->key;
 	cell[JOURNAL_kernel] = kernel->name;
@@ -226,23 +282,23 @@ static enum status record_verdict(struct tune *t, const struct measuring *m,
 	cell[JOURNAL_runner_up_us] = runner_up_us;
 	cell[JOURNAL_method] = method;
 	cell[JOURNAL_date] = date;
-	return is_latest(&t->journal, cell) ? STATUS_OK : journal_append(&t->journal, cell);
+	cell[JOURNAL_regret_percent] = regret;
+	return is_latest(&t->journal, task, cell) ? STATUS_OK : journal_append(&t->journal, cell);
 }
 
-static void print_outcome(const struct tune *t, const struct outcome *o)
+static void print_outcome(const struct tune *t, int i)
 {
-	const struct task *task = &t->tasks.task[t->current];
-	const struct candidates *c = &t->candidates[t->current];
+	const struct task *task = &t->tasks.task[i];
+	const struct outcome *o = &t->job[i].outcome;
 	char config[CONFIG_TEXT];
-	params_format(task->kernel->params, task->kernel->n_params, c->config[o->winner].value,
-	              config);
-	if (t->progress.terminal && !t->options->quiet)
-		fputs("\r\033[K", stderr);
+	params_format(task->kernel->params, task->kernel->n_params,
+	              t->job[i].candidates.config[o->winner].value, config);
+	progress_clear(&t->progress);
 	fprintf(t->options->out, "%s %s %s: %.4g us", task->kernel->name, task->shape_text,
 	        task->case_text, o->us);
-	if (ceiling_of(t) > 0)
-		fprintf(t->options->out, " (%.0f %% of %.1f GB/s)", percent_of_ceiling(t, o->us),
-		        t->ceiling_gbps);
+	if (ceiling_of(t, task) > 0)
+		fprintf(t->options->out, " (%.0f %% of %.1f GB/s)",
+		        percent_of_ceiling(t, task, o->us), t->ceiling_gbps);
 	fprintf(t->options->out, ", %.2fx the default, %s, %d tried, %d failed: %s\n",
 	        o->default_us / o->us, o->verdict, o->tried, o->failed, config);
 	fflush(t->options->out);
@@ -254,60 +310,273 @@ static struct budget share_of(const struct tune *t, const struct budget *budget,
 	struct budget share = *budget;
 	double all = 0;
 	for (int j = 0; j < t->tasks.n; j++)
-		all += expected_us(t, j) * t->candidates[j].n;
-	share.seconds *= expected_us(t, i) * t->candidates[i].n / all;
+		all += tune_expected_us(t, &t->tasks.task[j]) * t->job[j].candidates.n;
+	share.seconds *= tune_expected_us(t, &t->tasks.task[i]) * t->job[i].candidates.n / all;
 	return share;
 }
 
-static enum status tune_task(struct tune *t, int i)
+static enum status tune_task(struct tune *t, int i, struct worker *worker)
 {
 	enum status status;
-	struct provenance provenance;
+	struct job *job = &t->job[i];
+	struct measuring *m = &job->measuring;
 	struct outcome outcome;
+	struct reporter reporter = {t, i};
 	struct race race = t->race;
-	struct measuring m = {.journal = &t->journal,
-	                      .worker = &t->worker,
-	                      .task = &t->tasks.task[i],
-	                      .candidates = &t->candidates[i],
-	                      .provenance = &provenance,
-	                      .interrupted = t->options->interrupted,
-	                      .default_us = NAN};
-	t->current = i;
+	race.report = show_progress;
+	race.user = &reporter;
 	race.budget = share_of(t, &t->race.budget, i);
-	provenance_of(m.task->kernel, &t->worker.info, &provenance);
-	TRY(journal_key(&t->journal, m.task->kernel, &provenance));
-	TRY(race_run(&race, &m, &outcome));
-	TRY(record_verdict(t, &m, &outcome));
-	t->outcome[i] = outcome;
-	print_outcome(t, &outcome);
+	*m = (struct measuring){.crew = &t->crew,
+	                        .journal = &t->journal,
+	                        .worker = worker,
+	                        .task = &t->tasks.task[i],
+	                        .candidates = &job->candidates,
+	                        .provenance = &job->provenance,
+	                        .interrupted = t->options->interrupted,
+	                        .default_us = NAN};
+	TRY(journal_key(&t->journal, m->task->kernel, &job->provenance));
+	TRY(race_run(&race, m, &outcome));
+	TRY(tune_record(t, m, &outcome, "", NAN));
+	job->outcome = outcome;
+	print_outcome(t, i);
 done:
 	return status;
 }
 
-/* A task that cannot be tuned does not keep the others from it. */
+static void complain(const struct tune *t, const char *text)
+{
+	progress_clear(&t->progress);
+	fprintf(stderr, "warpsmith-tune: %s\n", text);
+}
+
+/* Tunes a task. A rank that is lost leaves it to another, which finds in the journal what has been
+ * measured. A task that cannot be tuned does not keep the others from it. */
+static void run_job(struct tune *t, int i, struct worker *worker)
+{
+	struct job *job = &t->job[i];
+	job->state = RUNNING;
+	job->started = seconds_now();
+	enum status status = tune_task(t, i, worker);
+	job->state = ENDED;
+	if (status == STATUS_OK) {
+		if (job->left > 0)
+			learn_pace(t, job->expected,
+			           job->measuring.seconds + job->measuring.setup_seconds);
+	} else if (worker->lost) {
+		job->state = WAITING;
+	} else if (status == STATUS_UNSUPPORTED) {
+		complain(t, fail_message());
+		t->n_untunable++;
+	} else {
+		crew_fail(&t->crew, status);
+	}
+	crew_changed(&t->crew);
+}
+
+/* Screens some of another worker's candidates. */
+static void help(struct tune *t, struct job *job, struct worker *worker)
+{
+	enum status status = measure_help(&job->measuring, worker);
+	if (status == STATUS_OK || worker->lost)
+		return;
+	if (status == STATUS_UNSUPPORTED)
+		job->no_help = true;
+	else
+		crew_fail(&t->crew, status);
+}
+
+/* The task to begin next, with several workers the longest first; -1 when all have begun. */
+static int next_task(const struct tune *t)
+{
+	int next = -1;
+	for (int i = 0; i < t->tasks.n; i++)
+		if (t->job[i].state == WAITING &&
+		    (next < 0 || (t->n_others && t->job[i].left > t->job[next].left)))
+			next = i;
+	return next;
+}
+
+/* The search to help with: one that the worker is set up for, else that with most to do. */
+static struct job *needs_help(const struct tune *t, const struct worker *worker)
+{
+	struct job *job = NULL;
+	for (int i = 0; i < t->tasks.n; i++) {
+		struct job *other = &t->job[i];
+		int n_free = measure_free(&other->measuring);
+		if (!n_free || other->no_help)
+			continue;
+		if (worker->task == other->measuring.task)
+			return other;
+		if (!job || n_free > measure_free(&job->measuring))
+			job = other;
+	}
+	return job;
+}
+
+static bool any_running(const struct tune *t)
+{
+	for (int i = 0; i < t->tasks.n; i++)
+		if (t->job[i].state == RUNNING)
+			return true;
+	return false;
+}
+
+/* What a worker does until there is nothing left for it. */
+static void work(struct tune *t, struct worker *worker)
+{
+	while (t->crew.status == STATUS_OK && !worker->lost) {
+		int i = next_task(t);
+		struct job *job = needs_help(t, worker);
+		if (i >= 0)
+			run_job(t, i, worker);
+		else if (job)
+			help(t, job, worker);
+		else if (any_running(t))
+			crew_wait(&t->crew);
+		else
+			break;
+	}
+	if (worker->lost) {
+		char text[512];
+		snprintf(text, sizeof text, "rank %d on %s is lost; the others take over its work",
+		         worker->rank, ranks_host(worker->rank));
+		complain(t, text);
+	}
+}
+
+struct member {
+	pthread_t thread;
+	struct tune *tune;
+	struct worker *worker;
+};
+
+static void *run_member(void *user)
+{
+	struct member *member = user;
+	crew_enter(&member->tune->crew);
+	member->worker->from.lock = &member->tune->crew.lock;
+	work(member->tune, member->worker);
+	member->worker->from.lock = NULL;
+	crew_leave(&member->tune->crew);
+	return NULL;
+}
+
+/* All workers, each in its thread; this one's in this thread, since a worker process dies with the
+ * thread that started it. */
+static enum status work_together(struct tune *t)
+{
+	enum status status;
+	int n = 0;
+	struct member *members = calloc((size_t)t->n_others + 1, sizeof *members);
+	if (!members)
+		return fail(STATUS_NO_MEMORY, "no memory for %d workers", t->n_others + 1);
+	crew_open(&t->crew);
+	for (; n < t->n_others; n++) {
+		members[n] = (struct member){.tune = t, .worker = &t->others[n]};
+		if (pthread_create(&members[n].thread, NULL, run_member, &members[n])) {
+			crew_fail(&t->crew, fail(STATUS_FAILED, "cannot start a thread"));
+			break;
+		}
+	}
+	t->worker.from.lock = &t->crew.lock;
+	work(t, &t->worker);
+	t->worker.from.lock = NULL;
+	crew_leave(&t->crew);
+	for (int i = 0; i < n; i++)
+		pthread_join(members[i].thread, NULL);
+	crew_enter(&t->crew);
+	status = crew_status(&t->crew);
+	crew_close(&t->crew);
+	free(members);
+	return status;
+}
+
 enum status tune_run(struct tune *t)
 {
 	enum status status;
-	double total = 0;
-	int left;
-	for (int i = 0; i < t->tasks.n; i++)
-		total += t->seconds[i] = expected_seconds(t, i, &left);
+	expect(t);
+	t->race.budget.seconds -= fmin(t->later_seconds, t->race.budget.seconds / 2);
 	TRY(measure_ceiling(&t->worker, &t->ceiling_gbps));
-	progress_start(&t->progress, "tune", total, t->options->quiet);
-	for (int i = 0; i < t->tasks.n; i++) {
-		t->task_started = seconds_now();
-		enum status task_status = tune_task(t, i);
-		if (task_status == STATUS_UNSUPPORTED) {
-			fprintf(stderr, "%s: %s\n", "warpsmith-tune", fail_message());
-			t->n_untunable++;
-			task_status = STATUS_OK;
-		}
-		TRY(task_status);
-		learn_pace(t, i, seconds_now() - t->task_started);
-	}
+	progress_start(&t->progress, "tune", seconds_left(t), t->options->quiet);
+	TRY(work_together(t));
 	progress_finish(&t->progress, NULL);
 done:
 	return status;
+}
+
+/* Two ranks of one machine with the same device. CPUs have no PCI id, and all ranks share them. */
+static enum status check_shared(const struct worker *a, const struct worker *b)
+{
+	const char *host = ranks_host(a->rank);
+	if (a->lost || b->lost || strcmp(host, ranks_host(b->rank)) ||
+	    strcmp(a->info.pci_bus_id, b->info.pci_bus_id))
+		return STATUS_OK;
+	if (a->info.pci_bus_id[0])
+		return fail(STATUS_USAGE,
+		            "ranks %d and %d share the GPU %s of %s: one rank per GPU", a->rank,
+		            b->rank, a->info.pci_bus_id, host);
+	warn_once("ranks share the CPUs of %s: their times disturb each other", host);
+	return STATUS_OK;
+}
+
+/* Rows stand for one model of device. */
+static enum status check_model(const struct worker *a, const struct worker *b)
+{
+	const struct device_info *x = &a->info, *y = &b->info;
+	if (b->lost)
+		return STATUS_OK;
+	if (strcmp(x->name, y->name) || x->sm_count != y->sm_count)
+		return fail(STATUS_USAGE,
+		            "rank %d on %s has %s with %d multiprocessors, rank %d has %s with %d: "
+		            "all must be of one model",
+		            b->rank, ranks_host(b->rank), y->name, y->sm_count, a->rank, x->name,
+		            x->sm_count);
+	if (strcmp(x->driver, y->driver) || strcmp(x->toolkit, y->toolkit))
+		return fail(
+		        STATUS_USAGE,
+		        "rank %d on %s has driver %s and toolkit %s, rank %d has %s and %s: all "
+		        "must have the same",
+		        b->rank, ranks_host(b->rank), y->driver, y->toolkit, a->rank, x->driver,
+		        x->toolkit);
+	return STATUS_OK;
+}
+
+static enum status check_devices(const struct tune *t)
+{
+	enum status status = STATUS_OK;
+	for (int i = 0; i < t->n_others; i++) {
+		TRY(check_model(&t->worker, &t->others[i]));
+		TRY(check_shared(&t->worker, &t->others[i]));
+		for (int j = 0; j < i; j++)
+			TRY(check_shared(&t->others[j], &t->others[i]));
+	}
+done:
+	return status;
+}
+
+/* The workers of the other ranks, on the kind of device that this rank has. Ranks that were lost
+ * are left out. */
+static enum status open_others(struct tune *t)
+{
+	const char *device = t->options->device;
+	int n = ranks_count() - 1;
+	if (!strcmp(device, "auto"))
+		device = t->worker.info.target.sm ? "cuda" : t->worker.info.slug;
+	t->others = calloc((size_t)n + 1, sizeof *t->others);
+	if (!t->others)
+		return fail(STATUS_NO_MEMORY, "no memory for %d workers", n);
+	t->n_others = n;
+	for (int i = 0; i < 2 * n; i++) { /* all start, then all are waited for */
+		struct worker *worker = &t->others[i % n];
+		worker->rank = 1 + i % n;
+		if (worker->lost)
+			continue;
+		enum status status = i < n ? worker_launch(worker, device) : worker_greet(worker);
+		if (status != STATUS_OK && !worker->lost)
+			return fail(status, "rank %d on %s: %s", worker->rank,
+			            ranks_host(worker->rank), fail_message());
+	}
+	return check_devices(t);
 }
 
 enum status tune_open(const struct tune_options *options, struct tune *t)
@@ -318,9 +587,8 @@ enum status tune_open(const struct tune_options *options, struct tune *t)
 	                   .ceiling_gbps = NAN,
 	                   .race = options->race,
 	                   .pace.b = 1};
-	t->race.report = show_progress;
-	t->race.user = t;
 	TRY(worker_start(&t->worker, options->device));
+	TRY(open_others(t));
 	TRY(open_tasks(t));
 done:
 	if (status != STATUS_OK)
@@ -331,11 +599,12 @@ done:
 void tune_close(struct tune *t)
 {
 	worker_stop(&t->worker);
-	for (int i = 0; t->candidates && i < t->tasks.n; i++)
-		candidates_close(&t->candidates[i]);
-	free(t->candidates);
-	free(t->seconds);
-	free(t->outcome);
+	for (int i = 0; i < t->n_others; i++)
+		worker_stop(&t->others[i]);
+	free(t->others);
+	for (int i = 0; t->job && i < t->tasks.n; i++)
+		candidates_close(&t->job[i].candidates);
+	free(t->job);
 	tasks_close(&t->tasks);
 	journal_close(&t->journal);
 	*t = (struct tune){.journal.log.file = -1};

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <glob.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,7 +105,8 @@ static enum status read_verdict(const struct journal *journal, const struct jour
 	read_config(from->cell[JOURNAL_runner_up], row, &row->runner_up, problem);
 	row->has_runner_up = from->cell[JOURNAL_runner_up][0] && !problem[0];
 	provenance_of(row->kernel, &row->provenance.info, &now);
-	row->fresh = !strcmp(now.source_hash, row->provenance.source_hash);
+	row->fresh = !strcmp(now.source_hash, row->provenance.source_hash) &&
+	             !strcmp(now.space_hash, row->provenance.space_hash);
 	make_id(row->provenance.info.slug, row->id);
 	row->us = journal_number(from, JOURNAL_us);
 	row->default_us = journal_number(from, JOURNAL_default_us);
@@ -115,6 +117,12 @@ static enum status read_verdict(const struct journal *journal, const struct jour
 	snprintf(row->shape_text, sizeof row->shape_text, "%s", from->cell[JOURNAL_shape]);
 	copy_plain(from->cell[JOURNAL_reason], row->reason, sizeof row->reason);
 	row->ceiling_gbps = journal_number(from, JOURNAL_ceiling_gbps);
+	copy_plain(from->cell[JOURNAL_step], row->step, sizeof row->step);
+	row->step_percent = journal_number(from, JOURNAL_step_percent);
+	row->step_percent_lo = journal_number(from, JOURNAL_step_percent_lo);
+	row->step_percent_hi = journal_number(from, JOURNAL_step_percent_hi);
+	row->regret_percent = journal_number(from, JOURNAL_regret_percent);
+	row->n_lengths = isfinite(row->regret_percent);
 	copy_plain(from->cell[JOURNAL_status], row->status, sizeof row->status);
 	copy_plain(from->cell[JOURNAL_method], row->method, sizeof row->method);
 	copy_plain(from->cell[JOURNAL_date], row->date, sizeof row->date);

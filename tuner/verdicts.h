@@ -17,10 +17,18 @@ struct tuned_row {
 	struct config config, runner_up;
 	bool has_runner_up;
 	char problem[CONFIG_TEXT]; /* why it cannot be a row; "" when it can */
-	bool fresh;                /* of the present kernel sources */
+	bool fresh;                /* of the present kernel sources and space */
 	int sequence;              /* order of reading: journals by name, rows by age */
 	double us, default_us, runner_up_us, gbps, ceiling_gbps;
 	int samples; /* of each finalist */
+	/* the decode loop that it is a verdict of, "" when it is none, and tokens/s more than with
+	 * the default there; NaN: the row is the default */
+	char step[96];
+	double step_percent, step_percent_lo, step_percent_hi;
+	/* time beyond that of the fastest at this length; after merging: the worst of n_lengths;
+	 * NaN: not known */
+	double regret_percent;
+	int n_lengths;
 	char status[16], reason[256], method[64], date[64];
 };
 

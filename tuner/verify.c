@@ -6,25 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tuner/breakpoints.h"
 #include "tuner/retime.h"
 #include "tuner/verdicts.h"
 
 static const double ALL_SECONDS = 100; /* of timing; what is left of two minutes is set-up */
 
-static bool wanted(const struct tuned_row *v, const struct device_info *info,
-                   const struct tune_options *options)
+bool verdict_wanted(const struct tuned_row *v, const struct device_info *info,
+                    const struct tune_options *options)
 {
 	return !strcmp(v->provenance.info.slug, info->slug) &&
 	       name_listed(options->request.kernels, v->kernel->name) &&
 	       name_listed(options->request.shapes, v->shape_text);
-}
-
-static struct config default_of(const struct kernel *kernel)
-{
-	struct config config = {0};
-	for (int i = 0; i < kernel->n_params; i++)
-		config.value[i] = kernel->params[i].default_value;
-	return config;
 }
 
 /* The configurations to time, the row's own first; 0 where there is none. */
@@ -45,7 +38,7 @@ static int add_rival(struct rivals *r, const struct config *config)
 static struct rivals rivals_of(const struct tuned_row *v)
 {
 	struct rivals r = {0};
-	struct config plain = default_of(v->kernel);
+	struct config plain = config_default(v->kernel);
 	add_rival(&r, &v->config);
 	r.is_default = add_rival(&r, &plain);
 	if (v->has_runner_up)
@@ -53,10 +46,12 @@ static struct rivals rivals_of(const struct tuned_row *v)
 	return r;
 }
 
-/* Why the row no longer holds; "" when it does. */
-static void judge(const struct rivals *rivals, const struct retiming *r, double confidence,
-                  char reason[320])
+/* Why the row no longer holds; "" when it does. That of a range may be slower at a length by what
+ * ranges allow; one that the decode loop chose may be slower alone by any amount. */
+static void judge(const struct tuned_row *v, const struct rivals *rivals, const struct retiming *r,
+                  double confidence, char reason[320])
 {
+	const double allowed = isfinite(v->regret_percent) ? REGRET_LIMIT : 0;
 	static const char *const names[] = {"the row", "the default", "the runner-up"};
 	reason[0] = 0;
 	if (r->failed >= 0) {
@@ -67,9 +62,11 @@ static void judge(const struct rivals *rivals, const struct retiming *r, double 
 		         r->failure.reason);
 		return;
 	}
+	if (!strcmp(v->method, DECODE_METHOD))
+		return;
 	for (int i = 1; i < rivals->n; i++) {
 		struct comparison c = retiming_compare(r, 0, i, confidence);
-		if (c.verdict == VERDICT_FASTER) {
+		if (c.verdict == VERDICT_FASTER && c.ratio.median < 1 / (1 + allowed)) {
 			snprintf(reason, 320, "%s takes %+.1f %%",
 			         names[i == rivals->is_default ? 1 : 2],
 			         100 * (c.ratio.median - 1));
@@ -134,7 +131,7 @@ static enum status verify_row(struct worker *worker, const struct tuned_row *v, 
 		}
 		TRY(status);
 		if (!reason[0])
-			judge(&rivals, r, confidence, reason);
+			judge(v, &rivals, r, confidence, reason);
 	}
 	*holds = !reason[0];
 	print_row(v, &rivals, r, confidence, reason);
@@ -155,7 +152,7 @@ enum status verify(const char *folder, const struct tune_options *options)
 	TRY(verdicts_open(folder, &verdicts));
 	TRY(worker_start(&worker, options->device));
 	for (int i = 0; i < verdicts.n; i++)
-		n += wanted(&verdicts.row[i], &worker.info, options);
+		n += verdict_wanted(&verdicts.row[i], &worker.info, options);
 	if (!n) {
 		status = fail(STATUS_FAILED, "%s: no tuned rows of %s", folder, worker.info.name);
 		goto done;
@@ -165,7 +162,7 @@ enum status verify(const char *folder, const struct tune_options *options)
 	       "reason\n");
 	progress_start(&progress, "verify", n, options->quiet);
 	for (int i = 0; i < verdicts.n; i++) {
-		if (!wanted(&verdicts.row[i], &worker.info, options))
+		if (!verdict_wanted(&verdicts.row[i], &worker.info, options))
 			continue;
 		double left = ALL_SECONDS - (seconds_now() - started);
 		TRY(verify_row(&worker, &verdicts.row[i], confidence, fmax(left, 0) / (n - done),

@@ -6,9 +6,20 @@
 
 /* Times every verdict of this device beside its default and its runner-up again, in less than two
  * minutes; a CSV row of each on stdout. STATUS_VIOLATION when one of them no longer holds: it fails
- * or one of the two is faster by more than RACE_MATTERS. Lists separated by commas leave out other
+ * or one of the two is faster by more than RACE_MATTERS; the decode loop's rows can fail alone, for
+ * their times apart from the step say nothing of them. Lists separated by commas leave out other
  * kernels and shapes; NULL: none. */
 MUST_CHECK enum status verify(const char *folder, const struct tune_options *options);
+
+/* What it costs that shapes without a row get the nearest one's: times every row of kernels that
+ * lend them beside the row that its shape would be lent if it had none, and beside the default. A
+ * CSV row of each on stdout, the sum on stderr. Rows whose case has no other shape are left out. */
+MUST_CHECK enum status lend(const char *folder, const struct tune_options *options);
+
+struct tuned_row;
+/* Whether a verdict is of this device and of the kernels and shapes that were asked for. */
+bool verdict_wanted(const struct tuned_row *verdict, const struct device_info *info,
+                    const struct tune_options *options);
 
 /* Tunes n times from scratch, each with the next seed and a journal of its own in
  * folder/<device>/repeat-<i>.csv, which is removed in the end; then times the different winners of

@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "core/progress.h"
+#include "tuner/ranks.h"
 
-static const double START_SECONDS = 120, STOP_SECONDS = 2;
+/* RELAY_SECONDS: for a relay that lives to say that its worker has ended. */
+static const double START_SECONDS = 120, STOP_SECONDS = 2, RELAY_SECONDS = 10;
 
 void worker_print_info(FILE *out, const struct device_info *info)
 {
@@ -46,6 +48,7 @@ static void become_worker(const char *device, int in, int out, pid_t parent)
 	/* the tuner decides when to stop */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
 	signal(SIGPIPE, SIG_DFL);
 	execl("/proc/self/exe", "warpsmith-tune", "--worker", device, (char *)NULL);
 	_exit(127);
@@ -63,7 +66,6 @@ static enum status spawn(struct worker *worker)
 			if (reply[i] >= 0)
 				close(reply[i]);
 		}
-		worker->pid = 0;
 		return status;
 	}
 	if (!worker->pid)
@@ -71,23 +73,57 @@ static enum status spawn(struct worker *worker)
 	close(request[0]);
 	close(reply[1]);
 	worker->to = request[1];
-	worker->from = reply[0];
-	worker->used = 0;
-	worker->task = NULL;
+	worker->from.fd = reply[0];
 	return STATUS_OK;
+}
+
+static enum status lose(struct worker *worker)
+{
+	worker->lost = true;
+	return fail(STATUS_FAILED, "rank %d on %s is lost", worker->rank, ranks_host(worker->rank));
+}
+
+enum status worker_launch(struct worker *worker, const char *device)
+{
+	enum status status = STATUS_OK;
+	worker->device = device;
+	worker->task = NULL;
+	worker->ended = false;
+	worker->from.used = 0;
+	if (!worker->rank) {
+		TRY(spawn(worker));
+	} else {
+		worker->to = worker->from.fd = ranks_link(worker->rank);
+		if (worker->lost || dprintf(worker->to, "!start\t%s\n", device) < 0)
+			return lose(worker);
+	}
+	worker->alive = true;
+done:
+	return status;
 }
 
 bool worker_alive(const struct worker *worker)
 {
-	return worker->pid > 0;
+	return worker->alive;
 }
 
-/* Reaps the process, killed if it does not end by itself in time. Returns its wait status. */
-static int reap(struct worker *worker, double seconds)
+char *worker_line(struct worker *worker, double until, bool *late)
+{
+	*late = false;
+	char *line = worker->ended ? NULL : lines_next(&worker->from, until, late);
+	if (!line || !worker->rank || sscanf(line, "!end\t%d", &worker->wait_status) != 1)
+		return line;
+	worker->ended = true;
+	return NULL;
+}
+
+static int end_process(struct worker *worker, double seconds)
 {
 	int wait_status = 0;
 	double until = seconds_now() + seconds;
 	pid_t got;
+	if (worker->from.lock)
+		pthread_mutex_unlock(worker->from.lock);
 	close(worker->to);
 	while ((got = waitpid(worker->pid, &wait_status, WNOHANG)) == 0 && seconds_now() < until)
 		poll(NULL, 0, 5);
@@ -95,59 +131,52 @@ static int reap(struct worker *worker, double seconds)
 		kill(worker->pid, SIGKILL);
 		waitpid(worker->pid, &wait_status, 0);
 	}
-	close(worker->from);
-	worker->pid = 0;
-	worker->task = NULL;
+	close(worker->from.fd);
+	if (worker->from.lock)
+		pthread_mutex_lock(worker->from.lock);
 	return wait_status;
+}
+
+/* A worker of another rank is ended by its relay. */
+static int end_remote(struct worker *worker, double seconds)
+{
+	bool late;
+	double until = seconds_now() + seconds + RELAY_SECONDS;
+	if (!worker->ended)
+		worker_ask(worker, seconds > 0 ? "!stop\n" : "!kill\n");
+	while (worker_line(worker, until, &late))
+		;
+	worker->lost = !worker->ended;
+	return worker->wait_status;
+}
+
+int worker_end(struct worker *worker, double seconds)
+{
+	worker->alive = false;
+	worker->task = NULL;
+	return worker->rank ? end_remote(worker, seconds) : end_process(worker, seconds);
 }
 
 void worker_stop(struct worker *worker)
 {
 	if (worker_alive(worker))
-		reap(worker, STOP_SECONDS);
-}
-
-/* The next line, without its end; NULL when the worker has closed its pipe or time is up. */
-static char *next_line(struct worker *worker, double until, bool *late)
-{
-	static char line[WORKER_LINE];
-	*late = false;
-	for (;;) {
-		char *end = memchr(worker->buffer, '\n', worker->used);
-		if (end) {
-			size_t n = (size_t)(end - worker->buffer);
-			memcpy(line, worker->buffer, n);
-			line[n] = 0;
-			worker->used -= n + 1;
-			memmove(worker->buffer, end + 1, worker->used);
-			return line;
-		}
-		double left = until - seconds_now();
-		struct pollfd ready = {.fd = worker->from, .events = POLLIN};
-		*late = left <= 0;
-		if (*late || worker->used == sizeof worker->buffer)
-			return NULL;
-		if (poll(&ready, 1, (int)(1e3 * left) + 1) <= 0)
-			continue;
-		ssize_t n = read(worker->from, worker->buffer + worker->used,
-		                 sizeof worker->buffer - worker->used);
-		if (n == 0 || (n < 0 && errno != EINTR))
-			return NULL;
-		worker->used += n > 0 ? (size_t)n : 0;
-	}
+		worker_end(worker, STOP_SECONDS);
 }
 
 /* The worker has gone or must go: says why. */
 static void bury(struct worker *worker, bool late, double seconds, struct answer *answer)
 {
+	int wait_status = worker_end(worker, late ? 0 : STOP_SECONDS);
+	if (worker->lost) {
+		strcpy(answer->status, "killed");
+		snprintf(answer->reason, sizeof answer->reason, "rank %d is lost", worker->rank);
+		return;
+	}
 	if (late) {
-		kill(worker->pid, SIGKILL);
-		reap(worker, STOP_SECONDS);
 		strcpy(answer->status, "hang");
 		snprintf(answer->reason, sizeof answer->reason, "no answer within %.1f s", seconds);
 		return;
 	}
-	int wait_status = reap(worker, STOP_SECONDS);
 	strcpy(answer->status, "crash");
 	if (WIFSIGNALED(wait_status) &&
 	    (WTERMSIG(wait_status) == SIGKILL || WTERMSIG(wait_status) == SIGTERM))
@@ -177,7 +206,7 @@ void worker_answer(struct worker *worker, double first_seconds, double seconds,
 	bool late;
 	char *line;
 	*answer = (struct answer){.at = -1};
-	while ((line = next_line(worker, seconds_now() + first_seconds, &late)) &&
+	while ((line = worker_line(worker, seconds_now() + first_seconds, &late)) &&
 	       sscanf(line, "at\t%d", &answer->at) == 1)
 		first_seconds = seconds;
 	if (!line) {
@@ -192,25 +221,34 @@ void worker_answer(struct worker *worker, double first_seconds, double seconds,
 		snprintf(answer->reason, sizeof answer->reason, "%.255s", *tab ? tab + 1 : "");
 }
 
-enum status worker_start(struct worker *worker, const char *device)
+enum status worker_greet(struct worker *worker)
 {
-	enum status status;
+	enum status status = STATUS_OK;
 	bool late;
-	worker->device = device;
-	TRY(spawn(worker));
-	char *line = next_line(worker, seconds_now() + START_SECONDS, &late);
+	char *line = worker_line(worker, seconds_now() + START_SECONDS, &late);
 	if (!line) {
 		struct answer answer;
 		bury(worker, late, START_SECONDS, &answer);
-		status = fail(STATUS_FAILED, "the worker process did not start: %s: %s",
-		              answer.status, answer.reason);
+		status = worker->lost
+		                 ? lose(worker)
+		                 : fail(STATUS_FAILED, "the worker process did not start: %s: %s",
+		                        answer.status, answer.reason);
 	} else if (!read_info(line, &worker->info)) {
 		/* "failed REASON": no such device, or one that cannot be used */
-		char *tab = strchr(line, '\t');
-		int wait_status = reap(worker, STOP_SECONDS);
+		char reason[256], *tab = strchr(line, '\t');
+		snprintf(reason, sizeof reason, "%s", tab ? tab + 1 : line);
+		int wait_status = worker_end(worker, STOP_SECONDS);
 		bool usage = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == STATUS_USAGE;
-		status = fail(usage ? STATUS_USAGE : STATUS_NO_DEVICE, "%s", tab ? tab + 1 : line);
+		status = fail(usage ? STATUS_USAGE : STATUS_NO_DEVICE, "%s", reason);
 	}
+	return status;
+}
+
+enum status worker_start(struct worker *worker, const char *device)
+{
+	enum status status;
+	TRY(worker_launch(worker, device));
+	TRY(worker_greet(worker));
 done:
 	return status;
 }

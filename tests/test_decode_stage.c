@@ -1,0 +1,437 @@
+/* The decode stage on a small model whose steps take planted times: what it keeps, what it says of
+ * it, and what that costs. Every configuration is compiled and checked; the clock alone is not
+ * true.
+ */
+#define _GNU_SOURCE
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "model/arch.h"
+#include "tuner/decode_stage.h"
+#include "tuner/emit.h"
+#include "tuner/strategy.h"
+#include "tuner/verify.h"
+
+#include <cmocka.h> /* last: it takes the name `fail` */
+
+#define OK(call)                                                   \
+	do {                                                       \
+		if ((call) != STATUS_OK)                           \
+			fail_msg("%s: %s", #call, fail_message()); \
+	} while (0)
+
+static char folder[] = "/tmp/decode-XXXXXX";
+static struct device *device;
+
+static int open_device(void **state)
+{
+	(void)state;
+	return device_open(SIMT_WARP == 1 ? "host" : "host32", true, &device);
+}
+
+static int close_device(void **state)
+{
+	(void)state;
+	device_close(&device);
+	return 0;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/decode-XXXXXX");
+	return !mkdtemp(folder);
+}
+
+static int tear_down(void **state)
+{
+	char command[128];
+	(void)state;
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	return system(command);
+}
+
+/* What a tunable's value adds to a launch, in microseconds; the last row has no kernel. */
+struct effect {
+	const char *kernel, *shape, *param;
+	int value;
+	double us;
+};
+
+/* Of every launch without effects. */
+static const double LAUNCH_US = 10, SECONDS_PER_SAMPLE = 1e-3;
+
+struct machine {
+	const struct effect *effects;
+	double jitter, drift; /* relative; drift: of a period of DRIFT_SAMPLES */
+	uint64_t random;
+	long n_samples;
+};
+enum { DRIFT_SAMPLES = 400 };
+
+static double launch_us(const struct effect *effects, const struct choice *c,
+                        const struct config *config)
+{
+	const struct kernel *kernel = c->task.kernel;
+	double us = LAUNCH_US;
+	for (const struct effect *e = effects; e->kernel; e++)
+		for (int p = 0; p < kernel->n_params; p++)
+			if (!strcmp(e->kernel, kernel->name) &&
+			    !strcmp(e->shape, c->task.shape_text) &&
+			    !strcmp(e->param, kernel->params[p].name) &&
+			    e->value == config->value[p])
+				us += e->us;
+	return us;
+}
+
+static enum status sample(void *user, void *workload, double *us)
+{
+	struct machine *m = user;
+	const struct step *step = workload;
+	*us = 0;
+	for (int i = 0; i < step->of->n_choices; i++)
+		if (i != step->selection.left_out)
+			*us += step->of->choice[i].n_launches *
+			       launch_us(m->effects, &step->of->choice[i],
+			                 &step->selection.config[i]);
+	*us *= 1 + m->jitter * 2 * (random_unit(&m->random) - 0.5) +
+	       m->drift * sin(2 * M_PI * (double)m->n_samples / DRIFT_SAMPLES);
+	m->n_samples++;
+	return STATUS_OK;
+}
+
+/* The simulated machine's own. */
+static double seconds(void *user)
+{
+	return SECONDS_PER_SAMPLE * (double)((struct machine *)user)->n_samples;
+}
+
+static const struct hparams small = {.name = "small",
+                                     .layers = 2,
+                                     .hidden = 96,
+                                     .heads = 7,
+                                     .kv_heads = 1,
+                                     .head_dim = 64,
+                                     .ffn = 160,
+                                     .vocab = 70,
+                                     .context = 512,
+                                     .rope_base = 10000,
+                                     .eps = 1e-6};
+#define DOWN    "96x160"
+#define GATE_UP "320x96"
+#define QKV     "576x96"
+#define OUT     "96x448"
+
+static void journal_path(char path[256])
+{
+	snprintf(path, 256, "%s/%s/journal.csv", folder, device_info(device)->slug);
+}
+
+/* Runs the stage; what it prints is in *text, to be freed. */
+static void run_stage(struct machine *m, char **text)
+{
+	static const volatile sig_atomic_t never;
+	const struct timer_source source = {sample, seconds, m};
+	const struct decode_stage_options options = {.name = "small",
+	                                             .length = 64,
+	                                             .seed = 1,
+	                                             .quiet = true,
+	                                             .interrupted = &never,
+	                                             .source = &source};
+	struct model model;
+	struct journal journal;
+	struct csv_log log;
+	char path[256];
+	size_t bytes;
+	FILE *to = open_memstream(text, &bytes);
+	journal_path(path);
+	OK(journal_open(path, &journal));
+	OK(gains_open_log(folder, device_info(device), &log));
+	OK(model_make_random(&qwen2, &small, DTYPE_BF16, &model));
+	OK(decode_stage(device, &model, &journal, &log, &options, to));
+	model_close(&model);
+	csv_log_close(&log);
+	journal_close(&journal);
+	fclose(to);
+}
+
+/* The default but for these. */
+static struct config gemv_with(int rows, int tiles)
+{
+	const struct kernel *gemv = kernel_find("gemv");
+	struct config config = config_default(gemv);
+	char changes[64];
+	snprintf(changes, sizeof changes, "rows=%d tiles=%d", rows, tiles);
+	OK(params_parse(gemv->params, gemv->n_params, changes, config.value));
+	return config;
+}
+
+static const char *gemv_config(int rows, int tiles)
+{
+	static char text[4][CONFIG_TEXT];
+	static int turn;
+	const struct kernel *gemv = kernel_find("gemv");
+	const struct config config = gemv_with(rows, tiles);
+	turn = (turn + 1) % 4;
+	return params_format(gemv->params, gemv->n_params, config.value, text[turn]);
+}
+
+#define RESIDUAL_CASE "w=bf16 x=f32 norm=0 epilogue=residual"
+#define QKV_CASE      "w=bf16 x=f32 norm=1 epilogue=qkv"
+
+#define ALONE "guided + race"
+
+static void put_verdict(const char *kase, const char *shape, const char *config, const char *method)
+{
+	struct journal journal;
+	struct provenance provenance;
+	char path[256];
+	const char *cell[N_JOURNAL_COLUMNS] = {0};
+	const struct kernel *gemv = kernel_find("gemv");
+	journal_path(path);
+	provenance_of(gemv, device_info(device), &provenance);
+	OK(journal_open(path, &journal));
+	OK(journal_key(&journal, gemv, &provenance));
+	cell[JOURNAL_key] = provenance.key;
+	cell[JOURNAL_kernel] = "gemv";
+	cell[JOURNAL_case] = kase;
+	cell[JOURNAL_shape] = shape;
+	cell[JOURNAL_config] = config;
+	cell[JOURNAL_us] = "8";
+	cell[JOURNAL_default_us] = "10";
+	cell[JOURNAL_status] = "win";
+	cell[JOURNAL_method] = method;
+	OK(journal_append(&journal, cell));
+	journal_close(&journal);
+}
+
+/* A cell of the last row of a CSV whose kernel and shape are these. */
+static const char *cell_of(const char *file, const char *kernel, const char *shape,
+                           const char *column, char text[512])
+{
+	struct csv_table table;
+	char path[256];
+	snprintf(path, sizeof path, "%s/%s/%s", folder, device_info(device)->slug, file);
+	OK(csv_read(path, &table));
+	text[0] = 0;
+	for (int r = 0; r < table.n_rows; r++)
+		if (!strcmp(csv_cell(&table, r, csv_column(&table, "kernel")), kernel) &&
+		    !strcmp(csv_cell(&table, r, csv_column(&table, "shape")), shape))
+			snprintf(text, 512, "%s", csv_cell(&table, r, csv_column(&table, column)));
+	csv_close(&table);
+	return text;
+}
+
+static double number_of(const char *kernel, const char *shape, const char *column)
+{
+	char text[512];
+	return atof(cell_of("gains.csv", kernel, shape, column, text));
+}
+
+static void assert_verdict(const char *kernel, const char *shape, const char *verdict,
+                           const char *config)
+{
+	char text[512];
+	assert_string_equal(cell_of("journal.csv", kernel, shape, "status", text), verdict);
+	assert_string_equal(cell_of("gains.csv", kernel, shape, "verdict", text), verdict);
+	assert_non_null(strstr(cell_of("journal.csv", kernel, shape, "config", text), config));
+	assert_non_null(strstr(cell_of("gains.csv", kernel, shape, "config", text), config));
+	assert_string_equal(cell_of("journal.csv", kernel, shape, "method", text), "decode loop");
+}
+
+/* Builds that verify lack some of the configurations that are planted as the best. */
+#ifdef WARPSMITH_SPACE_PAIRS
+#define NEEDS_EVERY_POINT() skip()
+#else
+#define NEEDS_EVERY_POINT()
+#endif
+
+/* A launch that gets faster in the step, one whose winner alone is slower there, and one whose
+ * winner alone is faster there too. */
+static const struct effect effects[] = {{"gemv", GATE_UP, "rows", 4, -3},
+                                        {"gemv", GATE_UP, "tiles", 1, -2},
+                                        {"gemv", DOWN, "rows", 1, 2},
+                                        {"gemv", QKV, "rows", 1, -4},
+                                        {0}};
+
+static void the_step_decides(void **state)
+{
+	struct machine m = {.effects = effects, .jitter = 0.004, .drift = 0.05};
+	char *text, cell[512];
+	(void)state;
+	NEEDS_EVERY_POINT();
+	put_verdict(RESIDUAL_CASE, DOWN, gemv_config(1, 4), ALONE);
+	put_verdict(RESIDUAL_CASE, OUT, gemv_config(4, 4), ALONE);
+	put_verdict(QKV_CASE, QKV, gemv_config(1, 1), ALONE);
+	put_verdict(QKV_CASE, QKV, gemv_config(1, 4), "decode loop");
+	run_stage(&m, &text);
+	assert_verdict("gemv", GATE_UP, "win", gemv_config(4, 1));
+	assert_verdict("gemv", DOWN, "default", gemv_config(2, 4));
+	assert_verdict("gqa_attention", "7/1/64@64", "default", "");
+	/* came with a configuration that is no better than the default */
+	assert_verdict("gemv", OUT, "default", gemv_config(2, 4));
+	assert_non_null(strstr(cell_of("journal.csv", "gemv", OUT, "reason", cell), "rows=4 "));
+	/* an earlier decode loop's and the winner's take as long */
+	assert_verdict("gemv", QKV, "tie", gemv_config(1, 4));
+
+	/* 13 launches of 10 us with defaults */
+	double all = 130, rest = all - 2 * 5 - 2 * 4;
+	assert_true(fabs(number_of("gemv", GATE_UP, "percent") - 100 * 2 * 5 / rest) < 0.5);
+	assert_true(number_of("gemv", GATE_UP, "percent_lo") > 0);
+	assert_true(number_of("gemv", GATE_UP, "rounds") >= 8);
+	assert_true(fabs(number_of("gemv", GATE_UP, "launch_us") - 5) < 0.5);
+	assert_int_equal(number_of("gemv", GATE_UP, "launches"), 2);
+	assert_true(fabs(number_of("gemv", DOWN, "alone_percent") - 25) < 0.1);
+	assert_true(fabs(number_of("gemv", DOWN, "winner_percent") + 100 * 2 * 2 / (rest + 4)) <
+	            0.5);
+	assert_true(fabs(number_of("gemv", QKV, "winner_percent") - 100 * 2 * 4 / rest) < 0.5);
+	/* whole steps: the last row is that of the confirmed plan */
+	assert_string_equal(cell_of("gains.csv", "step", "", "config", cell), "confirmed");
+	assert_true(fabs(number_of("step", "", "tok_s") - 1e6 / rest) < 0.1 * 1e6 / rest);
+	assert_true(fabs(number_of("step", "", "percent") - 100 * (all / rest - 1)) < 1);
+	double tok_s, percent;
+	assert_non_null(strstr(text, "defaults: "));
+	char *winners = strstr(text, "winners: ");
+	assert_non_null(winners);
+	assert_int_equal(sscanf(winners, "winners: %lf tokens/s, %lf", &tok_s, &percent), 2);
+	assert_true(fabs(percent - 100 * (all / (all + 2 * 2 - 2 * 4) - 1)) < 0.5);
+	assert_non_null(strstr(text, "to the winners\n"));
+	free(text);
+}
+
+/* The header's row of a shape has this configuration of gemv and this remark. */
+static void assert_row(const char *header, const char *shape, int rows, int tiles,
+                       const char *remark)
+{
+	const struct kernel *gemv = kernel_find("gemv");
+	const struct config config = gemv_with(rows, tiles);
+	char values[256];
+	int n = snprintf(values, sizeof values, "%s", shape);
+	for (int i = 0; i < gemv->n_params; i++)
+		n += snprintf(values + n, sizeof values - (size_t)n, i ? ", %d" : "%d",
+		              config.value[i]);
+	const char *row = strstr(header, values);
+	assert_non_null(row);
+	const char *found = strstr(row, remark);
+	assert_true(found && found < strchr(row, '\n'));
+}
+
+/* What is confirmed is in the header, and says so. */
+static void the_header_says_what_was_confirmed(void **state)
+{
+	struct machine m = {.effects = effects, .jitter = 0.001};
+	char *text, path[256];
+	size_t bytes = 0;
+	int n;
+	(void)state;
+	NEEDS_EVERY_POINT();
+	run_stage(&m, &text);
+	free(text);
+	snprintf(path, sizeof path, "%s/tuned.h", folder);
+	OK(emit_header(folder, path, &n));
+	FILE *file = fopen(path, "r");
+	text = NULL;
+	assert_true(getdelim(&text, &bytes, 0, file) > 0);
+	fclose(file);
+	assert_row(text, "320, 96, 0, 0, ", 4, 1, ", win, in the step of small at 64 +");
+	assert_row(text, "320, 96, 0, 0, ", 4, 1, " % tokens/s (+");
+	assert_row(text, "96, 160, 0, 0, ", 2, 4, ", default, in the step of small at 64 */");
+	free(text);
+}
+
+/* What explain() prints; to be freed. */
+static char *explained(const char *words)
+{
+	FILE *file = tmpfile();
+	fflush(stdout);
+	const int saved = dup(STDOUT_FILENO);
+	assert_true(file && saved >= 0);
+	dup2(fileno(file), STDOUT_FILENO);
+	const enum status status = explain(folder, words);
+	fflush(stdout);
+	dup2(saved, STDOUT_FILENO);
+	close(saved);
+	rewind(file);
+	char *text = NULL;
+	size_t bytes = 0;
+	OK(status);
+	assert_true(getdelim(&text, &bytes, 0, file) > 0);
+	fclose(file);
+	return text;
+}
+
+/* A row of the step is explained by the step, by the winner alone, and by every trial. */
+static void a_row_is_explained(void **state)
+{
+	struct machine m = {.effects = effects, .jitter = 0.001};
+	char *text, alone[CONFIG_TEXT + 64];
+	(void)state;
+	put_verdict(QKV_CASE, QKV, gemv_config(1, 1), ALONE);
+	run_stage(&m, &text);
+	free(text);
+	text = explained("gemv " QKV);
+	assert_non_null(strstr(text, " us of the step of small at 64, +"));
+	snprintf(alone, sizeof alone, "alone      %s, 8 us, the default takes 10 us",
+	         gemv_config(1, 1));
+	assert_non_null(strstr(text, alone));
+	const char *list = strstr(text, "in step, %");
+	assert_non_null(list);
+	const char *line = strstr(list, gemv_config(4, 1));
+	assert_true(line && line > list + 16); /* 8 us of 112 to 122 longer */
+	assert_non_null(memmem(line - 16, 16, " -6.", 4));
+	assert_null(strstr(list, "trial"));
+	free(text);
+}
+
+/* Nothing is faster than anything: nothing wins, and a trial ends after few samples. */
+static void equals_do_not_win_and_cost_little(void **state)
+{
+	static const struct effect none[] = {{0}};
+	(void)state;
+	for (uint64_t seed = 0; seed < 4; seed++) {
+		struct machine m = {
+		        .effects = none, .jitter = 0.01, .drift = 0.05, .random = seed << 32};
+		char *text, path[256];
+		struct journal journal;
+		int n_trials = 0, n_rounds = 0;
+		run_stage(&m, &text);
+		free(text);
+		journal_path(path);
+		OK(journal_read(path, &journal));
+		for (int i = 0; i < journal.n_rows; i++) {
+			const char *const *cell = journal.rows[i].cell;
+			int rounds;
+			assert_string_not_equal(cell[JOURNAL_status], "win");
+			if (strcmp(cell[JOURNAL_status], "trial") != 0)
+				continue;
+			n_trials++;
+			assert_int_equal(
+			        sscanf(strrchr(cell[JOURNAL_reason], ',') + 1, "%d", &rounds), 1);
+			n_rounds += rounds;
+		}
+		journal_close(&journal);
+		assert_true(n_trials > 50);
+		assert_true(n_rounds < 6 * n_trials);
+	}
+}
+
+#define STAGE_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+	if (SIMT_WARP > 1)
+		return 0; /* other configurations are compiled */
+	const struct CMUnitTest tests[] = {
+	        STAGE_TEST(the_step_decides),
+	        STAGE_TEST(the_header_says_what_was_confirmed),
+	        STAGE_TEST(a_row_is_explained),
+	        STAGE_TEST(equals_do_not_win_and_cost_little),
+	};
+	return cmocka_run_group_tests(tests, open_device, close_device);
+}
