@@ -26,12 +26,14 @@ static bool valid(const struct shape *shape, const int *kase, const int *config,
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
                         const struct device_info *info)
 {
-	(void)shape, (void)kase;
+	(void)kase;
 	const struct sample_config *c = AS(sample_config, config);
+	const unsigned threads = (unsigned)(c->warps * info->target.lanes);
+	const unsigned enough = div_up((size_t)shape->m, threads), blocks = (unsigned)c->blocks;
 	return (struct grid){
-	        .x = (unsigned)c->blocks,
+	        .x = blocks < enough ? blocks : enough,
 	        .y = 1,
-	        .threads = (unsigned)(c->warps * info->target.lanes),
+	        .threads = threads,
 	};
 }
 

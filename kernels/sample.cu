@@ -286,11 +286,11 @@ SIMT_FN void draw(const sample_args &a, const bins &s, const candidates &c, cons
 }
 
 /* Adds this block's elements to the bins of all. */
-template <int Threads, int Blocks>
+template <int Threads>
 SIMT_FN void weigh(const sample_args &a, const bins &s, u64 largest)
 {
 	const float top = logit_of(largest);
-	constexpr int stride = Blocks * Threads;
+	const int stride = (int)gridDim.x * Threads;
 	clear<Threads>(s);
 	for (int i = blockIdx.x * Threads + threadIdx.x; i < a.n; i += 4 * stride) {
 		float x[4];
@@ -337,7 +337,6 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp, 1) sample(const sample_a
 {
 	using namespace sample_detail;
 	constexpr int threads = C.warps * simt::kWarp;
-	constexpr int finishers = simt::kTarget.sm ? C.finishers : 1;
 	SIMT_SHARED(unsigned[BINS + GROUPS], count);
 	SIMT_SHARED(unsigned long long[BINS + GROUPS], weight);
 	SIMT_SHARED(unsigned long long[C.warps], part);
@@ -352,8 +351,10 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp, 1) sample(const sample_a
 			*a.best = largest;
 		return;
 	}
-	weigh<threads, C.blocks>(a, s, largest);
-	const int finisher = simt::arrive_among_last(&a.counters[ARRIVED], C.blocks, finishers);
+	weigh<threads>(a, s, largest);
+	const int blocks = (int)gridDim.x, most = simt::kTarget.sm ? C.finishers : 1;
+	const int finishers = blocks < most ? blocks : most;
+	const int finisher = simt::arrive_among_last(&a.counters[ARRIVED], blocks, finishers);
 	if (finisher < 0)
 		return;
 	read_mass<threads>(a, s);

@@ -10,7 +10,7 @@
 	X(cut, NAMES_NUMBER, "1: top-k and top-p may leave tokens out", 0, 1)
 #define SAMPLE_PARAMS(X)                                                                          \
 	X(warps, 16, "warps per block", 1, 4, 8, 16, 32)                                          \
-	X(blocks, 128, "blocks that weigh the tokens", 1, 8, 32, 64, 128)                         \
+	X(blocks, 128, "blocks that weigh the tokens, at most", 1, 8, 32, 64, 128)                \
 	X(finishers, SAMPLE_FINISHERS, "GPU: blocks that list candidates, the last to arrive", 1, \
 	  4, 8, 16, 32)
 #define SAMPLE_CASES(X)  X(DTYPE_F32, 0) X(DTYPE_F32, 1)

@@ -175,6 +175,15 @@ void decoder_close(struct decoder *d)
 	*d = (struct decoder){0};
 }
 
+const char *decoder_way(const struct decoder *d, char text[DECODER_WAY])
+{
+	const struct decoder_options *o = &d->options;
+	snprintf(text, DECODER_WAY, "%s%s%s%s", o->use_tuned ? "tuned" : "default",
+	         o->graphs ? "" : " eager", o->unfused ? " unfused" : "",
+	         o->sampling.temperature > 0 ? " sampled" : "");
+	return text;
+}
+
 static int plan_index(const struct decoder *d, int position)
 {
 	int i = 0;

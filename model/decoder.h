@@ -51,6 +51,10 @@ void decoder_close(struct decoder *decoder);
 MUST_CHECK enum status decoder_capture(struct decoder *decoder, const struct plan *plan,
                                        struct graph **graph);
 
+/* What the steps are, as CSVs name it: "tuned", "default eager", "tuned sampled". */
+#define DECODER_WAY 40
+const char *decoder_way(const struct decoder *decoder, char text[DECODER_WAY]);
+
 /* Plan that runs a step at a position. */
 const struct plan *decoder_plan(const struct decoder *decoder, int position);
 

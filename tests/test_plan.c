@@ -51,23 +51,27 @@ static struct decoder_options options_of(int kv)
 static const struct step {
 	bool unfused;
 	struct sampling sampling;
+	const char *way;
 	int n_layer, n_end;
 	enum op layer[8], end[5];
 } steps[] = {
         {false,
          {0},
+         "tuned",
          5,
          2,
          {OP_QKV, OP_ATTENTION, OP_ATTN_OUT, OP_GATE_UP, OP_DOWN},
          {OP_HEAD, OP_ADVANCE}},
         {false,
          {1, 20, 0.9, 3},
+         "tuned sampled",
          5,
          3,
          {OP_QKV, OP_ATTENTION, OP_ATTN_OUT, OP_GATE_UP, OP_DOWN},
          {OP_HEAD, OP_SAMPLE, OP_ADVANCE}},
         {true,
          {0},
+         "tuned unfused",
          8,
          4,
          {OP_ATTN_NORM, OP_QKV, OP_ROPE, OP_ATTENTION, OP_ATTN_OUT, OP_FFN_NORM, OP_GATE_UP,
@@ -75,6 +79,7 @@ static const struct step {
          {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_ADVANCE}},
         {true,
          {1, 0, 1, 4},
+         "tuned unfused sampled",
          8,
          5,
          {OP_ATTN_NORM, OP_QKV, OP_ROPE, OP_ATTENTION, OP_ATTN_OUT, OP_FFN_NORM, OP_GATE_UP,
@@ -177,10 +182,12 @@ static void plan_is_the_step(void **state)
 	struct decoder_options options = options_of(DTYPE_BF16);
 	struct model model;
 	struct decoder d;
+	char way[DECODER_WAY];
 	options.unfused = step->unfused;
 	options.sampling = step->sampling;
 	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
 	OK(decoder_open(device, &model, &options, &d));
+	assert_string_equal(decoder_way(&d, way), step->way);
 	assert_int_equal(d.plans[d.n_plans - 1].len_max, options.capacity);
 	for (int p = 0; p < d.n_plans; p++)
 		expect_step(&d.plans[p], step);
