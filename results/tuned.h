@@ -12,7 +12,7 @@
 	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "7e4800a01227c12f", "a917e3bca10de71d", "2026-11-27", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "f0eeee642195ac0d", "a917e3bca10de71d", "2026-11-27", "decode loop")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "5fff6d05420efa4e", "284a5f1beaf6fcc0", "2026-11-30", "decode loop")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v669, toolkit gcc 12.2.0, tuned 2026-11-27 by guided + race ---- */
 
@@ -54,77 +54,82 @@
 /* (clock), m, k, len_min, len_max, warps */
 #define TUNED_HOST_MARK(ROW)
 
-/* ---- NVIDIA H200: 132 multiprocessors, driver 580.159.04, toolkit CUDA 13.0, tuned 2026-11-27 by decode loop ---- */
+/* ---- NVIDIA H200: 132 multiprocessors, driver 580.159.04, toolkit CUDA 13.0, tuned 2026-11-30 by decode loop ---- */
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_NVIDIA_H200_GEMV(ROW) \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 2, 2, 1, 0, 0, 4, 1, 32, 2, 1) /* 1.78 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 8, 8, 1, 8, 0, 0, 1, 1, 64, 2, 2) /* 4.23 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 7, 1, 4, 0, 2, 2, 1, 1, 2, 4) /* 6.20 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 4, 32, 2, 4, 4, 0, 1, 1, 1, 1, 2, 1) /* 21.10 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 2, 32, 1, 4, 4, 0, 3, 1, 0, 1, 0, 4) /* 4.86 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 4, 1, 1, 1, 2, 4) /* 35.99 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 8, 4, 3, 2, 0, 0, 2, 1, 128, 1, 8) /* 2.55 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 1, 4, 4, 0, 4, 1, 1, 1, 2, 4) /* 7.85 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 4, 16, 2, 3, 1, 0, 4, 4, 1, 64, 0, 4) /* 32.04 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 4, 16, 4, 1, 4, 0, 3, 2, 2, 128, 1, 1) /* 138.00 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 16, 4, 2, 4, 0, 1, 1, 0, 1, 3, 16) /* 6.14 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 8, 1, 4, 0, 1, 1, 0, 64, 1, 16) /* 18.67 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 8, 2, 2, 4, 0, 4, 4, 0, 1, 3, 32) /* 22.62 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 2, 2, 1, 32, 1, 8) /* 5.70 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 4, 4, 1, 0, 1, 1, 1, 128, 1, 8) /* 7.69 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 2, 0, 0, 2, 0, 128, 2, 2) /* 21.65 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 2, 16, 8, 1, 2, 0, 0, 1, 0, 1, 1, 2) /* 3.39 us, win, stale */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 2, 16, 7, 1, 2, 0, 4, 1, 2, 0, 1, 1) /* 114.39 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 4, 4, 0, 2, 1, 0, 1, 0, 4) /* 1.89 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 2, 32, 14, 1, 2, 0, 2, 2, 0, 1, 0, 4) /* 4.20 us, win, stale */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 16, 4, 1, 1, 1, 8, 4, 1, 1, 0, 4) /* 1.62 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +9.25 % tokens/s (+9.04 +9.41); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 2, 1, 8, 8, 1, 8, 0, 0, 1, 1, 1, 0, 4) /* 3.83 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +21.20 % tokens/s (+20.83 +21.39); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 7, 1, 4, 0, 2, 2, 1, 32, 2, 4) /* 5.60 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +2.05 % tokens/s (+1.91 +2.20); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 4, 32, 8, 1, 4, 0, 1, 1, 1, 1, 1, 1) /* 20.95 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +28.86 % tokens/s (+28.61 +29.21); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 8, 32, 1, 4, 1, 0, 3, 1, 0, 1, 0, 4) /* 4.20 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +8.53 % tokens/s (+8.38 +8.74); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 4, 1, 1, 1, 0, 4) /* 36.70 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +13.76 % tokens/s (+13.50 +14.04); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 2, 8, 32, 2, 1, 1, 1, 0, 4, 1, 1, 0, 4) /* 1.44 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +16.19 % tokens/s (+16.06 +16.35); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 1, 4, 5, 0, 4, 1, 1, 1, 2, 4) /* 7.13 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +3.73 % tokens/s (+3.60 +3.84); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 4, 32, 2, 3, 1, 0, 4, 4, 1, 1, 0, 4) /* 37.11 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +4.38 % tokens/s (+4.20 +4.57); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 4, 16, 4, 1, 4, 0, 3, 2, 2, 128, 1, 1) /* 139.68 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +1.88 % tokens/s (+1.73 +2.05); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 16, 4, 2, 4, 0, 1, 1, 0, 1, 3, 16) /* 5.77 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +7.17 % tokens/s (+6.92 +7.43); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 8, 1, 4, 0, 1, 1, 0, 64, 1, 16) /* 18.53 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +14.16 % tokens/s (+13.98 +14.29); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 8, 2, 2, 4, 0, 4, 4, 0, 1, 3, 32) /* 22.92 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +46.17 % tokens/s (+45.95 +46.56); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 2, 2, 1, 32, 1, 8) /* 5.55 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +5.58 % tokens/s (+5.37 +5.71); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 4, 4, 1, 0, 1, 1, 1, 128, 1, 8) /* 7.64 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +4.59 % tokens/s (+4.42 +4.75); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 2, 0, 0, 2, 0, 128, 2, 2) /* 22.54 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +13.68 % tokens/s (+13.52 +13.80); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 2, 16, 8, 1, 2, 0, 0, 1, 0, 1, 1, 2) /* 3.34 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +3.06 % tokens/s (+2.95 +3.29); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 2, 16, 7, 1, 2, 0, 4, 1, 2, 0, 1, 1) /* 120.41 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +5.33 % tokens/s (+5.20 +5.48); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 32, 4, 4, 1, 1, 1, 1, 0, 1, 1, 2) /* 1.11 us, win, in the step of qwen2.5-0.5b at 1024 +5.72 % tokens/s (+5.53 +5.98); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 2, 16, 14, 1, 2, 0, 0, 2, 1, 1, 0, 4) /* 4.59 us, win, in the step of qwen2.5-0.5b at 1024 +12.96 % tokens/s (+12.79 +13.08); 32 samples */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 8, 8, 0, 0, 2, 0, 32, 2, 4) /* 7.76 us, win, stale */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 16, 1, 4, 0, 1, 1, 1, 1, 3, 4) /* 32.18 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 2, 16, 1, 5, 4, 0, 0, 4, 1, 1, 0, 4) /* 5.79 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 3, 1, 1, 1, 0, 4) /* 5.03 us, win, in the step of qwen2.5-0.5b at 1024 +4.86 % tokens/s (+4.79 +5.05); 32 samples */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 7, 2, 1, 0, 1, 1, 1, 32, 0, 4) /* 60.20 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 32, 4, 1, 1, 0, 0, 2, 0, 1, 0, 4) /* 2.09 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 16, 4, 2, 2, 1, 1, 1, 1, 1, 0, 4) /* 0.96 us, win, in the step of qwen2.5-0.5b at 1024 +13.35 % tokens/s (+13.07 +13.76); 32 samples */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 7, 2, 4, 0, 1, 1, 1, 32, 0, 4) /* 10.50 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 2, 8, 1, 4, 7, 0, 4, 1, 0, 32, 2, 4) /* 59.77 us, win, stale */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 2, 16, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 64.28 us, tie, in the step of qwen2.5-0.5b at 1024 +0.22 % tokens/s (+0.10 +0.37); 32 samples */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 8, 1, 4, 4, 0, 4, 4, 1, 64, 0, 4) /* 240.48 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 1, 4, 4, 0, 1, 1, 1, 1, 0, 4) /* 3.88 us, 9 % of 4649 GB/s, 1.06x, win, stale; 56 samples, +0.50 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 2, 32, 1, 4, 8, 0, 4, 1, 1, 1, 0, 4) /* 7.19 us, 26 % of 4649 GB/s, 1.13x, win, stale; 56 samples, +1.92 % to (0, 2, 32, 1, 4, 7, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 4.03 us, 11 % of 4649 GB/s, 1.04x, tie, stale; 56 samples, +0.18 % to (0, 2, 32, 1, 4, 4, 0, 2, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 10.21 us, 54 % of 4649 GB/s, 1.01x, win, stale; 56 samples, +0.88 % to (0, 2, 32, 1, 4, 4, 0, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 4, 32, 2, 5, 4, 0, 2, 1, 1, 1, 0, 4) /* 38.37 us, 76 % of 4649 GB/s, 1.39x, win, stale; 32 samples, +1.38 % to (0, 2, 32, 2, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) /* 11.69 us, 61 % of 4649 GB/s, 1.21x, win, stale; 56 samples, +0.60 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) /* 7.58 us, 50 % of 4649 GB/s, 1.09x, win, stale; 104 samples, +5.73 % to (0, 4, 32, 1, 8, 1, 0, 0, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 64.82 us, 90 % of 4649 GB/s, 1.00x, default, stale; 32 samples, -0.24 % to (0, 2, 32, 1, 4, 8, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 8, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 64.76 us, 91 % of 4649 GB/s, 1.01x, tie, stale; 32 samples, -0.42 % to (0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 4, 32, 1, 8, 1, 0, 0, 4, 1, 1, 0, 4) /* 241.01 us, 97 % of 4649 GB/s, 1.01x, win, stale; 32 samples, +0.61 % to (0, 2, 32, 1, 4, 4, 0, 4, 4, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 0, 1, 1, 1, 0, 4) /* 2.88 us, 12 % of 4541 GB/s, 1.30x, win; 32 samples, +2.63 % to (0, 2, 32, 1, 4, 4, 1, 1, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 2, 32, 1, 4, 8, 0, 4, 1, 1, 1, 0, 4) /* 6.98 us, 28 % of 4541 GB/s, 1.16x, tie; 32 samples, -0.04 % to (0, 2, 32, 1, 4, 8, 0, 4, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 0, 1, 1, 1, 0, 4) /* 3.02 us, 15 % of 4541 GB/s, 1.29x, win; 32 samples, +3.38 % to (0, 2, 32, 1, 4, 4, 1, 2, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 2, 1, 1, 0, 4) /* 9.87 us, 57 % of 4541 GB/s, 1.01x, win; 56 samples, +0.49 % to (0, 2, 32, 1, 5, 4, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 2, 32, 2, 4, 4, 0, 2, 1, 1, 1, 0, 4) /* 37.97 us, 79 % of 4541 GB/s, 1.41x, win; 32 samples, +4.23 % to (0, 2, 32, 2, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 11.49 us, 63 % of 4541 GB/s, 1.21x, tie; 32 samples, -0.43 % to (0, 2, 32, 1, 5, 4, 0, 4, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 1, 5, 4, 1, 4, 1, 1, 1, 0, 4) /* 6.96 us, 55 % of 4541 GB/s, 1.17x, win; 32 samples, +3.03 % to (0, 2, 32, 1, 4, 5, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 5, 0, 4, 1, 1, 1, 0, 4) /* 65.66 us, 91 % of 4541 GB/s, 1.00x, tie; 32 samples, -0.11 % to (0, 2, 32, 1, 4, 5, 0, 4, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 32, 1, 5, 4, 1, 4, 1, 1, 1, 0, 4) /* 64.32 us, 93 % of 4541 GB/s, 1.04x, tie; 32 samples, +0.27 % to (0, 4, 32, 1, 4, 4, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 8, 32, 16, 1, 1, 1, 8, 2, 1, 1, 0, 4) /* 243.12 us, 99 % of 4541 GB/s, 1.02x, win; 104 samples, +1.36 % to (0, 4, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 128, 1, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 2.79 us at 64, 1.04x, tie, stale; 32 samples, -0.46 % to (2, 1, 4, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 129, 512, 12, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.10 us at 256, 1 % of 4642 GB/s, 1.15x, win, stale; 32 samples, +0.82 % to (24, 1, 4, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 513, 2048, 16, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 2.84 us at 1024, win, stale */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 32768, 32, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 9.81 us at 16384, 18 % of 4642 GB/s, 1.01x, tie, stale; 56 samples, -0.41 % to (64, 1, 8, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 32769, 131072, 64, 1, 8, 16, 1, 1, 1, 2, 1, 0) /* 33.56 us at 131072, 43 % of 4642 GB/s, 1.01x, tie, stale; 32 samples, +0.49 % to (66, 1, 4, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 512, 8, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 5.38 us at 256, 2 % of 4642 GB/s, 1.07x, tie, stale; 56 samples, +0.30 % to (12, 1, 4, 16, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 513, 2048, 16, 1, 8, 16, 1, 1, 1, 1, 1, 0) /* 4.14 us at 1024, win, stale */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 8192, 64, 1, 8, 16, 1, 1, 1, 2, 1, 0) /* 9.58 us at 4096, 19 % of 4642 GB/s, 1.30x, win, stale; 32 samples, +4.55 % to (64, 1, 4, 16, 2, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 8193, 131072, 32, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 112.80 us at 131072, 51 % of 4642 GB/s, 1.05x, tie, stale; 56 samples, -0.40 % to (33, 1, 4, 16, 1, 1, 1, 2, 1, 0) */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 137, 1, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 3.20 us at 127, 0 % of 4549 GB/s, 1.28x, win, at most 0.41 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 138, 273, 1, 1, 8, 16, 4, 2, 1, 1, 1, 0) /* 3.94 us at 256, 1 % of 4549 GB/s, 1.12x, win, at most 1.69 % over the fastest at 4 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 274, 324, 24, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.39 us at 293, 1 % of 4549 GB/s, 1.08x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 325, 784, 16, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.61 us at 719, 2 % of 4549 GB/s, 1.03x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 785, 936, 64, 8, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.79 us at 857, 2 % of 4549 GB/s, 0.99x, tie, at most 0.64 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 937, 1444, 32, 8, 4, 16, 1, 1, 1, 1, 1, 0) /* 2.67 us at 1024, win, in the step of qwen2.5-0.5b at 1024 +3.01 % tokens/s (+2.85 +3.12); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1445, 131072, 64, 8, 4, 16, 1, 1, 1, 2, 1, 0) /* 25.76 us at 131072, 57 % of 4549 GB/s, 1.05x, tie, at most 0.58 % over the fastest at 8 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 68, 64, 8, 4, 16, 1, 1, 1, 2, 1, 0) /* 3.49 us at 64, 1 % of 4549 GB/s, 1.12x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 69, 137, 1, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.52 us at 127, 1 % of 4549 GB/s, 1.30x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 138, 232, 64, 2, 4, 16, 1, 1, 1, 2, 1, 0) /* 5.05 us at 211, 2 % of 4549 GB/s, 1.11x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 233, 784, 12, 2, 4, 16, 1, 2, 1, 6, 1, 0) /* 5.44 us at 719, 6 % of 4549 GB/s, 1.14x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 785, 936, 64, 16, 4, 16, 1, 1, 1, 2, 1, 0) /* 5.90 us at 857, 7 % of 4549 GB/s, 1.10x, tie, at most 1.46 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 937, 1444, 16, 1, 8, 16, 1, 1, 1, 1, 1, 0) /* 4.35 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +1.92 % tokens/s (+1.84 +2.05); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1445, 131072, 64, 16, 4, 16, 1, 1, 1, 2, 1, 0) /* 83.84 us at 131072, 70 % of 4549 GB/s, 1.06x, win, at most 0.00 % over the fastest at 8 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_NVIDIA_H200_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.60 us, 1.00x, default, stale; 56 samples, +1.35 % to (8, 4) */ \
-	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.93 us, 1.32x, win, stale; 32 samples, +5.92 % to (8, 4) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.54 us, 1.00x, default; 32 samples, +1.56 % to (8, 4) */ \
+	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.91 us, 1.34x, win; 32 samples, +4.92 % to (8, 4) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_NVIDIA_H200_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 1) /* 1.62 us, 0 % of 4651 GB/s, 1.00x, default, stale; 104 samples, +2.10 % to (2, 1) */ \
-	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, 8, 1) /* 1.64 us, 0 % of 4651 GB/s, 1.01x, win, stale; 32 samples, +3.60 % to (2, 1) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 1) /* 1.52 us, 0 % of 4548 GB/s, 1.00x, default; 32 samples, +0.13 % to (8, 1) */ \
+	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, 4, 1) /* 1.58 us, 0 % of 4548 GB/s, 1.00x, default; 32 samples, -0.03 % to (8, 1) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_EMBED(ROW) \
-	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, 16) /* 0.69 us, win, stale */ \
-	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, 4) /* -0.27 us, default, stale */ \
-	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, 16) /* -0.86 us, win, stale */ \
-	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, 16) /* -0.11 us, win, stale */ \
+	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, 4) /* -0.02 us, default, in the step of qwen2.5-0.5b:q8_0 at 1024 */ \
+	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, 4) /* -0.17 us, default, in the step of qwen2.5-7b:q8_0 at 1024 */ \
+	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, 4) /* 0.88 us, default, in the step of qwen2.5-7b:q4_k_m at 1024 */ \
+	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, 4) /* 0.31 us, default, in the step of qwen2.5-0.5b at 1024 */ \
 	ROW(embed, (DTYPE_BF16), 3584, 0, 0, 0, 16) /* 1.71 us, win, stale */
 
 /* (x), m, k, len_min, len_max, warps, blocks */
@@ -135,7 +140,7 @@
 
 /* (history), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_ADVANCE(ROW) \
-	ROW(advance, (1), 1, 0, 0, 0, 1) /* 5.82 us, default, stale */
+	ROW(advance, (1), 1, 0, 0, 0, 1) /* 1.49 us, default, in the step of qwen2.5-7b:q4_k_m at 1024 */
 
 /* (copy), m, k, len_min, len_max, warps, unroll, blocks, ranges */
 #define TUNED_NVIDIA_H200_STREAM(ROW)

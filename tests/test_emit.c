@@ -337,6 +337,22 @@ static void lengths_become_ranges(void **state)
 	assert_has("(64, 7, DTYPE_BF16), 28, 4, 1, 131072, 2,");
 }
 
+/* What was fastest alone does not replace what the decode loop chose, unless that is of old
+ * sources. */
+static void decode_loop_decides(void **state)
+{
+	(void)state;
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=4", "10", "win",
+	                     .step = "m at 1024"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=1", "9", "win"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=4", "10", "win",
+	                     "0123456789abcdef", .step = "m at 1024"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=1", "9", "win"});
+	assert_int_equal(emit(), 2);
+	assert_has("896, 896, 0, 0, " GEMV_ROWS(4));
+	assert_has("1152, 896, 0, 0, " GEMV_ROWS(1));
+}
+
 static void put_length(const char *shape, const char *config, const char *regret, const char *step)
 {
 	put((struct verdict){&gpu, "gqa_attention", ATTENTION, shape, config, "9", "win",
@@ -462,6 +478,7 @@ int main(void)
 	        EMIT_TEST(present_sources_come_before_newer_rows),
 	        EMIT_TEST(another_space_is_stale),
 	        EMIT_TEST(newest_verdict_counts),
+	        EMIT_TEST(decode_loop_decides),
 	        EMIT_TEST(lengths_become_ranges),
 	        EMIT_TEST(ranges_say_their_regret),
 	        EMIT_TEST(old_lengths_make_way),

@@ -177,6 +177,11 @@ int verdict_compare_groups(const struct tuned_row *a, const struct tuned_row *b)
 	return order;
 }
 
+static bool is_by_step(const struct tuned_row *row)
+{
+	return row->step[0] != 0;
+}
+
 /* The header's order; of the same thing the row to keep comes first. */
 static int compare_rows(const void *left, const void *right)
 {
@@ -186,6 +191,8 @@ static int compare_rows(const void *left, const void *right)
 		order = a->shape.len - b->shape.len;
 	if (!order)
 		order = b->fresh - a->fresh;
+	if (!order && a->fresh)
+		order = is_by_step(b) - is_by_step(a);
 	return order ? order : b->sequence - a->sequence;
 }
 

@@ -38,9 +38,9 @@ struct verdicts {
 };
 
 /* Reads folder/<device>/journal.csv of every device. Of each device, kernel, case and shape the
- * newest verdict is kept, those of the present kernel sources before older ones, in the order of
- * the header. A journal row that cannot be understood is left out with a warning that names file
- * and line. */
+ * newest verdict is kept, in the order of the header: one of the present kernel sources before
+ * older ones, and of those one of the decode loop before one of the launch alone. A journal row
+ * that cannot be understood is left out with a warning that names file and line. */
 MUST_CHECK enum status verdicts_open(const char *folder, struct verdicts *verdicts);
 void verdicts_close(struct verdicts *verdicts);
 
