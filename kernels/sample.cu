@@ -1,7 +1,6 @@
 // math:   draws a token from logits by temperature, top-k and top-p, see sample.h.
-// layout: all blocks add up the tokens' weights by bin, each thread i takes elements i, i +
-// threads, ...; the last to arrive list the tokens of the bins in question, the last of them finds
-// the one. bound:  latency.
+// layout: all blocks weigh the tokens, by bins; the last to arrive list some and find the one.
+// bound:  latency.
 #include "core/variants.h"
 #include "kernels/argmax_key.h"
 #include "kernels/sample.h"
