@@ -42,6 +42,9 @@
 /* (x), m, k, len_min, len_max, warps, blocks */
 #define TUNED_HOST_ARGMAX(ROW)
 
+/* (x, cut), m, k, len_min, len_max, warps, blocks, finishers */
+#define TUNED_HOST_SAMPLE(ROW)
+
 /* (history), m, k, len_min, len_max, warps */
 #define TUNED_HOST_ADVANCE(ROW)
 
@@ -131,6 +134,9 @@
 
 /* (x), m, k, len_min, len_max, warps, blocks */
 #define TUNED_NVIDIA_H200_ARGMAX(ROW)
+
+/* (x, cut), m, k, len_min, len_max, warps, blocks, finishers */
+#define TUNED_NVIDIA_H200_SAMPLE(ROW)
 
 /* (history), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_ADVANCE(ROW) \

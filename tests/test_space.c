@@ -87,6 +87,7 @@ static void shapes_survive_the_way_to_text(void **state)
 	        {"gemv", "896x4864"}, {"gqa_attention", "14/2/64@1024"},
 	        {"rms_norm", "896"},  {"rope", "3584"},
 	        {"embed", "896"},     {"argmax", "151936"},
+	        {"sample", "151936"},
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		const struct kernel *kernel = kernel_find(shapes[i][0]);
