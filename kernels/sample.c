@@ -20,7 +20,10 @@ enum { X, BEST, LARGEST, POSITION, WEIGHT, LIST, COUNTERS, N_BUFFERS };
 static bool valid(const struct shape *shape, const int *kase, const int *config,
                   const struct device_info *info)
 {
-	return shape->m <= SAMPLE_MAX_N && legal(kase, config, info->target);
+	/* finishers wait for blocks that must find room: one fits every multiprocessor */
+	const bool is_room = !info->target.sm || !info->sm_count ||
+	                     AS(sample_config, config)->finishers <= info->sm_count;
+	return shape->m <= SAMPLE_MAX_N && is_room && legal(kase, config, info->target);
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
