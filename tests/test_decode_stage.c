@@ -337,7 +337,7 @@ static void what_the_journal_knows_is_tried_first(void **state)
 	(void)state;
 	NEEDS_EVERY_POINT();
 	put_row(RESIDUAL_CASE, DOWN, gemv_config(4, 1), "", "0", "ok");
-	put_row(RESIDUAL_CASE, DOWN, gemv_config(1, 1), ALONE, "", "win");
+	put_row(RESIDUAL_CASE, DOWN, gemv_config(1, 4), ALONE, "", "win");
 	put_verdict(RESIDUAL_CASE, OUT, gemv_config(4, 1), "decode loop");
 	put_verdict(RESIDUAL_CASE, OUT, gemv_config(1, 4), "decode loop");
 	put_verdict(QKV_CASE, QKV, gemv_config(1, 4), "decode loop");
