@@ -88,7 +88,7 @@ SIMT_FN void tile_scores(const causal_smem &s, const float *q,
 	for (int j = 0; j < causal<K, C>::lane_keys; j++) {
 		const float *k = s.k + (simt::lane_id() + j * simt::kWarp) * s.key_stride;
 		simt::partial sum[C.rows];
-#pragma unroll 4
+#pragma unroll 2
 		for (int e = 0; e < s.dim; e += 8) {
 			float key[8], query[8];
 			vec::load<DTYPE_F32>(k, e, key);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "model/decoder.h"
+#include "model/prefill.h"
 #include "model/sampler.h"
 #include "model/tokenizer.h"
 
@@ -13,6 +14,7 @@ struct generation {
 	const struct tokenizer
 	        *tokenizer;      /* NULL: no vocabulary, ids are printed instead of text */
 	struct sampler *sampler; /* NULL: greedy, on the device */
+	struct prefill *prefill; /* of all of the prompt but its last token; NULL: by steps */
 	const int32_t *prompt;
 	size_t n_prompt; /* at least 1 */
 	int n;           /* tokens to generate at most */
