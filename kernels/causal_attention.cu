@@ -168,7 +168,7 @@ SIMT_FN void tile_values(const causal_smem &s, const float *weight, causal_state
 } // namespace
 
 template <causal_attention_case K, causal_attention_config C>
-__global__ void __launch_bounds__(C.warps *simt::kWarp)
+__global__ void __launch_bounds__(C.warps *simt::kWarp, 1)
         causal_attention(const causal_attention_args a)
 {
 	SIMT_DYN_SMEM(float, smem);
