@@ -68,6 +68,6 @@
 #define GEMM_SUBSET(X)             X(warps, 1, 4) X(rows, 1, 4) X(tokens, 1, 4)
 #define ROPE_ROWS_SUBSET(X)        X(warps, 1, 8)
 #define SWIGLU_ROWS_SUBSET(X)      X(warps, 1, 8)
-#define CAUSAL_ATTENTION_SUBSET(X) X(warps, 1, 4) X(rows, 1, 8) X(keys, 32, 64)
+#define CAUSAL_ATTENTION_SUBSET(X) X(warps, 1, 4) X(rows, 1, 8) X(keys, 32, 64) X(math, 0, 1)
 
 #endif

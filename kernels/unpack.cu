@@ -12,16 +12,13 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) unpack(const unpack_args
 	simt::grid_launch_dependents();
 	simt::grid_wait();
 	const int row = K.gather ? a.tokens[blockIdx.x] : (int)blockIdx.x;
-	const bool known = row >= 0 && row < a.n_rows;
 	const vec::planes w = vec::planes_of<K.w>(a.w, a.scale, (size_t)a.n_rows * a.k);
 
 	for (int i = threadIdx.x * chunk; i < a.k; i += C.warps * simt::kWarp * chunk) {
-		const size_t element = (size_t)(known ? row : 0) * a.k + i;
+		const size_t element = (size_t)row * a.k + i;
 		float value[chunk];
 		vec::decode<K.w>(simt::load128(vec::at<K.w>(w.quants, element)),
 		                 vec::load_trim<K.w>(w, (unsigned)element), element, value);
-		if (!known)
-			vec::fill(value, simt::bits_to_float(0x7fc00000));
 		rows::store<K.y>(a.y, (size_t)blockIdx.x * a.k + i, value);
 	}
 }

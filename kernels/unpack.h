@@ -35,7 +35,7 @@ struct unpack_config {
 };
 
 /* y (n, k) = rows of w (n_rows, k) in device layout, whose second plane begins at `scale`: rows
- * tokens[0 .. n), of which those outside w give NaN, or all, n = n_rows. k is a multiple of 32. */
+ * tokens[0 .. n), or all, n = n_rows. k is a multiple of 32. */
 struct unpack_args {
 	void *y;
 	const void *w, *scale;

@@ -75,12 +75,12 @@ done:
 	return status;
 }
 
-/* All of the prompt but its last token, where no forward of it is to be watched. */
+/* All of the prompt but its last token. */
 static enum status process_prompt(struct generation *g, int *number)
 {
 	enum status status;
 	double start = seconds_now();
-	if (!g->prefill || g->logits || g->n_observers)
+	if (!g->prefill)
 		return STATUS_OK;
 	TRY(prefill_run(g->prefill, g->prompt, g->n_prompt - 1));
 	TRY(device_sync(g->decoder->device));

@@ -14,7 +14,8 @@ struct generation {
 	const struct tokenizer
 	        *tokenizer;      /* NULL: no vocabulary, ids are printed instead of text */
 	struct sampler *sampler; /* NULL: greedy, on the device */
-	struct prefill *prefill; /* of all of the prompt but its last token; NULL: by steps */
+	struct prefill *prefill; /* of all of the prompt but its last token; NULL: by steps,
+	                            which alone can be watched or give logits */
 	const int32_t *prompt;
 	size_t n_prompt; /* at least 1 */
 	int n;           /* tokens to generate at most */
