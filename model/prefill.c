@@ -19,9 +19,9 @@ struct prefill {
 	struct decoder *decoder;
 	struct matmul *matmul;
 	int chunk, dtype;
-	int n; /* tokens of the chunk that is being computed */
+	int *tokens; /* (capacity), of a whole prompt, so that no chunk waits for them */
+	int n;       /* tokens of the chunk that is being computed */
 	/* rows of a chunk; zeros behind what a row has, as matrices are padded */
-	int *tokens;
 	float *x, *q;
 	float *wide;                       /* of the QKV and of the gate and up product */
 	void *normed, *attention, *hidden; /* of `dtype`: operands */
@@ -96,7 +96,7 @@ static enum status open_rows(struct prefill *p)
 		int dtype;
 		size_t count;
 	} buffers[] = {
-	        {&p->tokens, DTYPE_I32, n},
+	        {&p->tokens, DTYPE_I32, (size_t)p->decoder->state.capacity},
 	        {&p->x, DTYPE_F32, n * (size_t)padded(h->hidden)},
 	        {&p->q, DTYPE_F32, n * (size_t)q_width(h)},
 	        {&p->wide, DTYPE_F32, n * (size_t)wide},
@@ -143,13 +143,13 @@ void prefill_close(struct prefill **prefill)
 	*prefill = NULL;
 }
 
-static enum status embed(struct prefill *p)
+static enum status embed(struct prefill *p, const int *tokens)
 {
 	const struct matrix *w = &p->decoder->weights.embed;
 	const struct unpack_args args = {.y = p->x,
 	                                 .w = w->w,
 	                                 .scale = w->scale,
-	                                 .tokens = p->tokens,
+	                                 .tokens = tokens,
 	                                 .n_rows = w->m,
 	                                 .n = p->n,
 	                                 .k = w->k};
@@ -287,12 +287,11 @@ done:
 	return status;
 }
 
-static enum status chunk(struct prefill *p, const int32_t *ids)
+static enum status chunk(struct prefill *p, const int *tokens)
 {
 	enum status status;
 	const struct decoder *d = p->decoder;
-	TRY(device_write(d->device, p->tokens, ids, (size_t)p->n * sizeof *ids));
-	TRY(embed(p));
+	TRY(embed(p, tokens));
 	for (int l = 0; l < d->weights.n_layers; l++) {
 		TRY(qkv(p, l));
 		TRY(attention(p, l));
@@ -320,10 +319,11 @@ enum status prefill_run(struct prefill *p, const int32_t *ids, size_t n)
 	enum status status;
 	struct decoder *d = p->decoder;
 	TRY(check_ids(p, ids, n));
+	TRY(device_write(d->device, p->tokens, ids, n * sizeof *ids));
 	for (size_t i = 0; i < n; i += (size_t)p->n) {
 		p->n = n - i < (size_t)p->chunk ? (int)(n - i) : p->chunk;
 		range_push("prompt", (uint64_t)d->position);
-		status = chunk(p, ids + i);
+		status = chunk(p, p->tokens + i);
 		range_pop();
 		TRY(status);
 		d->position += p->n;
