@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "bench/peer.h"
+#include "device/cublas.h"
 #include "device/library.h"
 
 /* From cublasLt.h, cublas_api.h and library_types.h, which machines without the toolkit lack. */
@@ -143,7 +144,7 @@ static enum status cublaslt_open(struct device *device, struct peer **peer)
 		return fail(STATUS_NO_MEMORY, "no memory for cuBLASLt");
 	lt->base = (struct peer){.kind = &cublaslt_kind, .device = device};
 	TRY(load(lt));
-	TRY(device_alloc(device, PEER_WORKSPACE_BYTES, &lt->workspace));
+	TRY(device_alloc(device, CUBLAS_WORKSPACE_BYTES, &lt->workspace));
 	TRY(check(lt->create(&lt->context), "cublasLtCreate"));
 	const size_t version = lt->get_version();
 	snprintf(lt->base.version, sizeof lt->base.version, "%zu.%zu.%zu", version / 10000,
@@ -192,7 +193,7 @@ static void add_plans(struct cublaslt *lt, int which, struct lt_preference *pref
 		return;
 	for (int i = 0; i < found; i++)
 		if (results[i].state == CUBLAS_STATUS_SUCCESS &&
-		    results[i].workspace_bytes <= PEER_WORKSPACE_BYTES)
+		    results[i].workspace_bytes <= CUBLAS_WORKSPACE_BYTES)
 			lt->plan[(*n)++] = (struct plan){which, results[i].algorithm};
 }
 
@@ -201,7 +202,7 @@ static enum status cublaslt_plan(struct peer *peer, const struct product *produc
 	enum status status;
 	struct cublaslt *lt = (struct cublaslt *)peer;
 	struct lt_preference *preference = NULL;
-	const size_t workspace = PEER_WORKSPACE_BYTES;
+	const size_t workspace = CUBLAS_WORKSPACE_BYTES;
 	TRY(check(lt->preference_create(&preference), "cublasLtMatmulPreferenceCreate"));
 	TRY(check(lt->preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
 	                             &workspace, sizeof workspace),
@@ -229,7 +230,7 @@ static enum status cublaslt_run(struct peer *peer, int plan, const struct operan
 	const bool column = p->form == FORM_COLUMN;
 	return check(lt->matmul(lt->context, f->descriptor, &one, column ? o->w : o->x, f->a,
 	                        column ? o->x : o->w, f->b, &zero, o->y, f->c, o->y, f->c,
-	                        &p->algorithm, lt->workspace, PEER_WORKSPACE_BYTES,
+	                        &p->algorithm, lt->workspace, CUBLAS_WORKSPACE_BYTES,
 	                        device_stream(lt->base.device)),
 	             "cublasLtMatmul");
 }

@@ -1,5 +1,7 @@
 #include "bench/peer.h"
 
+#include "device/cublas.h"
+
 const struct peer_kind *const peer_kinds[N_PEERS] = {&cublas_kind, &cublaslt_kind};
 
 enum status peer_open(const struct peer_kind *kind, struct device *device, struct peer **peer)
@@ -31,9 +33,4 @@ enum status peer_plan(struct peer *peer, const struct product *product, int *n)
 enum status peer_run(struct peer *peer, int plan, const struct operands *operands)
 {
 	return peer->kind->run(peer, plan, operands);
-}
-
-int cuda_data_type(int dtype)
-{
-	return dtype == DTYPE_F32 ? 0 : dtype == DTYPE_F16 ? 2 : dtype == DTYPE_BF16 ? 14 : -1;
 }

@@ -47,9 +47,4 @@ MUST_CHECK enum status peer_plan(struct peer *peer, const struct product *produc
 /* Queues y = Wx on the device's stream; captured like a launch. */
 MUST_CHECK enum status peer_run(struct peer *peer, int plan, const struct operands *operands);
 
-/* The enum cudaDataType of a dtype; -1 for what these libraries cannot multiply. */
-int cuda_data_type(int dtype);
-
-#define PEER_WORKSPACE_BYTES ((size_t)32 << 20) /* what cuBLAS recommends for sm_90 */
-
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/cublas.h"
 #include "kernels/gemv.h"
 
 enum { CHECKED_ROWS = 16, POISON_BYTE = 0xff };

@@ -32,6 +32,7 @@ struct kernel {
 	int n_params;
 	int n_step_params; /* the last of them: what matters in a whole decode step alone */
 	bool lends_rows;   /* a row of the table serves other shapes near its own too */
+	bool of_prompts;   /* no part of the decode step, whose rows and hashes the table has */
 	const struct param *fields; /* of the case */
 	int n_fields;
 

@@ -22,7 +22,8 @@ struct param {
 };
 
 /* gemv: m rows, k columns. gqa_attention and rope: m query heads, k key/value heads of head_dim,
- * len keys in the cache. The rest: m elements. Unused fields are 0. */
+ * len keys in the cache. The rest: m elements. Of prompts: m rows, k columns; gemm as gemv, of len
+ * tokens; rope_rows and causal_attention as gqa_attention, of len tokens. Unused fields are 0. */
 struct shape {
 	int m, k, len, head_dim;
 };

@@ -104,20 +104,34 @@ const struct variant *table_lookup(const struct kernel *kernel, const struct dev
 	return lent ? lent : fallback;
 }
 
-void table_source_hash(char hash[17])
+static void hash_sources(bool of_prompts, char hash[17])
 {
 	uint64_t h = FNV1A_START;
 	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
+		if ((*kernel)->of_prompts != of_prompts)
+			continue;
 		source_hash((*kernel)->name, hash);
 		h = fnv1a(h, hash, strlen(hash));
 	}
 	snprintf(hash, 17, "%016" PRIx64, h);
 }
 
+void table_source_hash(char hash[17])
+{
+	hash_sources(false, hash);
+}
+
+void table_prompt_hash(char hash[17])
+{
+	hash_sources(true, hash);
+}
+
 void table_space_hash(char hash[17])
 {
 	uint64_t h = FNV1A_START;
 	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
+		if ((*kernel)->of_prompts)
+			continue;
 		space_hash((*kernel)->params, (*kernel)->n_params, hash);
 		h = fnv1a(h, hash, strlen(hash));
 	}

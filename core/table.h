@@ -31,10 +31,12 @@ double table_distance(int m, int k, int other_m, int other_k);
 bool table_is_lent(const struct variant *variant, const struct shape *shape);
 
 /* The hash that stands in a header tuned with the present kernel sources: over source_hash() of
- * every kernel. */
+ * every kernel but those of prompts. */
 void table_source_hash(char hash[17]);
+/* The same over those of prompts. */
+void table_prompt_hash(char hash[17]);
 
-/* Likewise of the spaces: over space_hash() of every kernel. */
+/* Likewise of the spaces: over space_hash() of every kernel that the table is about. */
 void table_space_hash(char hash[17]);
 
 /* One warning each when the rows in use were tuned with other kernel sources, spaces, driver or on

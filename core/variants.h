@@ -13,6 +13,7 @@
 #ifdef __CUDACC_RTC__
 #define DEFINE_VARIANTS(kernel, KERNEL)
 #define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)
+#define DEFINE_DEFAULTS(kernel, KERNEL)
 #else
 
 #include <array>
@@ -478,5 +479,22 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 #endif
 
 #define DEFINE_VARIANTS(kernel, KERNEL) DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED_NONE)
+
+/* Of kernels that have no rows in results/tuned.h. */
+#ifdef WARPSMITH_SPACE
+#define DEFINE_DEFAULTS(kernel, KERNEL) DEFINE_VARIANTS(kernel, KERNEL)
+#else
+#define DEFINE_DEFAULTS(kernel, KERNEL)                                                    \
+	DEFINE_TRAITS(kernel, KERNEL, TRACED_NONE, KERNEL##_PARAMS(VARIANT_VALUES), false) \
+	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                       \
+	{                                                                                  \
+		using traits = TRAITS_OF(kernel);                                          \
+		static variant table[std::size(traits::cases)];                            \
+		static const int count = variants::add_defaults<traits>(                   \
+		        table, std::make_index_sequence<std::size(traits::cases)>());      \
+		*n = count;                                                                \
+		return table;                                                              \
+	}
+#endif
 
 #endif

@@ -83,4 +83,46 @@ static inline enum status parse_count(const char *text, const char *what, int *v
 		snprintf(text, 64, "%d", shape->m);                           \
 	}
 
+/* The same of a kernel whose shape is a matrix, "512x896", k a multiple of 8. */
+#define SHAPE_IS_A_MATRIX(kernel)                                                               \
+	static enum status parse_shape(const char *text, struct shape *shape)                   \
+	{                                                                                       \
+		char end;                                                                       \
+		*shape = (struct shape){0};                                                     \
+		if (sscanf(text, "%dx%d%c", &shape->m, &shape->k, &end) != 2 || shape->m < 1 || \
+		    shape->k < 8 || shape->k % 8)                                               \
+			return fail(STATUS_USAGE,                                               \
+			            kernel " shape '%s': expected ROWSxK such as 512x896, K a " \
+			                   "multiple of 8",                                     \
+			            text);                                                      \
+		return STATUS_OK;                                                               \
+	}                                                                                       \
+	static void format_shape(const struct shape *shape, char text[64])                      \
+	{                                                                                       \
+		snprintf(text, 64, "%dx%d", shape->m, shape->k);                                \
+	}
+
+/* The same of a kernel whose shape is heads and tokens, "14/2/64@512". */
+#define SHAPE_IS_HEADS(kernel)                                                                 \
+	static enum status parse_shape(const char *text, struct shape *shape)                  \
+	{                                                                                      \
+		char end;                                                                      \
+		*shape = (struct shape){0};                                                    \
+		if (sscanf(text, "%d/%d/%d@%d%c", &shape->m, &shape->k, &shape->head_dim,      \
+		           &shape->len, &end) != 4 ||                                          \
+		    shape->m < 1 || shape->k < 1 || shape->m % shape->k || shape->len < 1 ||   \
+		    shape->head_dim < 8 || shape->head_dim % 8 || shape->head_dim > 256)       \
+			return fail(STATUS_USAGE,                                              \
+			            kernel                                                     \
+			            " shape '%s': expected heads/kv-heads/head_dim@tokens "    \
+			            "such as 14/2/64@512, head_dim a multiple of 8 up to 256", \
+			            text);                                                     \
+		return STATUS_OK;                                                              \
+	}                                                                                      \
+	static void format_shape(const struct shape *shape, char text[64])                     \
+	{                                                                                      \
+		snprintf(text, 64, "%d/%d/%d@%d", shape->m, shape->k, shape->head_dim,         \
+		         shape->len);                                                          \
+	}
+
 #endif

@@ -12,6 +12,12 @@
 	X(sample, SAMPLE)               \
 	X(advance, ADVANCE)             \
 	X(stream, STREAM)               \
-	X(mark, MARK)
+	X(mark, MARK)                   \
+	X(unpack, UNPACK)               \
+	X(norm_rows, NORM_ROWS)         \
+	X(gemm, GEMM)                   \
+	X(rope_rows, ROPE_ROWS)         \
+	X(swiglu_rows, SWIGLU_ROWS)     \
+	X(causal_attention, CAUSAL_ATTENTION)
 
 #endif

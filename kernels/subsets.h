@@ -32,15 +32,21 @@
 #define GEMV_WHOLE(K)                                                     \
 	((K).w == DTYPE_BF16 || (SIMT_WARP > 1 && (K).w == DTYPE_Q8_0) || \
 	 ((K).norm && (K).epilogue == EPILOGUE_SWIGLU))
-#define GQA_ATTENTION_WHOLE(K) ((K).head_dim == 0 || (K).group == 7)
-#define RMS_NORM_WHOLE(K)      true
-#define ROPE_WHOLE(K)          true
-#define EMBED_WHOLE(K)         true
-#define ARGMAX_WHOLE(K)        true
-#define SAMPLE_WHOLE(K)        true
-#define ADVANCE_WHOLE(K)       true
-#define STREAM_WHOLE(K)        true
-#define MARK_WHOLE(K)          true
+#define GQA_ATTENTION_WHOLE(K)    ((K).head_dim == 0 || (K).group == 7)
+#define RMS_NORM_WHOLE(K)         true
+#define ROPE_WHOLE(K)             true
+#define EMBED_WHOLE(K)            true
+#define ARGMAX_WHOLE(K)           true
+#define SAMPLE_WHOLE(K)           true
+#define ADVANCE_WHOLE(K)          true
+#define STREAM_WHOLE(K)           true
+#define MARK_WHOLE(K)             true
+#define UNPACK_WHOLE(K)           ((K).y == DTYPE_BF16)
+#define NORM_ROWS_WHOLE(K)        true
+#define GEMM_WHOLE(K)             ((K).x == DTYPE_BF16)
+#define ROPE_ROWS_WHOLE(K)        true
+#define SWIGLU_ROWS_WHOLE(K)      true
+#define CAUSAL_ATTENTION_WHOLE(K) ((K).head_dim == 64 && (K).kv == DTYPE_BF16)
 
 #define ROPE_SUBSET(X)    X(warps, 1, 2, 4, 8) X(pairs, 1, 2, 4)
 #define EMBED_SUBSET(X)   X(warps, 1, 4)
@@ -58,5 +64,12 @@
 #endif
 
 #define MARK_SUBSET(X) X(warps, 1)
+
+#define UNPACK_SUBSET(X)           X(warps, 1, 4)
+#define NORM_ROWS_SUBSET(X)        X(warps, 1, 4)
+#define GEMM_SUBSET(X)             X(warps, 1, 4) X(rows, 1, 4) X(tokens, 1, 4)
+#define ROPE_ROWS_SUBSET(X)        X(warps, 1, 8)
+#define SWIGLU_ROWS_SUBSET(X)      X(warps, 1, 8)
+#define CAUSAL_ATTENTION_SUBSET(X) X(warps, 1, 4) X(rows, 1, 8) X(keys, 32, 64) X(math, 0, 1)
 
 #endif

@@ -69,6 +69,21 @@ done:
 	return status;
 }
 
+/* All of the prompt but its last token. */
+static enum status process_prompt(struct generation *g, int *number)
+{
+	enum status status;
+	double start = seconds_now();
+	if (!g->prefill)
+		return STATUS_OK;
+	TRY(prefill_run(g->prefill, g->prompt, g->n_prompt - 1));
+	TRY(device_sync(g->decoder->device));
+	*number = (int)g->n_prompt - 1;
+	g->prompt_seconds += seconds_now() - start;
+done:
+	return status;
+}
+
 enum status generate(struct generation *g)
 {
 	enum status status = STATUS_OK;
@@ -81,6 +96,7 @@ enum status generate(struct generation *g)
 		status = fail(STATUS_NO_MEMORY, "out of host memory");
 		goto done;
 	}
+	TRY(process_prompt(g, &number));
 	for (; (size_t)number < g->n_prompt; number++)
 		TRY(advance(g, number, g->prompt[number], logits, &next));
 	if (g->profile)

@@ -5,12 +5,15 @@
 #include <stdio.h>
 
 #include "model/decoder.h"
+#include "model/prefill.h"
 #include "model/tokenizer.h"
 
 struct generation {
 	struct decoder *decoder;
 	const struct tokenizer
-	        *tokenizer; /* NULL: no vocabulary, ids are printed instead of text */
+	        *tokenizer;      /* NULL: no vocabulary, ids are printed instead of text */
+	struct prefill *prefill; /* of all of the prompt but its last token; NULL: by steps,
+	                            which alone can be watched or give logits */
 	const int32_t *prompt;
 	size_t n_prompt; /* at least 1 */
 	int n;           /* tokens to generate at most */

@@ -11,15 +11,20 @@
 #include "model/decode_bench.h"
 #include "model/generate.h"
 #include "model/inspect.h"
+#include "model/prefill_bench.h"
 #include "model/profile.h"
 #include "model/trace.h"
 
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_N = 128, DEFAULT_CHECKED_N = 16, DEFAULT_LENGTH = 1024 };
-enum { MAX_LENGTH = 1 << 30, MAX_TEMPERATURE = 100 };
+enum {
+	MAX_LENGTH = 1 << 30,
+	MAX_TEMPERATURE = 100,
+	FEW_TOKENS = 8 /* of a prompt: steps are as fast */
+};
 
 struct arguments {
 	const char *model, *random, *prompt, *file, *tokens, *device, *kv, *logits, *ppl, *csv;
-	int n, context, top_k, length, trace, trace_layer, check_at;
+	int n, context, top_k, length, prefill, chunk, trace, trace_layer, check_at;
 	double temperature, top_p;
 	unsigned long long seed;
 	bool ignore_eos, bench, plan, profile, window, no_graph, check, inspect, no_bias, print_ids,
@@ -36,6 +41,7 @@ struct session {
 	bool has_tokenizer;
 	struct device *device;
 	struct decoder decoder;
+	struct prefill *prefill; /* NULL: prompts go by steps */
 	int32_t *prompt;
 	size_t n_prompt;
 };
@@ -70,8 +76,12 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	         "where the time of a replayed step goes, by operation"},
 	        {"at", 0, OPTION_COUNT, &a->length, "LENGTH",
 	         "cache length of --bench and --profile (1024)"},
+	        {"prefill", 0, OPTION_COUNT, &a->prefill, "N",
+	         "with --bench: of a prompt of N tokens"},
+	        {"chunk", 0, OPTION_COUNT, &a->chunk, "N",
+	         "prompt tokens computed at a time; 1: one by one (1024; on the host 1)"},
 	        {"csv", 0, OPTION_TEXT, &a->csv, "DIR",
-	         "add their figures to DIR/DEVICE/decode.csv, profile.csv"},
+	         "add their figures to DIR/DEVICE/decode.csv, prefill.csv, profile.csv"},
 	        {"plan", 0, OPTION_FLAG, &a->plan, NULL, "print the launches of one step"},
 	        {"default-rows", 0, OPTION_FLAG, &a->default_rows, NULL,
 	         "default configurations instead of the tuned ones"},
@@ -124,6 +134,10 @@ static enum status check_arguments(const struct arguments *a)
 		return fail(STATUS_USAGE, "--detokenize needs --tokens");
 	if (a->length < 1 || a->length > MAX_LENGTH)
 		return fail(STATUS_USAGE, "--at: a cache length of 1 to %d", MAX_LENGTH);
+	if (a->prefill == 0 || (a->prefill > 0 && !a->bench) || a->prefill > MAX_LENGTH)
+		return fail(STATUS_USAGE, "--prefill: 1 to %d tokens, with --bench", MAX_LENGTH);
+	if (a->chunk == 0 || a->chunk > PREFILL_MAX_CHUNK)
+		return fail(STATUS_USAGE, "--chunk: 1 to %d tokens", PREFILL_MAX_CHUNK);
 	if (a->context == 0)
 		return fail(STATUS_USAGE, "-c: a context of at least 1 token");
 	if (!(a->temperature >= 0 && a->temperature <= MAX_TEMPERATURE))
@@ -249,7 +263,9 @@ done:
 
 static int measured_capacity(const struct arguments *a)
 {
-	const int bench = a->bench ? decode_bench_capacity(a->length) : 0;
+	const int bench = !a->bench        ? 0
+	                  : a->prefill > 0 ? a->prefill
+	                                   : decode_bench_capacity(a->length);
 	const int profile = a->profile ? profile_capacity(a->length) : 0;
 	return bench > profile ? bench : profile;
 }
@@ -307,6 +323,17 @@ done:
 	return status;
 }
 
+/* For a prompt of `n` tokens. */
+static enum status open_prefill(struct session *s, size_t n)
+{
+	const struct device_info *info = device_info(s->device);
+	int chunk = s->args.chunk > 0 ? s->args.chunk : prefill_default_chunk(info);
+	if (chunk == 1 || n <= FEW_TOKENS)
+		return STATUS_OK;
+	chunk = (size_t)chunk < n ? chunk : (int)n - 1;
+	return prefill_open(&s->decoder, chunk, prefill_default_dtype(info), &s->prefill);
+}
+
 static enum status run_plan(const struct session *s)
 {
 	for (int i = 0; i < s->decoder.n_plans; i++) {
@@ -323,9 +350,15 @@ static enum status run_measure(struct session *s)
 	const struct arguments *a = &s->args;
 	const int needed = measured_capacity(a);
 	if (s->decoder.state.capacity < needed)
-		return fail(STATUS_USAGE, "%s --at %d needs a context of %d (-c)",
-		            a->bench ? "--bench" : "--profile", a->length, needed);
-	if (a->bench)
+		return fail(STATUS_USAGE, "%s %d needs a context of %d (-c)",
+		            a->prefill > 0 ? "--bench --prefill"
+		            : a->bench     ? "--bench --at"
+		                           : "--profile --at",
+		            a->prefill > 0 ? a->prefill : a->length, needed);
+	if (a->prefill > 0) {
+		TRY(open_prefill(s, (size_t)a->prefill));
+		TRY(prefill_bench(&s->decoder, s->prefill, a->prefill, a->quiet, a->csv, s->out));
+	} else if (a->bench)
 		TRY(decode_bench(&s->decoder, a->length, a->quiet, a->csv, s->out));
 	if (a->profile)
 		TRY(profile(&s->decoder, a->length, a->quiet, a->csv, s->out));
@@ -401,6 +434,9 @@ static enum status run_generate(struct session *s)
 		g.observed[g.n_observers] = INT_MAX;
 		g.observers[g.n_observers++] = check_observer(&check);
 	}
+	if (!traces && !checks && !a->logits)
+		TRY(open_prefill(s, s->n_prompt));
+	g.prefill = s->prefill;
 	if (a->check_at >= 0)
 		TRY(check_seek(&check, &s->decoder, a->check_at));
 	status = generate(&g);
@@ -475,6 +511,8 @@ enum status run(int argc, char **argv, FILE *out)
 	                             .context = -1,
 	                             .top_p = 1,
 	                             .length = DEFAULT_LENGTH,
+	                             .prefill = -1,
+	                             .chunk = -1,
 	                             .check_at = -1}};
 	TRY(parse(argc, argv, &s.args, &done));
 	if (done)
@@ -482,6 +520,7 @@ enum status run(int argc, char **argv, FILE *out)
 	TRY(check_arguments(&s.args));
 	status = run_session(&s);
 done:
+	prefill_close(&s.prefill);
 	decoder_close(&s.decoder);
 	device_close(&s.device);
 	tokenizer_close(&s.tokenizer);

@@ -12,7 +12,7 @@ echo "${0##*/} $*" >>CALLS
 END
 sed "s|CALLS|$folder/calls|; s|BROKEN|$folder/broken|" "$folder/program" >"$folder/bin/warpsmith-run"
 chmod +x "$folder/bin/warpsmith-run"
-for program in bin/test_cuda_device bin/test_cuda_kernels bin/test_delays bin/warpsmith-tune bin/warpsmith-bench path/compute-sanitizer; do
+for program in bin/test_cuda_device bin/test_cuda_kernels bin/test_delays bin/test_prefill bin/warpsmith-tune bin/warpsmith-bench path/compute-sanitizer; do
 	cp "$folder/bin/warpsmith-run" "$folder/$program"
 done
 cat >>"$folder/bin/warpsmith-run" <<END
@@ -51,11 +51,11 @@ rm "$folder/broken"
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
 expect "runs of the tuner after a second run" "$(count warpsmith-tune)" 7
 expect "runs of the bench" "$(count warpsmith-bench)" 2
-expect "runs of the runner with decode" "$(count warpsmith-run)" 21
+expect "runs of the runner with decode and prompts" "$(count warpsmith-run)" 26
 
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "calls of a third run" "$(wc -l <"$folder/calls")" 52
+expect "calls of a third run" "$(wc -l <"$folder/calls")" 58
 
 echo '# another program' >>"$folder/bin/test_cuda_device"
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "calls with other programs" "$(wc -l <"$folder/calls")" 103
+expect "calls with other programs" "$(wc -l <"$folder/calls")" 115

@@ -22,6 +22,10 @@
 #define LAMBDA 4
 #define SIDES  2
 
+/* Where a chunk's products have bf16 operands, x and w of each term are off by up to 2^-8, evenly
+ * distributed: the deviation of a product, relative to that of its terms. */
+#define OPERANDS (0x1p-8 * 1.4142136 / 1.7320508)
+
 #define QUESTIONS 8 /* of the bundled model's, evenly spread */
 
 static struct csv_table golden;
@@ -110,21 +114,104 @@ static double layer_error(const struct model *model, int layer, int positions, f
 	                         sqrt(positions));
 }
 
-/* Error of the final vector, relative, times the largest logit that a vector of its length can have
- * in a random direction, three deviations. */
-static double logit_tolerance(const struct model *model, int positions)
+/* The longest row of a model's matrices. */
+static float *row_of(const struct model *model)
 {
 	const struct hparams *h = &model->hparams;
-	size_t longest = (size_t)(h->hidden > h->ffn ? h->hidden : h->ffn);
-	float *row = malloc(longest * sizeof *row);
-	double error = LAMBDA * 2 * sqrt(h->hidden), largest = 0;
+	int longest = h->hidden > h->ffn ? h->hidden : h->ffn, q = h->heads * h->head_dim;
+	return malloc((size_t)(longest > q ? longest : q) * sizeof(float));
+}
+
+/* Elements i and i + dim / 2 of a head, which are turned together. */
+static double pair_length(const double *x, int dim)
+{
+	return hypot(x[0], x[dim / 2]);
+}
+
+/* The largest deviation of a head's scores by errors of queries and keys of 1, relative to the
+ * products that they are but for their biases. */
+static double score_error(const struct model *model, int layer, float *row)
+{
+	const struct hparams *h = &model->hparams;
+	const struct tensor *t = model->layers[layer];
+	int dim = h->head_dim, group = h->heads / h->kv_heads;
+	size_t n_q = t[ATTN_Q].rows, n_k = t[ATTN_K].rows;
+	double *q = malloc(2 * n_q * sizeof *q), *k = malloc(2 * n_k * sizeof *k), worst = 0;
+	double *q_product = q + n_q, *k_product = k + n_k;
+	magnitudes(&t[ATTN_Q], &t[ATTN_Q_BIAS], row, q);
+	magnitudes(&t[ATTN_K], &t[ATTN_K_BIAS], row, k);
+	for (size_t r = 0; r < n_q; r++)
+		q_product[r] = row_norm(&t[ATTN_Q], r, row);
+	for (size_t r = 0; r < n_k; r++)
+		k_product[r] = row_norm(&t[ATTN_K], r, row);
+	for (int head = 0; head < h->heads; head++) {
+		double score = 0;
+		for (int i = 0; i < dim / 2; i++) {
+			const int a = head * dim + i, b = head / group * dim + i;
+			const double of_q =
+			        pair_length(q_product + a, dim) * pair_length(k + b, dim);
+			const double of_k =
+			        pair_length(q + a, dim) * pair_length(k_product + b, dim);
+			score = hypot(score, hypot(of_q, of_k));
+		}
+		worst = fmax(worst, score / sqrt(dim));
+	}
+	free(q);
+	free(k);
+	return worst;
+}
+
+/* Relative deviation of the activations behind `layers` layers by the bf16 operands of their
+ * products: four in each, and those of queries and keys by what they do to scores. Errors are
+ * independent, so that their squares add. */
+static double operand_error(const struct model *model, int layers, float *row)
+{
+	double squares = 0;
+	for (int l = 0; l < layers; l++)
+		squares += 4 + pow(score_error(model, l, row), 2);
+	return OPERANDS * sqrt(squares);
+}
+
+double golden_cache_tolerance(const struct model *model, int layer, bool is_value, int positions,
+                              int product)
+{
+	const struct tensor *t = model->layers[layer], *w = &t[is_value ? ATTN_V : ATTN_K];
+	float *row = row_of(model);
+	double error = 0, largest = 0, longest = 0, *m = malloc(w->rows * sizeof *m);
+	for (int l = 0; l <= layer; l++)
+		error += layer_error(model, l, positions, row);
+	magnitudes(w, &t[is_value ? ATTN_V_BIAS : ATTN_K_BIAS], row, m);
+	for (size_t r = 0; r < w->rows; r++) {
+		largest = fmax(largest, m[r]);
+		longest = fmax(longest, row_norm(w, r, row));
+	}
+	double operands = hypot(operand_error(model, layer, row), OPERANDS);
+	free(m);
+	free(row);
+	return SIDES * U * error * 3 * largest +
+	       (product == DTYPE_BF16 ? LAMBDA * operands * longest : 0);
+}
+
+/* Error of the final vector, relative, times the largest logit that a vector of its length can have
+ * in a random direction, three deviations; that of bf16 operands times the logits' own deviation.
+ */
+double golden_logit_tolerance(const struct model *model, int positions, int product,
+                              const float *logits)
+{
+	const struct hparams *h = &model->hparams;
+	float *row = row_of(model);
+	double error = LAMBDA * 2 * sqrt(h->hidden), largest = 0, squares = 0;
 	for (int l = 0; l < h->layers; l++)
 		error += layer_error(model, l, positions, row);
 	for (size_t r = 0; r < model->head.rows; r++)
 		largest = fmax(largest, row_norm(&model->head, r, row));
 	double scale = row_norm(&model->norm, 0, row) / sqrt(h->hidden);
+	double operands = operand_error(model, h->layers, row);
 	free(row);
-	return SIDES * U * error * 3 * largest * scale;
+	for (int i = 0; product == DTYPE_BF16 && i < h->vocab; i++)
+		squares += (double)logits[i] * (double)logits[i];
+	return SIDES * U * error * 3 * largest * scale +
+	       LAMBDA * operands * sqrt(squares / h->vocab);
 }
 
 /* Golden logits at a few positions. */
@@ -139,11 +226,13 @@ static double compare_logits(struct expected *e, int position, const float *logi
 	while (e->row < e->table.n_rows) {
 		for (int c = 0; c < 3; c++)
 			OK(csv_number(&e->table, e->row, c, &value[c]));
-		if ((int)value[0] != position)
+		if ((int)value[0] > position)
 			break;
+		e->row++;
+		if ((int)value[0] < position)
+			continue; /* of a prompt that went by chunks */
 		double error = fabs(value[2] - (double)logits[(int)value[1]]);
 		worst = isfinite(error) ? fmax(worst, error) : INFINITY;
-		e->row++;
 	}
 	return worst;
 }
@@ -172,6 +261,18 @@ void golden_close(void)
 	csv_close(&golden);
 }
 
+/* All of a prompt but its last token by chunks; returns the position of the first step. */
+static int process_prompt(const struct golden_run *run, struct decoder *d, const int *prompt, int n)
+{
+	struct prefill *prefill;
+	if (!run->chunk)
+		return d->position;
+	OK(prefill_open(d, run->chunk, run->product, &prefill));
+	OK(prefill_run(prefill, prompt, (size_t)n - 1));
+	prefill_close(&prefill);
+	return d->position;
+}
+
 bool golden_fixture(const struct golden_run *run, int row, char why[GOLDEN_WHY])
 {
 	struct model model;
@@ -179,7 +280,7 @@ bool golden_fixture(const struct golden_run *run, int row, char why[GOLDEN_WHY])
 	struct expected expected = {0};
 	struct csv_table margins;
 	int *prompt, *ids, next;
-	double worst = 0, margin;
+	double worst = 0, margin, allowed = 0;
 	bool right = true;
 	OK(model_open(data_path(row, "model"), &model));
 	int n_prompt = read_ids(data_path(row, "prompt_file"), &prompt);
@@ -197,13 +298,16 @@ bool golden_fixture(const struct golden_run *run, int row, char why[GOLDEN_WHY])
 	                                  .find = run->find,
 	                                  .find_user = run->find_user};
 	OK(decoder_open(run->device, &model, &options, &d));
-	double allowed = logit_tolerance(&model, n_prompt + n_ids);
 	float *logits = malloc((size_t)model.hparams.vocab * sizeof *logits);
-	for (int p = 0; right && p < n_prompt + n_ids - 1; p++) {
+	int first = process_prompt(run, &d, prompt, n_prompt);
+	for (int p = first; right && p < n_prompt + n_ids - 1; p++) {
 		int step = p - n_prompt + 1; /* of the greedy ids */
 		OK(decoder_step(&d, p < n_prompt ? prompt[p] : ids[p - n_prompt], NULL, 0));
 		OK(decoder_logits(&d, logits));
 		OK(decoder_token(&d, &next));
+		if (p == first || run->product == DTYPE_BF16)
+			allowed = golden_logit_tolerance(&model, n_prompt + n_ids, run->product,
+			                                 logits);
 		worst = fmax(worst, compare_logits(&expected, p, logits));
 		if (step < 0)
 			continue;
@@ -241,8 +345,8 @@ static int parse_ids(const char *text, int *ids, int max)
 }
 
 /* The answer to one question, greedily. */
-static bool answers(struct decoder *d, const struct csv_table *questions, int row,
-                    char why[GOLDEN_WHY])
+static bool answers(const struct golden_run *run, struct decoder *d,
+                    const struct csv_table *questions, int row, char why[GOLDEN_WHY])
 {
 	int prompt[512], answer[64], next = -1;
 	int columns[] = {csv_column(questions, "prompt_ids"), csv_column(questions, "answer_ids")};
@@ -250,7 +354,7 @@ static bool answers(struct decoder *d, const struct csv_table *questions, int ro
 	int n_answer = parse_ids(csv_cell(questions, row, columns[1]), answer, 64);
 	assert_true(n_prompt > 50 && n_answer > 1);
 	OK(decoder_seek(d, 0));
-	for (int p = 0; p < n_prompt + n_answer - 1; p++) {
+	for (int p = process_prompt(run, d, prompt, n_prompt); p < n_prompt + n_answer - 1; p++) {
 		OK(decoder_step(d, p < n_prompt ? prompt[p] : -1, NULL, 0));
 		if (p < n_prompt - 1)
 			continue;
@@ -282,7 +386,7 @@ bool golden_answers(const struct golden_run *run, char why[GOLDEN_WHY])
 	OK(decoder_open(run->device, &model, &options, &d));
 	assert_true(questions.n_rows >= QUESTIONS);
 	for (int i = 0; right && i < QUESTIONS; i++)
-		right = answers(&d, &questions, i * questions.n_rows / QUESTIONS, why);
+		right = answers(run, &d, &questions, i * questions.n_rows / QUESTIONS, why);
 	decoder_close(&d);
 	model_close(&model);
 	csv_close(&questions);
@@ -297,7 +401,8 @@ void golden_margins_exceed_tolerance(void)
 		OK(model_open(data_path(row, "model"), &model));
 		OK(csv_number(&golden, row, csv_column(&golden, "min_margin"), &margin));
 		OK(csv_number(&golden, row, csv_column(&golden, "prompt_tokens"), &n));
-		assert_true(margin > 2 * logit_tolerance(&model, (int)n + 16));
+		assert_true(margin >
+		            2 * golden_logit_tolerance(&model, (int)n + 16, DTYPE_F32, NULL));
 		model_close(&model);
 	}
 }

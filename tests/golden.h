@@ -5,12 +5,15 @@
 #define TESTS_GOLDEN_H
 
 #include "model/decoder.h"
+#include "model/prefill.h"
 
 #define GOLDEN_WHY 256
 
 struct golden_run {
 	struct device *device;
 	bool use_tuned, graphs, unfused;
+	int chunk;   /* tokens of the prompt at a time; 0: one by one */
+	int product; /* dtype of the operands then */
 	/* see struct builder */
 	const struct variant *(*find)(void *user, const struct kernel *kernel,
 	                              const struct kase *kase, const struct shape *shape);
@@ -28,6 +31,14 @@ bool golden_fixture(const struct golden_run *run, int row, char why[GOLDEN_WHY])
 
 /* The bundled model, with a cache of bf16: answers that stand up to 200 tokens back. */
 bool golden_answers(const struct golden_run *run, char why[GOLDEN_WHY]);
+
+/* By how much logits, and an element of the cache's keys or values of a layer, may differ between
+ * two ways of computing in f32, of which one may have had bf16 as operands of its products: then
+ * `logits` are looked at. */
+double golden_logit_tolerance(const struct model *model, int positions, int product,
+                              const float *logits);
+double golden_cache_tolerance(const struct model *model, int layer, bool is_value, int positions,
+                              int product);
 
 /* So that ids are really compared. */
 void golden_margins_exceed_tolerance(void);

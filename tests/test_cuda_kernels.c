@@ -37,6 +37,11 @@ static const struct {
         {"advance", {"7", "16"}},
         {"stream", {"1", "37", "4096"}},
         {"mark", {"1", "99"}},
+        {"unpack", {"1x32", "130x896", "64x3584"}},
+        {"norm_rows", {"1x8", "3x200", "512x896", "33x3584"}},
+        {"gemm", {"1x8@1", "38x200@9", "1152x896@33", "896x4864@7"}},
+        {"rope_rows", {"3/1/40@5", "14/2/64@300", "28/4/128@33"}},
+        {"swiglu_rows", {"1x8", "5x200", "33x4864"}},
 };
 
 static const int lengths[] = {1, 5, 63, 1000, 4097};
@@ -52,6 +57,14 @@ static bool shape_at(const struct kernel *kernel, const int *kase, int i, struct
 		if (i < N_LENGTHS)
 			shape->len = lengths[i];
 		return i < N_LENGTHS;
+	}
+	if (!strcmp(kernel->name, "causal_attention")) {
+		static const int dims[] = {8, 40, 96, 160}, groups[] = {1, 7, 3, 5},
+		                 tokens[] = {1, 64, 300, 37};
+		if (i < 4)
+			*shape = (struct shape){2 * groups[i], 2, tokens[i],
+			                        kase[0] ? kase[0] : dims[i]};
+		return i < 4;
 	}
 	for (size_t t = 0; t < sizeof shape_table / sizeof shape_table[0]; t++)
 		if (!strcmp(shape_table[t].kernel, kernel->name) && i < MAX_SHAPES &&

@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+enum { MAX_KERNELS = 24 };
+
 /* Instances of one kernel for one architecture. */
 struct compilation {
 	const struct kernel *kernel;
@@ -28,14 +30,14 @@ struct compilation {
 struct campaign {
 	int sm, n;
 	bool pairs;
-	struct compilation compilation[16];
+	struct compilation compilation[MAX_KERNELS];
 };
 
 static void *compile_covers(void *argument)
 {
 	struct campaign *campaign = argument;
 	for (const struct kernel *const *k = kernels; *k; k++) {
-		assert_true(campaign->n < 16);
+		assert_true(campaign->n < MAX_KERNELS);
 		struct compilation *c = &campaign->compilation[campaign->n++];
 		const struct target target = {.sm = campaign->sm, .lanes = 32};
 		*c = (struct compilation){.kernel = *k, .sm = campaign->sm};

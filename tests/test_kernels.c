@@ -45,6 +45,11 @@ static const struct {
         {"advance", {"1", "16"}},
         {"stream", {"64", "1000"}},
         {"mark", {"1", "3"}},
+        {"unpack", {"1x32", "5x896", "130x256"}},
+        {"norm_rows", {"1x8", "3x200", "9x896"}},
+        {"gemm", {"1x8@1", "7x96@5", "38x200@9", "33x256@4"}},
+        {"rope_rows", {"3/1/40@5", "14/2/64@3", "1/1/8@1"}},
+        {"swiglu_rows", {"1x8", "5x200", "3x1000"}},
 };
 static const int lengths[] = {1, 5, 63, 1000};
 static const char *const generic_attention[] = {"5/5/40@63", "14/2/80@1000", "3/1/96@5",
@@ -66,11 +71,22 @@ static int attention_shapes(const int *kase, struct shape *shapes)
 	return n;
 }
 
+/* Of prompts: groups, and chunks that are a whole number of tiles and that are not. */
+static int causal_shapes(const int *kase, struct shape *shapes)
+{
+	static const int dims[] = {8, 40, 80, 256}, groups[] = {1, 7, 3, 5}, n[] = {1, 32, 59, 5};
+	for (int i = 0; i < 4; i++)
+		shapes[i] = (struct shape){2 * groups[i], 2, n[i], kase[0] ? kase[0] : dims[i]};
+	return 4;
+}
+
 static int find_shapes(const struct kernel *kernel, const int *kase, struct shape *shapes)
 {
 	int n = 0;
 	if (!strcmp(kernel->name, "gqa_attention"))
 		return attention_shapes(kase, shapes);
+	if (!strcmp(kernel->name, "causal_attention"))
+		return causal_shapes(kase, shapes);
 	for (size_t i = 0; i < sizeof shapes_of / sizeof *shapes_of; i++)
 		for (int s = 0;
 		     !strcmp(kernel->name, shapes_of[i].kernel) && shapes_of[i].shapes[s]; s++)

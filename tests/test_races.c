@@ -3,7 +3,7 @@
  * kernel. Linked with kernels that are instrumented (see CMakeLists.txt). */
 #include "device/host_check.h"
 #include "device/race.h"
-#include "model/decoder.h"
+#include "model/prefill.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@
 			fail_msg("%s: %s", #call, fail_message()); \
 	} while (0)
 
-enum { STEPS = 40, AFTER_FILL = 3 };
+enum { STEPS = 40, AFTER_FILL = 3, CHUNK = 70, PROMPT = 100 };
 
 static struct device *device;
 const char *without_wait_of; /* see planted/watched.h */
@@ -74,6 +74,41 @@ static void no_races_in_a_decode_step(void **state)
 			decode(models[i], DTYPE_BF16, graphs, (struct sampling){0});
 	decode(models[0], DTYPE_BF16, true, (struct sampling){0.8, 0, 1, 1});
 	decode(models[1], DTYPE_BF16, false, (struct sampling){0.8, 40, 0.9, 1});
+	device_close(&device);
+}
+
+/* Chunks of which the last is no whole tile, behind each other, then a step. */
+static void process(const char *path, int product)
+{
+	struct model model;
+	struct decoder decoder;
+	struct prefill *prefill;
+	int32_t ids[PROMPT];
+	const struct decoder_options options = {
+	        .capacity = 128, .kv = DTYPE_BF16, .use_bias = true, .graphs = true, .quiet = true};
+	for (int i = 0; i < PROMPT; i++)
+		ids[i] = 5 + i;
+	OK(model_open(path, &model));
+	OK(decoder_open(device, &model, &options, &decoder));
+	OK(prefill_open(&decoder, CHUNK, product, &prefill));
+	race_begin();
+	OK(prefill_run(prefill, ids, PROMPT));
+	OK(decoder_step(&decoder, 5, NULL, 0));
+	race_end();
+	if (race_count())
+		fail_msg("%s: %lu races: %s", path, race_count(), race_message());
+	prefill_close(&prefill);
+	decoder_close(&decoder);
+	model_close(&model);
+}
+
+/* With bf16 operands and tensor cores, and without either. */
+static void no_races_in_a_prompt(void **state)
+{
+	(void)state;
+	OK(device_open("auto", true, &device));
+	process(SOURCE_DIR "/models/warpsmith-tiny.gguf", DTYPE_BF16);
+	process(SOURCE_DIR "/tests/data/golden/f32-g5-d40-untied.gguf", DTYPE_F32);
 	device_close(&device);
 }
 
@@ -142,6 +177,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(no_races_in_a_decode_step),
+	        cmocka_unit_test(no_races_in_a_prompt),
 	        cmocka_unit_test(no_wait_can_be_left_out),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

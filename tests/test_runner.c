@@ -1,4 +1,6 @@
 /* The command line of warpsmith-run: what it prints, what it refuses, and with which exit code. */
+#include "bench/csv.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +21,13 @@
 #define OUTPUT    BINARY_DIR "/test_runner.csv"
 #define NAN_MODEL BINARY_DIR "/test_runner.gguf"
 #define TEXT      BINARY_DIR "/test_runner.txt"
+#define CSV_DIR   BINARY_DIR "/test_runner"
+#if SIMT_WARP == 1
+#define HOST "host"
+#else
+#define HOST "host32"
+#endif
+#define CSV_FILE CSV_DIR "/" HOST "/prefill.csv"
 
 static struct command_result result;
 
@@ -71,6 +80,12 @@ static void refuses_bad_usage(void **state)
 	        {{"-m", MODEL, "--temp", "-1", "-p", "x"}, "--temp -1: expected 0 to 100"},
 	        {{"-m", MODEL, "--temp", "inf", "-p", "x"}, "--temp"},
 	        {{"-m", MODEL, "--seed", "-1", "-p", "x"}, "--seed: '-1' is not"},
+	        {{"-m", MODEL, "--chunk", "0", "-p", "x"}, "--chunk: 1 to 32768 tokens"},
+	        {{"-m", MODEL, "--chunk", "32769", "-p", "x"}, "--chunk: 1 to 32768 tokens"},
+	        {{"-m", MODEL, "--prefill", "5", "-p", "x"},
+	         "--prefill: 1 to 1073741824 tokens, "
+	         "with --bench"},
+	        {{"-m", MODEL, "--prefill", "0", "--bench"}, "--prefill: 1 to"},
 	        {{"-m", MODEL, "--tokenize"}, "--tokenize needs -p TEXT"},
 	        {{"-m", MODEL, "--trace", "1", "--trace-layer", "9"}, "nothing to decode"},
 	        {{"--random", "qwen3-1b"}, "unknown model 'qwen3-1b'"},
@@ -429,6 +444,65 @@ static void inspect_and_trace_find_nan(void **state)
 	unlink(NAN_MODEL);
 }
 
+/* A prompt by chunks is another way to the same ids; it ends with the context. */
+static void prompts_go_by_chunks(void **state)
+{
+	static const char prompt[] = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20";
+	(void)state;
+	RUN_WITH("-m", MODEL, "--tokens", prompt, "-n", "8", "--print-ids", "--chunk", "1",
+	         "--device", HOST);
+	assert_int_equal(result.exit_code, 0);
+	char *ids = strdup(last_line());
+	RUN_WITH("-m", MODEL, "--tokens", prompt, "-n", "8", "--print-ids", "--chunk", "7",
+	         "--device", HOST);
+	assert_int_equal(result.exit_code, 0);
+	assert_string_equal(ids, last_line());
+	free(ids);
+	RUN_WITH("-m", MODEL, "--tokens", prompt, "-n", "8", "--chunk", "7", "-c", "19");
+	expect_error(1, "a prompt of 20 tokens exceeds the context of 19");
+	RUN_WITH("-m", MODEL, "--tokens", prompt, "-n", "1", "--print-ids", "--chunk", "7", "-c",
+	         "20");
+	assert_int_equal(result.exit_code, 0);
+	/* where forwards are watched, each token of the prompt is one */
+	RUN_WITH("-m", MODEL, "--tokens", prompt, "-n", "1", "--chunk", "7", "--logits", OUTPUT);
+	assert_int_equal(result.exit_code, 0);
+	struct csv_table logits;
+	assert_int_equal(csv_read(OUTPUT, &logits), STATUS_OK);
+	assert_int_equal(logits.n_rows, 20 * 288);
+	csv_close(&logits);
+	unlink(OUTPUT);
+}
+
+/* A line, and a row that says by what it was multiplied. */
+static void a_prompt_is_measured(void **state)
+{
+	static const char *const chunks[] = {"1", "16"}, *const products[] = {"steps", "gemm f32"};
+	struct csv_table t;
+	(void)state;
+	unlink(CSV_FILE);
+	for (int i = 0; i < 2; i++) {
+		RUN_WITH("-m", MODEL, "--bench", "--prefill", "33", "--chunk", chunks[i],
+		         "--device", HOST, "--csv", CSV_DIR);
+		assert_int_equal(result.exit_code, 0);
+		assert_non_null(strstr(result.out, "prompt of 33 tokens, "));
+		assert_non_null(strstr(result.out, " tokens/s"));
+	}
+	assert_int_equal(csv_read(CSV_FILE, &t), STATUS_OK);
+	assert_int_equal(t.n_rows, 2);
+	for (int i = 0; i < 2; i++) {
+		double tok_s;
+
+		assert_string_equal(csv_cell(&t, i, csv_column(&t, "prompt")), "33");
+		assert_string_equal(csv_cell(&t, i, csv_column(&t, "chunk")), chunks[i]);
+		assert_string_equal(csv_cell(&t, i, csv_column(&t, "product")), products[i]);
+		assert_int_equal(csv_number(&t, i, csv_column(&t, "tok_s"), &tok_s), STATUS_OK);
+		assert_true(tok_s > 0);
+	}
+	csv_close(&t);
+	RUN_WITH("-m", MODEL, "--bench", "--prefill", "33", "-c", "32");
+	expect_error(2, "--bench --prefill 33 needs a context of 33 (-c)");
+}
+
 static void no_bias_is_an_ablation(void **state)
 {
 	(void)state;
@@ -491,6 +565,8 @@ int main(void)
 	        cmocka_unit_test(trace_warns_of_suspicious_runs),
 	        cmocka_unit_test(inspect_calls_large_biases_legitimate),
 	        cmocka_unit_test(inspect_and_trace_find_nan),
+	        cmocka_unit_test(prompts_go_by_chunks),
+	        cmocka_unit_test(a_prompt_is_measured),
 	        cmocka_unit_test(no_bias_is_an_ablation),
 	        cmocka_unit_test(plan_lists_every_launch),
 	        cmocka_unit_test(help_and_version),

@@ -84,10 +84,19 @@ static void shapes_survive_the_way_to_text(void **state)
 {
 	(void)state;
 	static const char *const shapes[][2] = {
-	        {"gemv", "896x4864"}, {"gqa_attention", "14/2/64@1024"},
-	        {"rms_norm", "896"},  {"rope", "3584"},
-	        {"embed", "896"},     {"argmax", "151936"},
+	        {"gemv", "896x4864"},
+	        {"gqa_attention", "14/2/64@1024"},
+	        {"rms_norm", "896"},
+	        {"rope", "3584"},
+	        {"embed", "896"},
+	        {"argmax", "151936"},
 	        {"sample", "151936"},
+	        {"unpack", "512x896"},
+	        {"norm_rows", "512x896"},
+	        {"gemm", "896x4864@512"},
+	        {"rope_rows", "14/2/64@512"},
+	        {"swiglu_rows", "512x4864"},
+	        {"causal_attention", "14/2/64@512"},
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		const struct kernel *kernel = kernel_find(shapes[i][0]);

@@ -275,7 +275,8 @@ static void print_rows(FILE *out, const struct verdicts *table)
 		        info->name, info->sm_count, info->driver, info->toolkit, newest->date,
 		        newest->method);
 		for (const struct kernel *const *kernel = kernels; *kernel; kernel++)
-			print_kernel(out, table, id, *kernel);
+			if (!(*kernel)->of_prompts)
+				print_kernel(out, table, id, *kernel);
 	}
 }
 
