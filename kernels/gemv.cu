@@ -8,11 +8,14 @@
 #include "kernels/rotate.h"
 #include "kernels/vec.h"
 
+/* What the compiler knows. A function that takes K or C whole may be called here alone: NVRTC would
+ * read them from memory at run time. */
 template <gemv_case K, gemv_config C>
 struct gemv_plan {
 	static constexpr bool mma = C.math == GEMV_MMA, integer = C.math == GEMV_INT;
 	static constexpr int lanes = gemv_lanes(C, simt::kWarp);
 	static constexpr int tile_rows = gemv_tile_rows(C, simt::kWarp);
+	static constexpr int fixed_rows = gemv_fixed_rows(C, simt::kWarp);
 	static constexpr int segments = mma ? 16 / C.rows : 1;
 	static constexpr int step = gemv_step(K, C, simt::kWarp); /* columns */
 	static constexpr int chunk = mma ? 8 : dtype_chunk(K.w);  /* elements of a load */
@@ -51,7 +54,7 @@ SIMT_FN gemv_task block_task(const gemv_args &a)
 {
 	using P = gemv_plan<K, C>;
 	const unsigned m = a.m, block = blockIdx.x, pairs = (m + 1) / 2;
-	const unsigned share = C.blocks ? pairs / gridDim.x : gemv_fixed_rows(C, simt::kWarp) / 2;
+	const unsigned share = C.blocks ? pairs / gridDim.x : P::fixed_rows / 2;
 	const unsigned more = C.blocks ? pairs - share * gridDim.x : 0;
 	const unsigned first = block * share + (block < more ? block : more);
 	const unsigned row0 = 2 * first, end = row0 + 2 * (share + (block < more));
@@ -849,7 +852,7 @@ SIMT_FN void multiply_shared(const gemv_args &a, const vec::planes &p, const gem
                              gemv_weights<K, C> (&w)[C.unroll], gemv_cursor load,
                              const gemv_floats<K, C> &norm, float *xs, float *part, float *squares)
 {
-	const int padded_k = gemv_padded_k(K, C, a.k, simt::kWarp);
+	const int padded_k = gemv_padded(gemv_plan<K, C>::step, a.k);
 	float sum;
 	if constexpr (gemv_plan<K, C>::integer)
 		sum = stage_integers<K, C>(a, norm.v[0], xs, padded_k);
@@ -874,8 +877,9 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 {
 	using P = gemv_plan<K, C>;
 	SIMT_DYN_SMEM(float, xs); /* gemv_smem_floats() */
-	const int stride = gemv_block_rows(C, a.m, gridDim.x, simt::kWarp);
-	float *part = xs + gemv_x_floats(K, C, a.k, simt::kWarp),
+	const int padded_k = gemv_padded(P::step, a.k);
+	const int stride = C.blocks ? gemv_largest_share(a.m, gridDim.x) : P::fixed_rows;
+	float *part = xs + gemv_x_floats(C.held, P::integer, padded_k),
 	      *squares = part + C.slices * stride;
 	const gemv_task t = block_task<K, C>(a);
 	const vec::planes p = vec::planes_of<K.w>(a.w, a.scale, (size_t)a.m * a.k);
@@ -895,7 +899,7 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 	else if (K.norm && (int)threadIdx.x * 8 < a.k)
 		vec::load<DTYPE_F32>(a.norm, threadIdx.x * 8, norm.v[0]);
 	if constexpr (!P::integer && !C.held)
-		pad_x<K, C>(a, xs, gemv_padded_k(K, C, a.k, simt::kWarp));
+		pad_x<K, C>(a, xs, padded_k);
 	const bool has_item = (int)threadIdx.x < (P::pairs ? t.rows / 2 : t.rows);
 	gemv_addend mine = {};
 	if (K.epilogue != EPILOGUE_RESIDUAL && has_item)

@@ -153,11 +153,9 @@ CONST_FN int gemv_slice_steps(struct gemv_case kase, struct gemv_config c, int k
 	return (steps + c.slices - 1) / c.slices;
 }
 
-/* Floats of dynamic shared memory: x, unless it is held, padded to whole steps; a sum per slice and
- * row; a sum of squares per warp. */
-CONST_FN int gemv_padded_k(struct gemv_case kase, struct gemv_config c, int k, int warp)
+/* k to whole steps. */
+CONST_FN int gemv_padded(int step, int k)
 {
-	const int step = gemv_step(kase, c, warp);
 	return (k + step - 1) / step * step;
 }
 /* Blocks of 32 with GEMV_INT, so many that parts of a block that are this far apart lie in
@@ -167,23 +165,23 @@ CONST_FN int gemv_x_blocks(int padded_k)
 	const int n = padded_k / 32;
 	return n + (12 - n % 8) % 8;
 }
-CONST_FN int gemv_x_floats(struct gemv_case kase, struct gemv_config c, int k, int warp)
+/* Floats of shared memory that x takes. */
+CONST_FN int gemv_x_floats(bool held, bool integer, int padded_k)
 {
-	const int padded = gemv_padded_k(kase, c, k, warp);
-	if (c.held)
-		return 0;
-	return c.math == GEMV_INT ? 20 * gemv_x_blocks(padded) : padded;
+	return held ? 0 : integer ? 20 * gemv_x_blocks(padded_k) : padded_k;
 }
-/* Rows of the largest block. */
-CONST_FN int gemv_block_rows(struct gemv_config c, int m, int blocks, int warp)
+/* Rows of the largest block where they are dealt out. */
+CONST_FN int gemv_largest_share(int m, int blocks)
 {
-	return c.blocks ? 2 * (((m + 1) / 2 + blocks - 1) / blocks) : gemv_fixed_rows(c, warp);
+	return 2 * (((m + 1) / 2 + blocks - 1) / blocks);
 }
+/* Floats of dynamic shared memory: x; a sum per slice and row; a sum of squares per warp. */
 CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m, int k, int blocks,
                               int warp)
 {
-	return gemv_x_floats(kase, c, k, warp) + c.slices * gemv_block_rows(c, m, blocks, warp) +
-	       c.slices * c.tiles;
+	const int rows = c.blocks ? gemv_largest_share(m, blocks) : gemv_fixed_rows(c, warp);
+	return gemv_x_floats(c.held, c.math == GEMV_INT, gemv_padded(gemv_step(kase, c, warp), k)) +
+	       c.slices * rows + c.slices * c.tiles;
 }
 
 /* A vector of f32 weights is too short for one of bf16 activations. One lane per warp makes every

@@ -9,6 +9,7 @@
 	X(rope, ROPE)                   \
 	X(embed, EMBED)                 \
 	X(argmax, ARGMAX)               \
+	X(sample, SAMPLE)               \
 	X(advance, ADVANCE)             \
 	X(stream, STREAM)               \
 	X(mark, MARK)                   \

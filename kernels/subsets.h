@@ -37,6 +37,7 @@
 #define ROPE_WHOLE(K)             true
 #define EMBED_WHOLE(K)            true
 #define ARGMAX_WHOLE(K)           true
+#define SAMPLE_WHOLE(K)           true
 #define ADVANCE_WHOLE(K)          true
 #define STREAM_WHOLE(K)           true
 #define MARK_WHOLE(K)             true
@@ -50,6 +51,7 @@
 #define ROPE_SUBSET(X)    X(warps, 1, 2, 4, 8) X(pairs, 1, 2, 4)
 #define EMBED_SUBSET(X)   X(warps, 1, 4)
 #define ARGMAX_SUBSET(X)  X(warps, 1, 4, 8) X(blocks, 1, 8, 32)
+#define SAMPLE_SUBSET(X)  X(warps, 1, 4, 16) X(blocks, 1, 8, 128) X(finishers, SAMPLE_FINISHERS)
 #define ADVANCE_SUBSET(X) X(warps, 1)
 
 /* Every program has these: a ceiling is the best of several. `blocks` is a matter of the grid

@@ -484,16 +484,23 @@ static void expect_int(struct check *c, const char *what, const int *memory, int
 	e->tolerance[0] = 0;
 }
 
-/* The argmax of the logits as they are on the device. */
+/* What is chosen of the logits as they are on the device: the argmax, or the token that is drawn.
+ */
 static enum status choose(struct check *c, const struct decoder *d)
 {
 	enum status status;
-	int best = -1;
+	const struct sampling *s = &d->options.sampling;
+	const int vocab = d->model->hparams.vocab;
+	int best = 0;
 	TRY(decoder_logits(d, c->input));
-	for (int i = 0; i < d->model->hparams.vocab; i++)
-		if (!isnan(c->input[i]) && (best < 0 || c->input[i] > c->input[best]))
+	for (int i = 1; i < vocab; i++)
+		if (c->input[i] > c->input[best] || (isnan(c->input[best]) && !isnan(c->input[i])))
 			best = i;
-	c->chosen = best < 0 ? 0 : best;
+	c->largest = c->chosen = best;
+	if (s->temperature > 0)
+		c->chosen = sampling_reference(s, c->input, vocab, c->position);
+	if (c->chosen < 0)
+		return fail(STATUS_NO_MEMORY, "out of host memory for a reference");
 done:
 	return status;
 }
@@ -504,7 +511,17 @@ static enum status expect_argmax(struct check *c, const struct decoder *d, const
 	enum status status;
 	(void)l;
 	TRY(choose(c, d));
-	expect_int(c, "argmax key", (const int *)d->state.best, ~c->chosen);
+	expect_int(c, "argmax key", (const int *)d->state.best, ~c->largest);
+done:
+	return status;
+}
+
+static enum status expect_sample(struct check *c, const struct decoder *d, const struct launch *l)
+{
+	enum status status;
+	(void)l;
+	TRY(choose(c, d));
+	expect_int(c, "key of the drawn token", (const int *)d->state.best, ~c->chosen);
 done:
 	return status;
 }
@@ -536,6 +553,7 @@ static enum status (*const references[N_OPS])(struct check *c, const struct deco
         [OP_FINAL_NORM] = expect_norm,
         [OP_HEAD] = expect_head,
         [OP_ARGMAX] = expect_argmax,
+        [OP_SAMPLE] = expect_sample,
         [OP_ADVANCE] = expect_advance,
 };
 

@@ -25,7 +25,7 @@ struct expectation {
 
 struct check {
 	int position, token; /* of the step, by the host's own count */
-	int chosen;          /* the largest of the logits of this step */
+	int largest, chosen; /* the first largest of this step's logits, and the next token */
 	bool use_bias;
 	float *input, *residual; /* activations as a launch found them */
 	double *x, *x_error;     /* what a product multiplies, by how much each may be off */

@@ -69,13 +69,6 @@ done:
 	return status;
 }
 
-static const char *plan_name(const struct decoder *d)
-{
-	return !d->options.graphs     ? (d->options.use_tuned ? "tuned eager" : "default eager")
-	       : d->options.use_tuned ? "tuned"
-	                              : "default";
-}
-
 /* folder/<device>/decode.csv, opened before anything is measured. */
 static enum status open_log(const char *folder, const struct device_info *info, struct csv_log *log)
 {
@@ -95,7 +88,7 @@ done:
 static enum status write_row(const struct decoder *d, int length, const struct result *r,
                              struct csv_log *log)
 {
-	char number[8][32], context[16], hash[17];
+	char number[8][32], context[16], hash[17], way[DECODER_WAY];
 	const double values[] = {r->tok_s,        r->tok_s_lo, r->tok_s_hi, r->bytes,
 	                         r->ceiling_gbps, r->percent,  r->joule};
 	for (int i = 0; i < 7; i++)
@@ -108,7 +101,7 @@ static enum status write_row(const struct decoder *d, int length, const struct r
 	                        d->model->types,
 	                        dtype_name(d->state.kv),
 	                        context,
-	                        plan_name(d),
+	                        decoder_way(d, way),
 	                        number[0],
 	                        number[1],
 	                        number[2],
@@ -134,6 +127,7 @@ enum status decode_bench(struct decoder *d, int length, bool quiet, const char *
 	struct result r = {0};
 	struct ceilings ceilings;
 	struct csv_log log = {.file = -1};
+	char way[DECODER_WAY];
 	const struct plan *plan = decoder_plan(d, length - 1);
 	if (csv)
 		TRY(open_log(csv, device_info(d->device), &log));
@@ -148,7 +142,7 @@ enum status decode_bench(struct decoder *d, int length, bool quiet, const char *
 	        "(95 %%: %.2f to %.2f, %d samples), %.2f MB per token, %.2f GB/s = %.1f %% of the "
 	        "measured read ceiling of %.2f GB/s, on %s\n",
 	        d->model->hparams.name, d->model->types, dtype_name(d->state.kv), length,
-	        plan_name(d), count_tuned(plan), plan->n, r.tok_s, r.tok_s_lo, r.tok_s_hi,
+	        decoder_way(d, way), count_tuned(plan), plan->n, r.tok_s, r.tok_s_lo, r.tok_s_hi,
 	        r.samples, r.bytes / 1e6, r.bytes * r.tok_s / 1e9, r.percent, r.ceiling_gbps,
 	        device_info(d->device)->name);
 	if (csv)

@@ -54,6 +54,9 @@ static enum status open_state(struct decoder *d)
 	         partials * (size_t)(h->head_dim + ATTENTION_RECORD_TAIL) * sizeof *s->partial},
 	        {&s->attention_arrived, (size_t)h->heads * sizeof *s->attention_arrived},
 	        {&s->best, sizeof *s->best},
+	        {&s->sample_weight, SAMPLE_BINS * sizeof *s->sample_weight},
+	        {&s->candidates, (size_t)h->vocab * sizeof *s->candidates},
+	        {&s->sample_counters, SAMPLE_COUNTERS * sizeof *s->sample_counters},
 	        {&s->turns, (size_t)h->head_dim / 2 * sizeof *s->turns},
 	        {&s->k_cache, cache},
 	        {&s->v_cache, cache},
@@ -70,11 +73,27 @@ done:
 static void close_state(struct decoder *d)
 {
 	struct state *s = &d->state;
-	void *memory[] = {s->token,       s->position,  s->history, s->x,
-	                  s->q,           s->normed,    s->qkv,     s->attention,
-	                  s->hidden,      s->logits,    s->partial, s->attention_arrived,
-	                  s->best,        s->turns,     s->k_cache, s->v_cache,
-	                  s->split_trace, s->head_trace};
+	void *memory[] = {s->token,
+	                  s->position,
+	                  s->history,
+	                  s->x,
+	                  s->q,
+	                  s->normed,
+	                  s->qkv,
+	                  s->attention,
+	                  s->hidden,
+	                  s->logits,
+	                  s->partial,
+	                  s->attention_arrived,
+	                  s->best,
+	                  s->turns,
+	                  s->k_cache,
+	                  s->v_cache,
+	                  s->sample_weight,
+	                  s->candidates,
+	                  s->sample_counters,
+	                  s->split_trace,
+	                  s->head_trace};
 	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
 		device_free(d->device, memory[i]);
 	*s = (struct state){0};
@@ -113,6 +132,7 @@ static enum status open_plans(struct decoder *d)
 	                    .use_bias = d->options.use_bias,
 	                    .use_tuned = d->options.use_tuned,
 	                    .fused = !d->options.unfused,
+	                    .sampling = d->options.sampling,
 	                    .find = d->options.find,
 	                    .find_user = d->options.find_user};
 	int n = plan_ranges(&b, upper);
@@ -153,6 +173,15 @@ void decoder_close(struct decoder *d)
 	weights_close(&d->weights);
 	close_state(d);
 	*d = (struct decoder){0};
+}
+
+const char *decoder_way(const struct decoder *d, char text[DECODER_WAY])
+{
+	const struct decoder_options *o = &d->options;
+	snprintf(text, DECODER_WAY, "%s%s%s%s", o->use_tuned ? "tuned" : "default",
+	         o->graphs ? "" : " eager", o->unfused ? " unfused" : "",
+	         o->sampling.temperature > 0 ? " sampled" : "");
+	return text;
 }
 
 static int plan_index(const struct decoder *d, int position)

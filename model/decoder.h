@@ -11,6 +11,7 @@ struct decoder_options {
 	bool use_bias, use_tuned;
 	bool unfused; /* norms, rotation and argmax as launches of their own, for comparison */
 	bool graphs;  /* capture once and replay, instead of launching one by one */
+	struct sampling sampling;
 	bool quiet;
 	/* see struct builder */
 	const struct variant *(*find)(void *user, const struct kernel *kernel,
@@ -49,6 +50,10 @@ void decoder_close(struct decoder *decoder);
 /* The plan as one graph. */
 MUST_CHECK enum status decoder_capture(struct decoder *decoder, const struct plan *plan,
                                        struct graph **graph);
+
+/* What the steps are, as CSVs name it: "tuned", "default eager", "tuned sampled". */
+#define DECODER_WAY 40
+const char *decoder_way(const struct decoder *decoder, char text[DECODER_WAY]);
 
 /* Plan that runs a step at a position. */
 const struct plan *decoder_plan(const struct decoder *decoder, int position);

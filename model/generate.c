@@ -47,23 +47,17 @@ done:
 	return status;
 }
 
-/* Forward `number` on `token` (-1: the one chosen last) and, unless more of the prompt follows, the
- * token after it. */
+/* Forward `number` on `token` (-1: the one chosen last), and the token that it chose. */
 static enum status advance(struct generation *g, int number, int token, float *logits, int *next)
 {
 	enum status status;
-	bool last = (size_t)number + 1 >= g->n_prompt;
 	double start = seconds_now();
 	TRY(forward(g, number, token));
-	if (g->logits || (g->sampler && last)) {
+	if (g->logits) {
 		TRY(decoder_logits(g->decoder, logits));
-		if (g->logits)
-			TRY(write_logits(g, g->decoder->position - 1, logits));
+		TRY(write_logits(g, g->decoder->position - 1, logits));
 	}
-	if (last && g->sampler)
-		*next = sampler_next(g->sampler, logits);
-	else
-		TRY(decoder_token(g->decoder, next));
+	TRY(decoder_token(g->decoder, next));
 	double seconds = seconds_now() - start;
 	if ((size_t)number < g->n_prompt) {
 		g->prompt_seconds += seconds;
@@ -113,7 +107,7 @@ enum status generate(struct generation *g)
 			break;
 		TRY(print_token(g, &stream, next));
 		if ((int)g->n_ids < g->n)
-			TRY(advance(g, number++, g->sampler ? next : -1, logits, &next));
+			TRY(advance(g, number++, -1, logits, &next));
 	}
 done:
 	if (g->profile && device_profile(g->decoder->device, false) != STATUS_OK)
@@ -147,19 +141,13 @@ static double negative_log_likelihood(const float *logits, int n, int token)
 	return max + log(sum) - (double)logits[token];
 }
 
-enum status perplexity(struct decoder *d, const int32_t *ids, size_t n, bool quiet, double *nats,
-                       size_t *predicted)
+enum status perplexity(struct decoder *d, const int32_t *ids, size_t n, bool quiet, double *nats)
 {
 	enum status status = STATUS_OK;
 	struct progress progress;
 	int vocab = d->model->hparams.vocab;
 	float *logits = malloc((size_t)vocab * sizeof *logits);
 	double sum = 0;
-	*predicted = 0;
-	if (n < 2) {
-		status = fail(STATUS_FAILED, "perplexity needs 2 tokens, the text has %zu", n);
-		goto done;
-	}
 	if (!logits)
 		return fail(STATUS_NO_MEMORY, "out of host memory");
 	progress_start(&progress, "perplexity", (double)n, quiet);
@@ -169,11 +157,17 @@ enum status perplexity(struct decoder *d, const int32_t *ids, size_t n, bool qui
 		TRY(decoder_step(d, ids[i], NULL, 0));
 		TRY(decoder_logits(d, logits));
 		sum += negative_log_likelihood(logits, vocab, ids[i + 1]);
-		++*predicted;
+		if (!isfinite(sum)) {
+			status = fail(
+			        STATUS_VIOLATION,
+			        "perplexity: the logits give token %zu of the text no probability",
+			        i + 1);
+			goto done;
+		}
 		progress_update(&progress, (double)i, NULL);
 	}
 	progress_finish(&progress, NULL);
-	*nats = *predicted ? sum / (double)*predicted : NAN;
+	*nats = sum / (double)(n - 1);
 done:
 	free(logits);
 	return status;

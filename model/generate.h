@@ -6,14 +6,12 @@
 
 #include "model/decoder.h"
 #include "model/prefill.h"
-#include "model/sampler.h"
 #include "model/tokenizer.h"
 
 struct generation {
 	struct decoder *decoder;
 	const struct tokenizer
 	        *tokenizer;      /* NULL: no vocabulary, ids are printed instead of text */
-	struct sampler *sampler; /* NULL: greedy, on the device */
 	struct prefill *prefill; /* of all of the prompt but its last token; NULL: by steps,
 	                            which alone can be watched or give logits */
 	const int32_t *prompt;
@@ -38,9 +36,10 @@ struct generation {
 MUST_CHECK enum status generate(struct generation *generation);
 void generation_close(struct generation *generation);
 
-/* Mean negative log likelihood of `ids` in nats per token, each predicted from all before it within
- * the context. */
+/* Mean negative log likelihood, in nats, of ids 1 to n - 1 (n at least 2). Each is predicted from
+ * those before it in a window of as many tokens as the cache holds. Windows follow each other and
+ * each begins with an empty cache, so that the first prediction of a window sees one token. */
 MUST_CHECK enum status perplexity(struct decoder *decoder, const int32_t *ids, size_t n, bool quiet,
-                                  double *nats, size_t *predicted);
+                                  double *nats);
 
 #endif

@@ -229,7 +229,25 @@ void plan_attention(struct builder *b)
 	add(b, OP_ATTENTION, "gqa_attention", shape, attention_kase(&shape, s->kv), args);
 }
 
-void plan_head(struct builder *b, const float *norm, const struct matrix *w)
+/* The largest logit, which weights are relative to, is known by then: the product keeps it. */
+static void add_sample(struct builder *b)
+{
+	const struct state *s = b->state;
+	const int vocab = b->hparams->vocab;
+	union launch_args args = {.sample = {.best = s->best,
+	                                     .largest = s->best,
+	                                     .x = s->logits,
+	                                     .position = s->position,
+	                                     .weight = s->sample_weight,
+	                                     .list = s->candidates,
+	                                     .counters = s->sample_counters,
+	                                     .n = vocab}};
+	sampling_bind(&b->sampling, &args.sample);
+	add(b, OP_SAMPLE, "sample", (struct shape){.m = vocab},
+	    (struct kase){{DTYPE_F32, sampling_cuts(&b->sampling)}}, args);
+}
+
+static void add_head(struct builder *b, const float *norm, const struct matrix *w)
 {
 	const struct state *s = b->state;
 	const int vocab = b->hparams->vocab;
@@ -243,6 +261,13 @@ void plan_head(struct builder *b, const float *norm, const struct matrix *w)
 	add_gemv(b, OP_HEAD, w, EPILOGUE_NONE, args);
 	add(b, OP_ARGMAX, "argmax", (struct shape){.m = vocab}, (struct kase){{DTYPE_F32}},
 	    (union launch_args){.argmax = {.best = s->best, .x = s->logits, .n = vocab}});
+}
+
+void plan_head(struct builder *b, const float *norm, const struct matrix *w)
+{
+	add_head(b, norm, w);
+	if (b->sampling.temperature > 0)
+		add_sample(b);
 }
 
 void plan_advance(struct builder *b)

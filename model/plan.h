@@ -13,6 +13,7 @@
 #include "kernels/gqa_attention.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
+#include "kernels/sample.h"
 #include "model/weights.h"
 
 #define OPS(X)                         \
@@ -28,6 +29,7 @@
 	X(OP_FINAL_NORM, "final_norm") \
 	X(OP_HEAD, "head")             \
 	X(OP_ARGMAX, "argmax")         \
+	X(OP_SAMPLE, "sample")         \
 	X(OP_ADVANCE, "advance")
 
 #define OP_VALUE(op, name) op,
@@ -43,7 +45,9 @@ struct state {
 	float *normed, *qkv; /* where norm and rotation have launches of their own */
 	float *partial;      /* of the attention's splits */
 	unsigned *attention_arrived;
-	unsigned long long *best;                  /* argmax key, 0 between steps */
+	unsigned long long *best;                       /* key of the argmax, 0 between steps */
+	unsigned long long *sample_weight, *candidates; /* of sampling, see kernels/sample.h */
+	unsigned *sample_counters;
 	unsigned long long *turns;                 /* (head_dim / 2), see kernels/rope.h */
 	uint8_t *k_cache, *v_cache;                /* (layers, kv_heads, capacity, head_dim) */
 	struct attention_split_trace *split_trace; /* (heads, splits) of the latest attention */
@@ -60,6 +64,7 @@ union launch_args {
 	struct rope_args rope;
 	struct embed_args embed;
 	struct argmax_args argmax;
+	struct sample_args sample;
 	struct advance_args advance;
 };
 
@@ -94,6 +99,7 @@ struct builder {
 	const struct device_info *info;
 	bool use_bias, use_tuned;
 	bool fused; /* norms, rotation and argmax in the products before and after them */
+	struct sampling sampling;
 	/* where instances come from, NULL: table_lookup() */
 	const struct variant *(*find)(void *user, const struct kernel *kernel,
 	                              const struct kase *kase, const struct shape *shape);
@@ -113,7 +119,7 @@ void plan_gate_up(struct builder *b, const float *norm, const struct matrix *w);
  * be NULL. */
 void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, const float *bias);
 void plan_attention(struct builder *b);
-/* Logits of the normalised x, and their argmax. */
+/* Logits of the normalised x, and the key of their argmax or of the token that is drawn. */
 void plan_head(struct builder *b, const float *norm, const struct matrix *w);
 void plan_advance(struct builder *b);
 

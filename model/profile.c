@@ -377,7 +377,7 @@ static enum status write_row(const struct profile *p, int i, double at, struct c
 	struct row row = {0};
 	struct shape shape = l->shape;
 	const char *fields[MAX_COLUMNS];
-	char hash[17];
+	char hash[17], way[DECODER_WAY];
 	if (shape.len)
 		shape.len = p->length;
 	put_text(&row, device_info(d->device)->name);
@@ -385,7 +385,7 @@ static enum status write_row(const struct profile *p, int i, double at, struct c
 	put_text(&row, d->model->types);
 	put_text(&row, dtype_name(d->state.kv));
 	put_number(&row, p->length);
-	put_text(&row, d->options.use_tuned ? "tuned" : "default");
+	put_text(&row, decoder_way(d, way));
 	put_number(&row, p->plain_us);
 	put_number(&row, p->stamped_us);
 	put_number(&row, i);

@@ -16,7 +16,8 @@
 #include "model/trace.h"
 
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_N = 128, DEFAULT_CHECKED_N = 16, DEFAULT_LENGTH = 1024 };
-enum { MAX_LENGTH = 1 << 30, FEW_TOKENS = 8 /* of a prompt: steps are as fast */ };
+enum { MAX_LENGTH = 1 << 30, MAX_TEMPERATURE = 100 };
+enum { FEW_TOKENS = 8 /* of a prompt: steps are as fast */ };
 
 struct arguments {
 	const char *model, *random, *prompt, *file, *tokens, *device, *kv, *logits, *ppl, *csv;
@@ -98,7 +99,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	        {"no-bias", 0, OPTION_FLAG, &a->no_bias, NULL, "leave the QKV biases out"},
 	        {"tokenize", 0, OPTION_FLAG, &a->tokenize, NULL, "print the prompt's token ids"},
 	        {"detokenize", 0, OPTION_FLAG, &a->detokenize, NULL, "print the text of --tokens"},
-	        {"ppl", 0, OPTION_TEXT, &a->ppl, "FILE", "perplexity of a text"},
+	        {"ppl", 0, OPTION_TEXT, &a->ppl, "FILE",
+	         "perplexity of a text, in windows of CTX tokens"},
 	        COMMON_OPTIONS(&a->device, &a->quiet),
 	};
 	const struct command command = {
@@ -135,6 +137,13 @@ static enum status check_arguments(const struct arguments *a)
 		return fail(STATUS_USAGE, "--chunk: 1 to %d tokens", PREFILL_MAX_CHUNK);
 	if (a->context == 0)
 		return fail(STATUS_USAGE, "-c: a context of at least 1 token");
+	if (!(a->temperature >= 0 && a->temperature <= MAX_TEMPERATURE))
+		return fail(STATUS_USAGE, "--temp %g: expected 0 to %d", a->temperature,
+		            MAX_TEMPERATURE);
+	if (a->top_k < 0)
+		return fail(STATUS_USAGE, "--top-k %d: expected 0 (all) or more", a->top_k);
+	if (!(a->top_p > 0 && a->top_p <= 1))
+		return fail(STATUS_USAGE, "--top-p %g: expected more than 0, at most 1", a->top_p);
 	int kv = dtype_parse(a->kv);
 	if (kv != DTYPE_BF16 && kv != DTYPE_F16 && kv != DTYPE_F32)
 		return fail(STATUS_USAGE, "--kv: '%s' is none of bf16, f16, f32", a->kv);
@@ -278,6 +287,11 @@ static int choose_context(const struct session *s)
 	return context > needed ? context : (int)needed;
 }
 
+static struct sampling sampling_of(const struct arguments *a)
+{
+	return (struct sampling){a->temperature, a->top_k, a->top_p, a->seed};
+}
+
 static enum status open_decoder(struct session *s)
 {
 	enum status status;
@@ -288,6 +302,7 @@ static enum status open_decoder(struct session *s)
 	                                  .use_bias = !a->no_bias,
 	                                  .use_tuned = !a->default_rows,
 	                                  .unfused = a->unfused,
+	                                  .sampling = sampling_of(a),
 	                                  .graphs = !a->no_graph,
 	                                  .quiet = a->quiet};
 	TRY(device_open(a->device, a->quiet, &s->device));
@@ -352,10 +367,15 @@ static enum status run_ppl(struct session *s)
 {
 	enum status status;
 	double nats;
-	size_t n;
-	TRY(perplexity(&s->decoder, s->prompt, s->n_prompt, s->args.quiet, &nats, &n));
-	fprintf(s->out, "%zu tokens predicted: %.6f nats per token, perplexity %.4f, on %s\n", n,
-	        nats, exp(nats), device_info(s->device)->name);
+	if (s->n_prompt < 2)
+		return fail(STATUS_FAILED, "%s: perplexity needs 2 tokens, the text has %zu",
+		            s->args.ppl, s->n_prompt);
+	TRY(perplexity(&s->decoder, s->prompt, s->n_prompt, s->args.quiet, &nats));
+	fprintf(s->out,
+	        "%zu tokens predicted in windows of %d: %.6f nats per token, perplexity %.4f, on "
+	        "%s\n",
+	        s->n_prompt - 1, s->decoder.state.capacity, nats, exp(nats),
+	        device_info(s->device)->name);
 done:
 	return status;
 }
@@ -386,7 +406,6 @@ static enum status run_generate(struct session *s)
 	const struct arguments *a = &s->args;
 	struct trace trace = {0};
 	struct check check = {0};
-	struct sampler sampler = {0};
 	bool traces = a->trace > 0, checks = a->check || a->check_at >= 0;
 	struct generation g = {.decoder = &s->decoder,
 	                       .tokenizer = s->has_tokenizer ? &s->tokenizer : NULL,
@@ -401,10 +420,7 @@ static enum status run_generate(struct session *s)
 		return fail(STATUS_FAILED,
 		            "a prompt of %zu tokens exceeds the context of %d (see -c)",
 		            s->n_prompt, s->decoder.state.capacity);
-	TRY(sampler_open(&sampler, (size_t)s->model.hparams.vocab, (float)a->temperature, a->top_k,
-	                 (float)a->top_p, a->seed));
 	TRY(open_logits(a->logits, &g.logits));
-	g.sampler = a->temperature > 0 ? &sampler : NULL;
 	if (traces) {
 		TRY(trace_open(&s->decoder, a->trace_layer, s->out, &trace));
 		g.observed[g.n_observers] = a->trace;
@@ -432,7 +448,6 @@ done:
 	if (g.logits && fclose(g.logits) && status == STATUS_OK)
 		status = fail_errno(STATUS_FAILED, "--logits %s", a->logits);
 	generation_close(&g);
-	sampler_close(&sampler);
 	trace_close(&trace);
 	check_close(&check);
 	return status;

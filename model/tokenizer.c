@@ -241,17 +241,21 @@ static void add_end(struct tokenizer *t, int32_t id)
 		t->ends[t->n_ends++] = id;
 }
 
-/* Generation ends with the file's end-of-sequence and end-of-turn tokens. Where that is <|im_end|>,
- * the model may as well end the whole document, as Qwen2's generation_config.json has it. */
+/* Generation ends with the file's end-of-sequence, end-of-turn and end-of-message tokens. Where one
+ * is <|im_end|>, the model may as well end the whole document, as Qwen2's generation_config.json
+ * has it. */
 static enum status load_bounds(struct tokenizer *t, const struct gguf *g)
 {
 	enum status status;
-	int32_t eos, eot;
+	static const char *const ends[] = {"tokenizer.ggml.eos_token_id",
+	                                   "tokenizer.ggml.eot_token_id",
+	                                   "tokenizer.ggml.eom_token_id"};
+	int32_t id;
 	bool add_bos = false;
-	TRY(load_id(t, g, GGUF_OPTIONAL, "tokenizer.ggml.eos_token_id", &eos));
-	TRY(load_id(t, g, GGUF_OPTIONAL, "tokenizer.ggml.eot_token_id", &eot));
-	add_end(t, eos);
-	add_end(t, eot);
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		TRY(load_id(t, g, GGUF_OPTIONAL, ends[i], &id));
+		add_end(t, id);
+	}
 	if (tokenizer_is_end(t, tokenizer_find(t, "<|im_end|>")))
 		add_end(t, tokenizer_find(t, "<|endoftext|>"));
 	t->bos = -1;

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define TOKENIZER_MAX_ENDS 3
+#define TOKENIZER_MAX_ENDS 4
 
 struct tokenizer {
 	char *path; /* of the file, for messages */

@@ -42,6 +42,9 @@
 /* (x), m, k, len_min, len_max, warps, blocks */
 #define TUNED_HOST_ARGMAX(ROW)
 
+/* (x, cut), m, k, len_min, len_max, warps, blocks, finishers */
+#define TUNED_HOST_SAMPLE(ROW)
+
 /* (history), m, k, len_min, len_max, warps */
 #define TUNED_HOST_ADVANCE(ROW)
 
@@ -55,44 +58,44 @@
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_NVIDIA_H200_GEMV(ROW) \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 16, 4, 1, 1, 1, 8, 4, 1, 1, 0, 4) /* 1.62 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +9.25 % tokens/s (+9.04 +9.41); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 2, 1, 8, 8, 1, 8, 0, 0, 1, 1, 1, 0, 4) /* 3.83 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +21.20 % tokens/s (+20.83 +21.39); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 7, 1, 4, 0, 2, 2, 1, 32, 2, 4) /* 5.60 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +2.05 % tokens/s (+1.91 +2.20); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 4, 32, 8, 1, 4, 0, 1, 1, 1, 1, 1, 1) /* 20.95 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +28.86 % tokens/s (+28.61 +29.21); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 8, 32, 1, 4, 1, 0, 3, 1, 0, 1, 0, 4) /* 4.20 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +8.53 % tokens/s (+8.38 +8.74); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 4, 1, 1, 1, 0, 4) /* 36.70 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +13.76 % tokens/s (+13.50 +14.04); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 2, 8, 32, 2, 1, 1, 1, 0, 4, 1, 1, 0, 4) /* 1.44 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +16.19 % tokens/s (+16.06 +16.35); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 1, 4, 5, 0, 4, 1, 1, 1, 2, 4) /* 7.13 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +3.73 % tokens/s (+3.60 +3.84); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 4, 32, 2, 3, 1, 0, 4, 4, 1, 1, 0, 4) /* 37.11 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +4.38 % tokens/s (+4.20 +4.57); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 4, 16, 4, 1, 4, 0, 3, 2, 2, 128, 1, 1) /* 139.68 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +1.88 % tokens/s (+1.73 +2.05); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 16, 4, 2, 4, 0, 1, 1, 0, 1, 3, 16) /* 5.77 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +7.17 % tokens/s (+6.92 +7.43); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 8, 1, 4, 0, 1, 1, 0, 64, 1, 16) /* 18.53 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +14.16 % tokens/s (+13.98 +14.29); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 8, 2, 2, 4, 0, 4, 4, 0, 1, 3, 32) /* 22.92 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +46.17 % tokens/s (+45.95 +46.56); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 2, 2, 1, 32, 1, 8) /* 5.55 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +5.58 % tokens/s (+5.37 +5.71); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 4, 4, 1, 0, 1, 1, 1, 128, 1, 8) /* 7.64 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +4.59 % tokens/s (+4.42 +4.75); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 2, 0, 0, 2, 0, 128, 2, 2) /* 22.54 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +13.68 % tokens/s (+13.52 +13.80); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 2, 16, 8, 1, 2, 0, 0, 1, 0, 1, 1, 2) /* 3.34 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +3.06 % tokens/s (+2.95 +3.29); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 2, 16, 7, 1, 2, 0, 4, 1, 2, 0, 1, 1) /* 120.41 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +5.33 % tokens/s (+5.20 +5.48); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 32, 4, 4, 1, 1, 1, 1, 0, 1, 1, 2) /* 1.11 us, win, in the step of qwen2.5-0.5b at 1024 +5.72 % tokens/s (+5.53 +5.98); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 2, 16, 14, 1, 2, 0, 0, 2, 1, 1, 0, 4) /* 4.59 us, win, in the step of qwen2.5-0.5b at 1024 +12.96 % tokens/s (+12.79 +13.08); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 16, 4, 1, 1, 1, 8, 4, 1, 1, 0, 4) /* 1.62 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +9.25 % tokens/s (+9.04 +9.41); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 2, 1, 8, 8, 1, 8, 0, 0, 1, 1, 1, 0, 4) /* 3.83 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +21.20 % tokens/s (+20.83 +21.39); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 7, 1, 4, 0, 2, 2, 1, 32, 2, 4) /* 5.60 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +2.05 % tokens/s (+1.91 +2.20); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 4, 32, 8, 1, 4, 0, 1, 1, 1, 1, 1, 1) /* 20.95 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +28.86 % tokens/s (+28.61 +29.21); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 8, 32, 1, 4, 1, 0, 3, 1, 0, 1, 0, 4) /* 4.20 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +8.53 % tokens/s (+8.38 +8.74); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 4, 1, 1, 1, 0, 4) /* 36.70 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +13.76 % tokens/s (+13.50 +14.04); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 2, 8, 32, 2, 1, 1, 1, 0, 4, 1, 1, 0, 4) /* 1.44 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +16.19 % tokens/s (+16.06 +16.35); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 1, 4, 5, 0, 4, 1, 1, 1, 2, 4) /* 7.13 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +3.73 % tokens/s (+3.60 +3.84); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 4, 32, 2, 3, 1, 0, 4, 4, 1, 1, 0, 4) /* 37.11 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +4.38 % tokens/s (+4.20 +4.57); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 4, 16, 4, 1, 4, 0, 3, 2, 2, 128, 1, 1) /* 139.68 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +1.88 % tokens/s (+1.73 +2.05); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 16, 4, 2, 4, 0, 1, 1, 0, 1, 3, 16) /* 5.77 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +7.17 % tokens/s (+6.92 +7.43); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 8, 1, 4, 0, 1, 1, 0, 64, 1, 16) /* 18.53 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +14.16 % tokens/s (+13.98 +14.29); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 8, 2, 2, 4, 0, 4, 4, 0, 1, 3, 32) /* 22.92 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +46.17 % tokens/s (+45.95 +46.56); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 2, 2, 1, 32, 1, 8) /* 5.55 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +5.58 % tokens/s (+5.37 +5.71); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 4, 4, 1, 0, 1, 1, 1, 128, 1, 8) /* 7.64 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +4.59 % tokens/s (+4.42 +4.75); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 2, 0, 0, 2, 0, 128, 2, 2) /* 22.54 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +13.68 % tokens/s (+13.52 +13.80); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 2, 16, 8, 1, 2, 0, 0, 1, 0, 1, 1, 2) /* 3.34 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +3.06 % tokens/s (+2.95 +3.29); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 2, 16, 7, 1, 2, 0, 4, 1, 2, 0, 1, 1) /* 120.41 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +5.33 % tokens/s (+5.20 +5.48); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 32, 4, 4, 1, 1, 1, 1, 0, 1, 1, 2) /* 1.11 us, win, stale, in the step of qwen2.5-0.5b at 1024 +5.72 % tokens/s (+5.53 +5.98); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 2, 16, 14, 1, 2, 0, 0, 2, 1, 1, 0, 4) /* 4.59 us, win, stale, in the step of qwen2.5-0.5b at 1024 +12.96 % tokens/s (+12.79 +13.08); 32 samples */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 8, 8, 0, 0, 2, 0, 32, 2, 4) /* 7.76 us, win, stale */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 16, 1, 4, 0, 1, 1, 1, 1, 3, 4) /* 32.18 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 3, 1, 1, 1, 0, 4) /* 5.03 us, win, in the step of qwen2.5-0.5b at 1024 +4.86 % tokens/s (+4.79 +5.05); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 3, 1, 1, 1, 0, 4) /* 5.03 us, win, stale, in the step of qwen2.5-0.5b at 1024 +4.86 % tokens/s (+4.79 +5.05); 32 samples */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 7, 2, 1, 0, 1, 1, 1, 32, 0, 4) /* 60.20 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 16, 4, 2, 2, 1, 1, 1, 1, 1, 0, 4) /* 0.96 us, win, in the step of qwen2.5-0.5b at 1024 +13.35 % tokens/s (+13.07 +13.76); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 16, 4, 2, 2, 1, 1, 1, 1, 1, 0, 4) /* 0.96 us, win, stale, in the step of qwen2.5-0.5b at 1024 +13.35 % tokens/s (+13.07 +13.76); 32 samples */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 7, 2, 4, 0, 1, 1, 1, 32, 0, 4) /* 10.50 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 2, 16, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 64.28 us, tie, in the step of qwen2.5-0.5b at 1024 +0.22 % tokens/s (+0.10 +0.37); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 2, 16, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 64.28 us, tie, stale, in the step of qwen2.5-0.5b at 1024 +0.22 % tokens/s (+0.10 +0.37); 32 samples */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 8, 1, 4, 4, 0, 4, 4, 1, 64, 0, 4) /* 240.48 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 0, 1, 1, 1, 0, 4) /* 2.88 us, 12 % of 4541 GB/s, 1.30x, win; 32 samples, +2.63 % to (0, 2, 32, 1, 4, 4, 1, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 2, 32, 1, 4, 8, 0, 4, 1, 1, 1, 0, 4) /* 6.98 us, 28 % of 4541 GB/s, 1.16x, tie; 32 samples, -0.04 % to (0, 2, 32, 1, 4, 8, 0, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 0, 1, 1, 1, 0, 4) /* 3.02 us, 15 % of 4541 GB/s, 1.29x, win; 32 samples, +3.38 % to (0, 2, 32, 1, 4, 4, 1, 2, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 2, 1, 1, 0, 4) /* 9.87 us, 57 % of 4541 GB/s, 1.01x, win; 56 samples, +0.49 % to (0, 2, 32, 1, 5, 4, 0, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 2, 32, 2, 4, 4, 0, 2, 1, 1, 1, 0, 4) /* 37.97 us, 79 % of 4541 GB/s, 1.41x, win; 32 samples, +4.23 % to (0, 2, 32, 2, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 11.49 us, 63 % of 4541 GB/s, 1.21x, tie; 32 samples, -0.43 % to (0, 2, 32, 1, 5, 4, 0, 4, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 1, 5, 4, 1, 4, 1, 1, 1, 0, 4) /* 6.96 us, 55 % of 4541 GB/s, 1.17x, win; 32 samples, +3.03 % to (0, 2, 32, 1, 4, 5, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 5, 0, 4, 1, 1, 1, 0, 4) /* 65.66 us, 91 % of 4541 GB/s, 1.00x, tie; 32 samples, -0.11 % to (0, 2, 32, 1, 4, 5, 0, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 32, 1, 5, 4, 1, 4, 1, 1, 1, 0, 4) /* 64.32 us, 93 % of 4541 GB/s, 1.04x, tie; 32 samples, +0.27 % to (0, 4, 32, 1, 4, 4, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 8, 32, 16, 1, 1, 1, 8, 2, 1, 1, 0, 4) /* 243.12 us, 99 % of 4541 GB/s, 1.02x, win; 104 samples, +1.36 % to (0, 4, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 0, 1, 1, 1, 0, 4) /* 2.88 us, 12 % of 4541 GB/s, 1.30x, win, stale; 32 samples, +2.63 % to (0, 2, 32, 1, 4, 4, 1, 1, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 2, 32, 1, 4, 8, 0, 4, 1, 1, 1, 0, 4) /* 6.98 us, 28 % of 4541 GB/s, 1.16x, tie, stale; 32 samples, -0.04 % to (0, 2, 32, 1, 4, 8, 0, 4, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 0, 1, 1, 1, 0, 4) /* 3.02 us, 15 % of 4541 GB/s, 1.29x, win, stale; 32 samples, +3.38 % to (0, 2, 32, 1, 4, 4, 1, 2, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 2, 1, 1, 0, 4) /* 9.87 us, 57 % of 4541 GB/s, 1.01x, win, stale; 56 samples, +0.49 % to (0, 2, 32, 1, 5, 4, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 2, 32, 2, 4, 4, 0, 2, 1, 1, 1, 0, 4) /* 37.97 us, 79 % of 4541 GB/s, 1.41x, win, stale; 32 samples, +4.23 % to (0, 2, 32, 2, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 11.49 us, 63 % of 4541 GB/s, 1.21x, tie, stale; 32 samples, -0.43 % to (0, 2, 32, 1, 5, 4, 0, 4, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 1, 5, 4, 1, 4, 1, 1, 1, 0, 4) /* 6.96 us, 55 % of 4541 GB/s, 1.17x, win, stale; 32 samples, +3.03 % to (0, 2, 32, 1, 4, 5, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 5, 0, 4, 1, 1, 1, 0, 4) /* 65.66 us, 91 % of 4541 GB/s, 1.00x, tie, stale; 32 samples, -0.11 % to (0, 2, 32, 1, 4, 5, 0, 4, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 32, 1, 5, 4, 1, 4, 1, 1, 1, 0, 4) /* 64.32 us, 93 % of 4541 GB/s, 1.04x, tie, stale; 32 samples, +0.27 % to (0, 4, 32, 1, 4, 4, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 8, 32, 16, 1, 1, 1, 8, 2, 1, 1, 0, 4) /* 243.12 us, 99 % of 4541 GB/s, 1.02x, win, stale; 104 samples, +1.36 % to (0, 4, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
@@ -131,6 +134,9 @@
 
 /* (x), m, k, len_min, len_max, warps, blocks */
 #define TUNED_NVIDIA_H200_ARGMAX(ROW)
+
+/* (x, cut), m, k, len_min, len_max, warps, blocks, finishers */
+#define TUNED_NVIDIA_H200_SAMPLE(ROW)
 
 /* (history), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_ADVANCE(ROW) \

@@ -7,7 +7,7 @@ shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-ln -s "$root/models" "$copy/models"
+ln -s "$root/models" "$root/tests" "$copy"
 cp -r "$root/results" "$root/plots" "$root/scripts" "$copy"
 cd "$copy"
 PATH=$bin:$PATH

@@ -47,23 +47,44 @@ static struct decoder_options options_of(int kv)
 	                                .quiet = true};
 }
 
-/* A step of the plan and of the one without fusion: embed, layers, end. */
+/* A step of the plan and of the one without fusion, greedy and not: embed, layers, end. */
 static const struct step {
 	bool unfused;
+	struct sampling sampling;
+	const char *way;
 	int n_layer, n_end;
-	enum op layer[8], end[4];
+	enum op layer[8], end[5];
 } steps[] = {
         {false,
+         {0},
+         "tuned",
          5,
          2,
          {OP_QKV, OP_ATTENTION, OP_ATTN_OUT, OP_GATE_UP, OP_DOWN},
          {OP_HEAD, OP_ADVANCE}},
+        {false,
+         {1, 20, 0.9, 3},
+         "tuned sampled",
+         5,
+         3,
+         {OP_QKV, OP_ATTENTION, OP_ATTN_OUT, OP_GATE_UP, OP_DOWN},
+         {OP_HEAD, OP_SAMPLE, OP_ADVANCE}},
         {true,
+         {0},
+         "tuned unfused",
          8,
          4,
          {OP_ATTN_NORM, OP_QKV, OP_ROPE, OP_ATTENTION, OP_ATTN_OUT, OP_FFN_NORM, OP_GATE_UP,
           OP_DOWN},
          {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_ADVANCE}},
+        {true,
+         {1, 0, 1, 4},
+         "tuned unfused sampled",
+         8,
+         5,
+         {OP_ATTN_NORM, OP_QKV, OP_ROPE, OP_ATTENTION, OP_ATTN_OUT, OP_FFN_NORM, OP_GATE_UP,
+          OP_DOWN},
+         {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_SAMPLE, OP_ADVANCE}},
 };
 
 static int step_launches(const struct step *step, int layers)
@@ -161,9 +182,12 @@ static void plan_is_the_step(void **state)
 	struct decoder_options options = options_of(DTYPE_BF16);
 	struct model model;
 	struct decoder d;
+	char way[DECODER_WAY];
 	options.unfused = step->unfused;
+	options.sampling = step->sampling;
 	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
 	OK(decoder_open(device, &model, &options, &d));
+	assert_string_equal(decoder_way(&d, way), step->way);
 	assert_int_equal(d.plans[d.n_plans - 1].len_max, options.capacity);
 	for (int p = 0; p < d.n_plans; p++)
 		expect_step(&d.plans[p], step);
@@ -222,6 +246,7 @@ static void replay_is_the_same_as_launching(void **state)
 		struct decoder d;
 		options.graphs = way == 0;
 		options.unfused = step->unfused;
+		options.sampling = step->sampling;
 		OK(decoder_open(device, &model, &options, &d));
 		for (int i = 0; i < 30; i++) {
 			OK(decoder_step(&d, i ? -1 : 3, NULL, 0));
@@ -243,6 +268,7 @@ static void check_and_trace(const struct hparams *h, const struct step *step, in
 	struct trace trace;
 	FILE *csv = fopen("/dev/null", "w");
 	options.unfused = step->unfused;
+	options.sampling = step->sampling;
 	OK(model_make_random(&qwen2, h, dtype, &model));
 	OK(decoder_open(device, &model, &options, &d));
 	OK(check_open(&d, &check));
@@ -306,6 +332,7 @@ static void check_names_the_first_wrong_operation(void **state)
 	struct decoder d;
 	struct check check;
 	options.unfused = step->unfused;
+	options.sampling = step->sampling;
 	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
 	OK(decoder_open(device, &model, &options, &d));
 	OK(check_open(&d, &check));
@@ -332,15 +359,21 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        OF_STEP(plan_is_the_step, 0),
 	        OF_STEP(plan_is_the_step, 1),
+	        OF_STEP(plan_is_the_step, 2),
+	        OF_STEP(plan_is_the_step, 3),
 	        cmocka_unit_test(tuned_rows_are_checked),
 	        cmocka_unit_test(plan_names_the_nearest_row),
 	        cmocka_unit_test(the_cache_ends_in_an_error),
 	        OF_STEP(replay_is_the_same_as_launching, 0),
 	        OF_STEP(replay_is_the_same_as_launching, 1),
+	        OF_STEP(replay_is_the_same_as_launching, 2),
+	        OF_STEP(replay_is_the_same_as_launching, 3),
 	        OF_STEP(any_shape_agrees_with_the_reference, 0),
 	        OF_STEP(any_shape_agrees_with_the_reference, 1),
+	        OF_STEP(any_shape_agrees_with_the_reference, 2),
+	        OF_STEP(any_shape_agrees_with_the_reference, 3),
 	        OF_STEP(check_names_the_first_wrong_operation, 0),
-	        OF_STEP(check_names_the_first_wrong_operation, 1),
+	        OF_STEP(check_names_the_first_wrong_operation, 2),
 	};
 	const char *spec = getenv("WARPSMITH_TEST_DEVICE");
 	if (device_open(spec ? spec : "auto", true, &device) != STATUS_OK) {

@@ -26,7 +26,7 @@ const char *without_wait_of; /* see planted/watched.h */
 
 /* Decodes from an empty cache, then behind a cache filled so far that attention has several splits.
  */
-static void decode(const char *path, int kv, bool graphs)
+static void decode(const char *path, int kv, bool graphs, struct sampling sampling)
 {
 	struct model model;
 	struct decoder decoder;
@@ -36,6 +36,7 @@ static void decode(const char *path, int kv, bool graphs)
 	        .use_bias = true,
 	        .use_tuned = true,
 	        .graphs = graphs,
+	        .sampling = sampling,
 	        .quiet = true,
 	};
 	OK(model_open(path, &model));
@@ -70,7 +71,9 @@ static void no_races_in_a_decode_step(void **state)
 	OK(device_open("auto", true, &device));
 	for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
 		for (int graphs = 0; graphs < 2; graphs++)
-			decode(models[i], DTYPE_BF16, graphs);
+			decode(models[i], DTYPE_BF16, graphs, (struct sampling){0});
+	decode(models[0], DTYPE_BF16, true, (struct sampling){0.8, 0, 1, 1});
+	decode(models[1], DTYPE_BF16, false, (struct sampling){0.8, 40, 0.9, 1});
 	device_close(&device);
 }
 
@@ -110,7 +113,7 @@ static void no_races_in_a_prompt(void **state)
 }
 
 /* A step in which attention has several splits. */
-static enum status step_once(bool unfused)
+static enum status step_once(bool unfused, double temperature)
 {
 	struct model model;
 	struct decoder decoder;
@@ -119,6 +122,7 @@ static enum status step_once(bool unfused)
 	                                        .use_bias = true,
 	                                        .use_tuned = true,
 	                                        .unfused = unfused,
+	                                        .sampling = {temperature, 0, 1, 1},
 	                                        .graphs = true,
 	                                        .quiet = true};
 	OK(model_open(SOURCE_DIR "/models/warpsmith-tiny.gguf", &model));
@@ -139,23 +143,26 @@ static void no_wait_can_be_left_out(void **state)
 	static const struct {
 		const char *kernel;
 		bool unfused;
-	} waits[] = {{"gemv", false},    {"gqa_attention", false}, {"advance", false},
-	             {"rms_norm", true}, {"rope", true},           {"argmax", true}};
+		double temperature;
+	} waits[] = {{"gemv", false, 0},    {"gqa_attention", false, 0}, {"advance", false, 0},
+	             {"rms_norm", true, 0}, {"rope", true, 0},           {"argmax", true, 0},
+	             {"sample", false, 1}};
 	const struct host_check before = host_check_get();
 	struct host_check check = before;
 	(void)state;
 	OK(device_open("auto", true, &device));
-	OK(step_once(true));
+	OK(step_once(true, 1));
 	assert_int_equal(race_count(), 0);
 	for (size_t i = 0; i < sizeof waits / sizeof waits[0]; i++) {
 		without_wait_of = waits[i].kernel;
 		check.checked = true;
 		host_check_set(check);
-		assert_int_equal(step_once(waits[i].unfused), STATUS_VIOLATION);
+		assert_int_equal(step_once(waits[i].unfused, waits[i].temperature),
+		                 STATUS_VIOLATION);
 		assert_non_null(strstr(fail_message(), "never waited"));
 		check.checked = false; /* leaves it to the detector */
 		host_check_set(check);
-		OK(step_once(waits[i].unfused));
+		OK(step_once(waits[i].unfused, waits[i].temperature));
 		if (!race_count())
 			fail_msg("no race without the wait of %s", waits[i].kernel);
 		if (!strstr(race_message(), "grid_wait()"))

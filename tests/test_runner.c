@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +79,13 @@ static void refuses_bad_usage(void **state)
 	         "--prefill: 1 to 1073741824 tokens, "
 	         "with --bench"},
 	        {{"-m", MODEL, "--prefill", "0", "--bench"}, "--prefill: 1 to"},
-	        {{"-m", MODEL, "--top-p", "0", "-p", "x"}, "--top-p"},
+	        {{"-m", MODEL, "--top-p", "0", "-p", "x"}, "--top-p 0: expected more than 0"},
+	        {{"-m", MODEL, "--top-p", "1.5", "-p", "x"}, "--top-p 1.5: expected"},
+	        {{"-m", MODEL, "--top-p", "nan", "-p", "x"}, "--top-p"},
+	        {{"-m", MODEL, "--top-k", "-1", "-p", "x"}, "--top-k -1: expected 0"},
+	        {{"-m", MODEL, "--temp", "-1", "-p", "x"}, "--temp -1: expected 0 to 100"},
+	        {{"-m", MODEL, "--temp", "inf", "-p", "x"}, "--temp"},
+	        {{"-m", MODEL, "--seed", "-1", "-p", "x"}, "--seed: '-1' is not"},
 	        {{"-m", MODEL, "--tokenize"}, "--tokenize needs -p TEXT"},
 	        {{"-m", MODEL, "--trace", "1", "--trace-layer", "9"}, "nothing to decode"},
 	        {{"--random", "qwen3-1b"}, "unknown model 'qwen3-1b'"},
@@ -155,8 +162,41 @@ static void perplexity_needs_two_tokens(void **state)
 	fputs("x", file);
 	fclose(file);
 	RUN_WITH("-m", MODEL, "--ppl", TEXT);
-	expect_error(1, "perplexity needs 2 tokens, the text has 1");
+	expect_error(1, TEXT ": perplexity needs 2 tokens, the text has 1");
 	unlink(TEXT);
+	RUN_WITH("-m", MODEL, "--ppl", "/nonexistent.txt");
+	expect_error(1, "/nonexistent.txt: No such file");
+}
+
+/* exp(nats) within 0.5 % of what transformers computes, with the default cache of bf16. */
+static void perplexity_matches_the_oracle(void **state)
+{
+	FILE *rows = fopen(SOURCE_DIR "/tests/data/perplexity.csv", "r");
+	char model[64], text[64], window[16], paths[2][512];
+	unsigned long expected_n, n;
+	double expected, nats;
+	int n_rows = 0, capacity;
+	(void)state;
+	assert_non_null(rows);
+	assert_int_equal(fscanf(rows, "%*[^\n]"), 0);
+	while (fscanf(rows, " %63[^,],%63[^,],%15[^,],%lu,%lf", model, text, window, &expected_n,
+	              &expected) == 5) {
+		snprintf(paths[0], sizeof paths[0], SOURCE_DIR "/tests/data/%s", model);
+		snprintf(paths[1], sizeof paths[1], SOURCE_DIR "/tests/data/%s", text);
+		RUN_WITH("-m", paths[0], "--ppl", paths[1], "-c", window);
+		assert_int_equal(result.exit_code, 0);
+		assert_int_equal(sscanf(result.out,
+		                        "%lu tokens predicted in windows of %d: %lf nats", &n,
+		                        &capacity, &nats),
+		                 3);
+		assert_int_equal(n, expected_n);
+		assert_int_equal(capacity, atoi(window));
+		if (fabs(exp(nats - expected) - 1) > 0.005)
+			fail_msg("%s: %g nats, transformers %g", model, nats, expected);
+		n_rows++;
+	}
+	fclose(rows);
+	assert_int_equal(n_rows, 4);
 }
 
 static void the_end_of_the_context_is_an_error(void **state)
@@ -194,6 +234,14 @@ static void seeds_are_deterministic(void **state)
 	}
 	assert_string_equal(texts[0], texts[1]);
 	assert_string_not_equal(texts[0], texts[2]);
+	/* on every way of launching, checked against the reference */
+	static const char *const ways[] = {"--no-graph", "--unfused", "--default-rows", "--check"};
+	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+		RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "--temp", "1", "-n", "24",
+		         "--ignore-eos", "--seed", "1", "--print-ids", ways[i]);
+		assert_int_equal(result.exit_code, 0);
+		assert_string_equal(texts[0], last_line());
+	}
 	/* one candidate is greedy whatever the temperature */
 	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "-n", "8", "--print-ids");
 	char *greedy = strdup(last_line());
@@ -203,6 +251,47 @@ static void seeds_are_deterministic(void **state)
 	free(greedy);
 	for (int i = 0; i < 3; i++)
 		free(texts[i]);
+}
+
+/* The ids of a text's golden continuation, the end token among them; none of it is text. */
+static void an_end_token_ends(void **state)
+{
+	static const char model[] = SOURCE_DIR "/models/warpsmith-tiny.gguf";
+	char ids[512], longer[1024];
+	FILE *file = fopen(DATA "tiny-ball.ids.txt", "r");
+	(void)state;
+	assert_non_null(file);
+	assert_non_null(fgets(ids, sizeof ids, file));
+	fclose(file);
+	ids[strcspn(ids, "\n")] = 0;
+	RUN_WITH("-m", model, "-f", SOURCE_DIR "/tests/data/tiny/ball.txt", "-n", "64",
+	         "--print-ids");
+	assert_int_equal(result.exit_code, 0);
+	assert_null(strstr(result.out, "<|endoftext|>"));
+	assert_string_equal(last_line(), ids);
+	RUN_WITH("-m", model, "-f", SOURCE_DIR "/tests/data/tiny/ball.txt", "-n", "64",
+	         "--print-ids", "--ignore-eos");
+	snprintf(longer, sizeof longer, "%s", last_line());
+	assert_true(strlen(longer) > 2 * strlen(ids));
+	assert_int_equal(strncmp(longer, ids, strlen(ids)), 0);
+}
+
+/* Bytes in no order (a seed without NUL and special tokens, the last byte begins a code point):
+ * what is printed token by token is the text of the ids. */
+static void streams_the_text_of_the_ids(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "--temp", "100", "-n", "44", "--seed", "7",
+	         "--ignore-eos", "--print-ids");
+	assert_int_equal(result.exit_code, 0);
+	char *ids = strdup(last_line()), *text = strdup(result.out);
+	text[strlen(text) - strlen(ids)] = 0;
+	for (char *c = ids; *c; c++)
+		*c = *c == ' ' ? ',' : *c;
+	RUN_WITH("-m", MODEL, "--detokenize", "--tokens", ids);
+	assert_string_equal(result.out, text);
+	free(ids);
+	free(text);
 }
 
 static void ways_of_launching_agree(void **state)
@@ -312,7 +401,6 @@ static void inspect_calls_large_biases_legitimate(void **state)
 	assert_non_null(strstr(first, "=-34  legitimate: Qwen2 QKV biases reach such values"));
 }
 
-/* A copy of a model whose last bytes, the final norm's, are NaN. */
 /* A model whose last norm has 16 weights that are NaN: so is every logit. */
 static void make_nan_model(void)
 {
@@ -344,6 +432,15 @@ static void inspect_and_trace_find_nan(void **state)
 	assert_non_null(strstr(result.err, "position 0: 288 of 288 logits are NaN or infinite, the "
 	                                   "first of token 0"));
 	assert_non_null(strstr(result.out, "\n0,0,0,5,0,1,1,")); /* the row is printed first */
+	RUN_WITH("-m", NAN_MODEL, "--tokens", "5,6", "-n", "2", "--temp", "1", "--trace", "2");
+	assert_int_equal(result.exit_code, 3);
+	assert_non_null(strstr(result.err, "288 of 288 logits are NaN or infinite"));
+	RUN_WITH("-m", NAN_MODEL, "--tokens", "5,6", "-n", "2", "--temp", "1", "--top-p", "0.5",
+	         "--ignore-eos", "--print-ids");
+	assert_int_equal(result.exit_code, 0);
+	assert_string_equal(last_line(), "0 0"); /* as greedily */
+	RUN_WITH("-m", NAN_MODEL, "--ppl", SOURCE_DIR "/tests/data/tiny/open.txt");
+	expect_error(3, "the logits give token 1 of the text no probability");
 	unlink(NAN_MODEL);
 }
 
@@ -432,6 +529,9 @@ static void plan_lists_every_launch(void **state)
 	assert_non_null(strstr(result.out, "\n21 launches"));
 	assert_non_null(strstr(result.out, "norm=0 epilogue=bias"));
 	assert_null(strstr(result.out, "norm=1"));
+	RUN_WITH("-m", MODEL, "--plan", "--temp", "0.8", "--top-k", "40");
+	assert_non_null(strstr(result.out, "\n14 launches"));
+	assert_non_null(strstr(result.out, "x=f32 cut=1"));
 	RUN_WITH("-m", MODEL, "--plan", "--unfused", "--no-bias");
 	assert_null(strstr(result.out, "epilogue=bias"));
 }
@@ -453,8 +553,11 @@ int main(void)
 	        cmocka_unit_test(names_what_fails),
 	        cmocka_unit_test(lost_output_is_a_failure),
 	        cmocka_unit_test(perplexity_needs_two_tokens),
+	        cmocka_unit_test(perplexity_matches_the_oracle),
 	        cmocka_unit_test(the_end_of_the_context_is_an_error),
 	        cmocka_unit_test(seeds_are_deterministic),
+	        cmocka_unit_test(an_end_token_ends),
+	        cmocka_unit_test(streams_the_text_of_the_ids),
 	        cmocka_unit_test(ways_of_launching_agree),
 	        cmocka_unit_test(parses_special_tokens_in_prompts),
 	        cmocka_unit_test(logits_of_every_forward),

@@ -1,11 +1,13 @@
 #!/bin/sh
-# test_sass.sh NVCC CHECKER KERNEL: the default and tuned instances of a kernel, compiled for sm_90 as the programs have them,
-# are what tests/sass.c asks for; and it does notice a load less, or a spill more. Exits with 77 without nvdisasm.
+# test_sass.sh NVCC CHECKER JIT_IMAGE KERNEL: the default and tuned instances of a kernel, compiled for sm_90 as the programs
+# have them, are what tests/sass.c asks for; and it does notice a load less, or a spill more. What NVRTC makes of the kernel for
+# the tuner reads no constant from memory. Exits with 77 without nvdisasm.
 set -eu
 cd "$(dirname "$0")/.."
 nvcc=$1
 check="$2 tests/data/sass_exceptions.txt"
-kernel=$3
+jit_image=$3
+kernel=$4
 nvdisasm=$(scripts/nvdisasm)
 [ -n "$nvdisasm" ] || {
 	echo "skipped: no nvdisasm to read compiled code with; scripts/bootstrap fetches one where pip can"
@@ -32,4 +34,15 @@ must_fail "a spill"
 if ! grep -q ' 0 with a promise' "$folder/result"; then
 	awk '!/ LDG.*\.128.*CONSTANT| LDGSTS.*\.128/ || n++' "$folder/text" >"$folder/planted"
 	must_fail "a load less"
+fi
+
+# An object that NVRTC did not fold has an address in constant bank 4, and the way to it delays every launch.
+if "$jit_image" "$kernel" "$folder/cubin"; then
+	"$nvdisasm" -c "$folder/cubin" >"$folder/text"
+	if grep -F 'c[0x4]' "$folder/text"; then
+		echo "$kernel: NVRTC's code reads template arguments from memory" >&2
+		exit 1
+	fi
+elif [ $? -ne 77 ]; then
+	exit 1
 fi

@@ -90,6 +90,7 @@ static void shapes_survive_the_way_to_text(void **state)
 	        {"rope", "3584"},
 	        {"embed", "896"},
 	        {"argmax", "151936"},
+	        {"sample", "151936"},
 	        {"unpack", "512x896"},
 	        {"norm_rows", "512x896"},
 	        {"gemm", "896x4864@512"},
@@ -109,6 +110,26 @@ static void shapes_survive_the_way_to_text(void **state)
 	}
 }
 
+/* Blocks that wait for the last of theirs must leave room for it. */
+static void combiners_need_room(void **state)
+{
+	(void)state;
+	const struct kernel *kernel = kernel_find("gqa_attention");
+	struct device_info info = {.target = {90, 32}, .sm_count = 29};
+	const int kase[MAX_FIELDS] = {128, 7, DTYPE_BF16};
+	struct config config = {0};
+	struct shape shape;
+	assert_int_equal(kernel->parse_shape("28/4/128@1024", &shape), STATUS_OK);
+	for (int i = 0; i < kernel->n_params; i++)
+		config.value[i] = kernel->params[i].default_value;
+	assert_int_equal(params_parse(kernel->params, kernel->n_params, "splits=64 combiners=8",
+	                              config.value),
+	                 STATUS_OK);
+	assert_true(kernel->valid(&shape, kase, config.value, &info));
+	info.sm_count = 28; /* 4 heads, 7 of the 8 wait */
+	assert_false(kernel->valid(&shape, kase, config.value, &info));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -117,6 +138,7 @@ int main(void)
 	        cmocka_unit_test(refusals_name_their_cause),
 	        cmocka_unit_test(kernels_lists_are_sound),
 	        cmocka_unit_test(shapes_survive_the_way_to_text),
+	        cmocka_unit_test(combiners_need_room),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

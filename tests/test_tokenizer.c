@@ -273,6 +273,13 @@ static void ends_and_begin(void **state)
 	make_u32(&m, "tokenizer.ggml.eot_token_id", IM_START);
 	must_open();
 	assert_true(tokenizer_is_end(&t, IM_START));
+	make_u32(&m, "tokenizer.ggml.eom_token_id", THE);
+	must_open();
+	assert_true(tokenizer_is_end(&t, THE));
+	assert_true(tokenizer_is_end(&t, IM_START));
+	make_u32(&m, "tokenizer.ggml.eos_token_id", IM_END);
+	must_open(); /* four */
+	assert_true(tokenizer_is_end(&t, END_OF_TEXT));
 
 	make_bool(&m, "tokenizer.ggml.add_bos_token", true);
 	must_open();
@@ -337,8 +344,8 @@ static void ids_outside_the_vocabulary(void **state)
 	tokenizer_stream_close(&s);
 }
 
-/* The euro sign in three tokens, a lone lead byte, a byte that is never text, the start of an
- * emoji. */
+/* The euro sign in three tokens, a lone lead byte, a byte that is never text, an emoji
+ * and the start of one. */
 static void stream_holds_back_unfinished_sequences(void **state)
 {
 	(void)state;
@@ -358,6 +365,11 @@ static void stream_holds_back_unfinished_sequences(void **state)
 	        {THE, "the"},
 	        {0xf0, ""},
 	        {0x9f, ""},
+	        {0x98, ""},
+	        {0x80, "\U0001f600"},
+	        {0xf0, ""},
+	        {0x9f, ""},
+	        {0x98, ""},
 	};
 	struct tokenizer_stream s = {0};
 	struct gguf_string part;
@@ -367,8 +379,8 @@ static void stream_holds_back_unfinished_sequences(void **state)
 		assert_memory_equal(part.data, steps[i].text, part.len);
 	}
 	part = tokenizer_stream_end(&s);
-	assert_int_equal(part.len, 2);
-	assert_memory_equal(part.data, "\xf0\x9f", 2);
+	assert_int_equal(part.len, 3);
+	assert_memory_equal(part.data, "\xf0\x9f\x98", 3);
 	assert_int_equal(tokenizer_stream_end(&s).len, 0);
 	tokenizer_stream_close(&s);
 	tokenizer_stream_close(&s);

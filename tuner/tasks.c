@@ -123,6 +123,22 @@ done:
 	return status;
 }
 
+/* With and without cuts; greedy decoding has no use for it, so only where it is named. */
+static enum status add_sample(struct builder *b, int n)
+{
+	enum status status = STATUS_OK;
+	const struct kernel *kernel = kernel_find("sample");
+	if (!kernel || !b->request->kernels || !name_listed(b->request->kernels, kernel->name))
+		return STATUS_OK;
+	struct kase kase = decode_case(b, kernel);
+	for (int cut = 0; cut < 2; cut++) {
+		set_field(kernel, &kase, "cut", cut);
+		TRY(add(b, kernel, &kase, &(struct shape){.m = n}));
+	}
+done:
+	return status;
+}
+
 static enum status add_heads(struct builder *b, struct shape heads)
 {
 	enum status status;
@@ -146,6 +162,7 @@ static enum status add_size(struct builder *b, const struct model_size *size)
 	TRY(add_heads(b,
 	              (struct shape){.m = size->heads, .k = size->kv_heads, .head_dim = head_dim}));
 	TRY(add_lengths(b, "rms_norm", (struct shape){.m = size->hidden}, false));
+	TRY(add_sample(b, size->vocab));
 done:
 	return status;
 }
@@ -177,6 +194,7 @@ static enum status add_text(struct builder *b, const char *text)
 		TRY(add_heads(b, s));
 	} else if (sscanf(text, "%9d%n", &s.m, &end) == 1 && end == n && s.m > 0) {
 		TRY(add_lengths(b, "rms_norm", (struct shape){.m = s.m}, false));
+		TRY(add_sample(b, s.m));
 	} else if (strchr(text, '/')) {
 		status = fail(STATUS_USAGE,
 		              "--shape: '%s': heads are Q/KV/D[@LENGTH] with Q a multiple of KV, D "

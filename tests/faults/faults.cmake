@@ -10,6 +10,7 @@ set(fault_prompt 130,183,271,14,238,127,26,80,57,190,240,126)
 set(cases_gqa_attention "X(0, 0, DTYPE_BF16)")
 set(cases_rope "X(DTYPE_BF16, 1)")
 set(cases_advance "X(1)")
+set(cases_sample "X(DTYPE_F32, 0) X(DTYPE_F32, 1)")
 set(cases_gemv "GEMV_CASES_OF(X, DTYPE_Q8_0)")
 
 add_executable(fault faults/fault.c command.c)
@@ -69,6 +70,9 @@ fault(interleaved_rope_unfused kernels/rope.cu
 fault(position_never_advanced kernels/advance.cu
 	"*a.position = position;" "*a.position = position - 1;"
 	FINDS "position 0, operation advance (advance): 1 of 1 elements of position differ" --check)
+fault(position_not_in_the_draw kernels/sample.cu
+	"sample_bits(a.seed, *a.position)" "sample_bits(a.seed, 0)"
+	FINDS "operation sample (sample): 1 of 1 elements of key of the drawn token differ" --check --temp 1)
 fault(bias_dropped model/qwen2.c
 	"b->use_bias ? lw->qkv_bias : NULL" "b->use_bias && !lw->qkv_bias ? lw->qkv_bias : NULL"
 	FINDS "position 0, layer 0, operation qkv" --check)
