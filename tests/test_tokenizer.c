@@ -12,7 +12,7 @@
 
 #include "model/nfc.h"
 #include "model/split.h"
-#include "tests/fuzz.h"
+#include "tests/fuzz/fuzz.h"
 #include "tests/gguf_make.h"
 
 #include <cmocka.h>

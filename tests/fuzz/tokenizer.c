@@ -1,33 +1,20 @@
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "model/tokenizer.h"
-#include "tests/fuzz.h"
-#include "tests/gguf_make.h"
+#include "tests/fuzz/fuzz.h"
 
-/* The tokenizer of make_vocabulary, kept for the life of the process. */
-static const struct tokenizer *small_tokenizer(void)
+/* The bundled model's tokenizer, kept for the life of the process. */
+static const struct tokenizer *bundled_tokenizer(void)
 {
 	static struct tokenizer t;
+	struct gguf g;
 	if (t.path)
 		return &t;
-	static struct gguf_make m;
-	char path[] = "/tmp/warpsmith-vocabulary-XXXXXX";
-	int fd = mkstemp(path);
-	struct blob file;
-	struct gguf g;
-	make_open(&m);
-	make_vocabulary(&m);
-	make_write(&m, &file);
-	blob_save(&file, path);
-	if (fd < 0 || gguf_open(path, &g) != STATUS_OK || tokenizer_open(&g, &t) != STATUS_OK)
-		abort();
+	if (gguf_open(SOURCE_DIR "/models/warpsmith-tiny.gguf", &g) != STATUS_OK ||
+	    tokenizer_open(&g, &t) != STATUS_OK)
+		fuzz_fail("%s", fail_message());
 	gguf_close(&g);
-	blob_free(&file);
-	make_close(&m);
-	close(fd);
-	unlink(path);
 	return &t;
 }
 
@@ -54,7 +41,7 @@ static void check_stream(const struct tokenizer *t, const int32_t *ids, size_t n
 
 int tokenizer_fuzz(const uint8_t *data, size_t n)
 {
-	const struct tokenizer *t = small_tokenizer();
+	const struct tokenizer *t = bundled_tokenizer();
 	int32_t *ids = NULL, *again = NULL;
 	char *text = NULL;
 	size_t n_ids, n_again, len;
@@ -76,11 +63,3 @@ int tokenizer_fuzz(const uint8_t *data, size_t n)
 	free(ids);
 	return 0;
 }
-
-#ifdef FUZZ_MAIN
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
-{
-	return tokenizer_fuzz(data, n);
-}
-#endif

@@ -1,4 +1,4 @@
-#include "tests/fuzz.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
