@@ -179,17 +179,18 @@ bool golden_fixture(const struct golden_run *run, int row, char why[GOLDEN_WHY])
 	struct expected expected = {0};
 	struct csv_table margins;
 	int *prompt, *ids, next;
-	double worst = 0, margin;
+	double worst = 0, margin, bias;
 	bool right = true;
 	OK(model_open(data_path(row, "model"), &model));
 	int n_prompt = read_ids(data_path(row, "prompt_file"), &prompt);
 	int n_ids = read_ids(data_path(row, "ids_file"), &ids);
 	OK(csv_read(data_path(row, "logits_file"), &expected.table));
 	OK(csv_read(data_path(row, "margins_file"), &margins));
+	OK(csv_number(&golden, row, csv_column(&golden, "bias"), &bias));
 	assert_true(expected.table.n_rows > 0);
 	struct decoder_options options = {.capacity = n_prompt + n_ids,
 	                                  .kv = DTYPE_F32,
-	                                  .use_bias = true,
+	                                  .use_bias = bias != 0,
 	                                  .use_tuned = run->use_tuned,
 	                                  .graphs = run->graphs,
 	                                  .unfused = run->unfused,
