@@ -11,6 +11,7 @@
 struct golden_run {
 	struct device *device;
 	bool use_tuned, graphs, unfused;
+	int positions; /* to decode at most; 0: all that the oracle did */
 	/* see struct builder */
 	const struct variant *(*find)(void *user, const struct kernel *kernel,
 	                              const struct kase *kase, const struct shape *shape);

@@ -133,7 +133,7 @@ def record(data, name, model_file, weight_type, model, prompt, new=NEW, end=None
     folder = data / "golden"
     folder.mkdir(parents=True, exist_ok=True)
     n = len(prompt)
-    positions = positions or [0, 1, n // 2, 200, n - 1, n, n + 7, n + len(ids) - 2]
+    positions = positions or [0, 1, 24, n // 2, 200, n - 1, n, n + 7, n + len(ids) - 2]
     (folder / f"{name}.prompt.txt").write_text(" ".join(map(str, prompt)) + "\n")
     (folder / f"{name}.ids.txt").write_text(" ".join(map(str, ids)) + "\n")
     with open(folder / f"{name}.margins.csv", "w") as f:
