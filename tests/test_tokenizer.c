@@ -190,34 +190,6 @@ static void every_byte_comes_back(void **state)
 	}
 }
 
-/* What decoding gives back: valid UTF-8 in normal form C, by utf8proc alone, other bytes as they
- * are. Returns the number of bytes in `to`, which has room. */
-static size_t expect_back(const uint8_t *text, size_t len, uint8_t *to)
-{
-	size_t start = 0, at = 0, n = 0;
-	while (at <= len) {
-		utf8proc_int32_t code;
-		utf8proc_ssize_t used =
-		        at < len ? utf8proc_iterate(text + at, (utf8proc_ssize_t)(len - at), &code)
-		                 : 0;
-		if (used > 0) {
-			at += (size_t)used;
-			continue;
-		}
-		utf8proc_uint8_t *normal = NULL;
-		utf8proc_ssize_t bytes = utf8proc_map(text + start, (utf8proc_ssize_t)(at - start),
-		                                      &normal, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-		assert_true(bytes >= 0);
-		memcpy(to + n, normal, (size_t)bytes);
-		n += (size_t)bytes;
-		free(normal);
-		if (at < len)
-			to[n++] = text[at];
-		start = ++at;
-	}
-	return n;
-}
-
 static uint32_t next_random(uint32_t *state)
 {
 	*state = *state * 1664525 + 1013904223;
@@ -256,7 +228,7 @@ static void random_bytes_come_back(void **state)
 		uint8_t bytes[256], expected[4 * sizeof bytes];
 		char *text;
 		size_t n_ids, len, n = random_bytes(&random, bytes, sizeof bytes);
-		const size_t n_expected = expect_back(bytes, n, expected);
+		const size_t n_expected = normal_bytes(bytes, n, expected);
 		int32_t *ids = encode((const char *)bytes, n, &n_ids);
 		assert_true(n_ids <= n_expected);
 		assert_int_equal(tokenizer_decode(&t, ids, n_ids, &text, &len), STATUS_OK);

@@ -30,6 +30,11 @@ void fuzz_mutations(int (*target)(const uint8_t *data, size_t n), const uint8_t 
 /* As the runner does before it touches a device, and looks at every row of every tensor. */
 MUST_CHECK enum status load_model(const char *path);
 
+/* What decoding gives back of bytes without special tokens, by utf8proc alone: valid UTF-8 in
+ * normal form C, other bytes as they are. `to` has room for four times as many. Returns their
+ * number. */
+size_t normal_bytes(const uint8_t *text, size_t len, uint8_t *to);
+
 /* What targets share. */
 #define FUZZ_PATH 64
 /* A file in memory that holds the bytes; its path and its descriptor, to be closed. */
