@@ -1,4 +1,5 @@
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "model/model.h"
@@ -19,19 +20,29 @@ static enum status touch(void *sum, const struct tensor *t)
 	return STATUS_OK;
 }
 
+static enum status round_trip(const struct tokenizer *t, const char *words)
+{
+	enum status status;
+	int32_t *ids = NULL;
+	char *text = NULL;
+	size_t n, len;
+	TRY(tokenizer_encode(t, words, strlen(words), &ids, &n));
+	TRY(tokenizer_decode(t, ids, n, &text, &len));
+done:
+	free(text);
+	free(ids);
+	return status;
+}
+
+/* First with words that the small vocabulary of the corpus has. */
 static enum status use_tokenizer(const struct gguf *g)
 {
 	enum status status;
 	struct tokenizer t = {0};
-	int32_t *ids = NULL;
-	char *text = NULL;
-	size_t n, len;
 	TRY(tokenizer_open(g, &t));
-	TRY(tokenizer_encode(&t, "the thing is in \xff caf\u00e9<|im_end|>\n", 30, &ids, &n));
-	TRY(tokenizer_decode(&t, ids, n, &text, &len));
+	TRY(round_trip(&t, "the\nbeat the<|im_end|>"));
+	TRY(round_trip(&t, "the thing is in \xff caf\u00e9<|im_end|>\n"));
 done:
-	free(text);
-	free(ids);
 	tokenizer_close(&t);
 	return status;
 }
@@ -42,8 +53,8 @@ enum status load_model(const char *path)
 	struct model model = {0};
 	float sum = 0;
 	TRY(model_open(path, &model));
-	TRY(use_tokenizer(&model.file));
 	TRY(model_each_tensor(&model, touch, &sum));
+	TRY(use_tokenizer(&model.file));
 done:
 	model_close(&model);
 	return status;
