@@ -7,6 +7,12 @@
 #define OUTLIER_DEVIATIONS 6
 #define LARGE_BIAS         8 /* far beyond what a weight of unit-scale activations reaches */
 #define SHOWN              4 /* outliers listed by value */
+#define BAR                50
+
+/* Outliers are counted by how many deviations they are from the mean; the first bin has large
+ * biases that are not far away. */
+static const double bin_from[] = {0, OUTLIER_DEVIATIONS, 8, 12, 16, 24, 32, 64};
+enum { N_BINS = sizeof bin_from / sizeof *bin_from };
 
 struct outlier {
 	size_t index;
@@ -14,7 +20,7 @@ struct outlier {
 };
 
 struct summary {
-	size_t n, not_finite, outliers;
+	size_t n, not_finite, outliers, bins[N_BINS];
 	double min, max, mean, deviation;
 	struct outlier shown[SHOWN]; /* largest magnitude first */
 	int n_shown;
@@ -23,7 +29,7 @@ struct summary {
 struct inspection {
 	FILE *to;
 	bool biases; /* this pass prints QKV biases, the other one the rest */
-	size_t not_finite;
+	size_t not_finite, bins[N_BINS];
 	char first[GGUF_MAX_NAME + 1]; /* tensor with the first value that is not finite */
 };
 
@@ -62,6 +68,14 @@ static void keep_outlier(struct summary *s, size_t index, float value)
 		s->shown[at] = (struct outlier){index, value};
 }
 
+static int bin_of(double deviations)
+{
+	int bin = N_BINS - 1;
+	while (bin > 0 && !(deviations >= bin_from[bin]))
+		bin--;
+	return bin;
+}
+
 static enum status summarise(const struct tensor *t, struct summary *s)
 {
 	double sum = 0, squares = 0;
@@ -84,12 +98,38 @@ static enum status summarise(const struct tensor *t, struct summary *s)
 			if (distance > OUTLIER_DEVIATIONS * s->deviation ||
 			    (bias && fabsf(row[i]) > LARGE_BIAS)) {
 				s->outliers++;
+				s->bins[bin_of(distance / s->deviation)]++;
 				keep_outlier(s, r * t->cols + i, row[i]);
 			}
 		}
 	}
 	free(row);
 	return STATUS_OK;
+}
+
+/* "6 to 8" */
+static const char *bin_name(int bin, char name[32])
+{
+	if (bin + 1 < N_BINS)
+		snprintf(name, 32, "%g to %g", bin_from[bin], bin_from[bin + 1]);
+	else
+		snprintf(name, 32, "%g and more", bin_from[bin]);
+	return name;
+}
+
+/* All tensors' outliers by their distance. */
+static void print_histogram(const struct inspection *in)
+{
+	size_t most = 1;
+	for (int i = 0; i < N_BINS; i++)
+		most = in->bins[i] > most ? in->bins[i] : most;
+	fprintf(in->to, "%-14s %9s\n", "deviations", "outliers");
+	for (int i = 0; i < N_BINS; i++) {
+		char name[32], bar[BAR + 1] = "";
+		memset(bar, '#', (in->bins[i] * BAR + most - 1) / most);
+		fprintf(in->to, "%-14s %9zu%s%s\n", bin_name(i, name), in->bins[i],
+		        bar[0] ? "  " : "", bar);
+	}
 }
 
 static enum status print_tensor(void *context, const struct tensor *t)
@@ -116,6 +156,8 @@ static enum status print_tensor(void *context, const struct tensor *t)
 	if (s.not_finite && !in->not_finite)
 		snprintf(in->first, sizeof in->first, "%s", t->name);
 	in->not_finite += s.not_finite;
+	for (int i = 0; i < N_BINS; i++)
+		in->bins[i] += s.bins[i];
 done:
 	return status;
 }
@@ -132,6 +174,7 @@ enum status inspect(const struct model *model, FILE *to)
 	TRY(model_each_tensor(model, print_tensor, &in));
 	fprintf(to, "outliers: beyond %d deviations from the mean, or a QKV bias beyond +-%d\n",
 	        OUTLIER_DEVIATIONS, LARGE_BIAS);
+	print_histogram(&in);
 	if (in.not_finite)
 		status = fail(STATUS_VIOLATION,
 		              "inspect: %zu values are NaN or infinite, the first in tensor '%s'",

@@ -8,6 +8,9 @@
 
 #define MAX_DECOMPOSITION 4 /* code points, of any one code point in form D */
 #define MAX_UTF8          4
+/* Before the first trailing consonant of Hangul: of no syllable, though utf8proc composes it away.
+ */
+#define NO_CONSONANT 0x11a7
 
 /* Form D but for the order of combining marks. Returns the number of code points. */
 static size_t decompose(const char *text, size_t len, utf8proc_int32_t *codes)
@@ -59,6 +62,23 @@ static void order_marks(utf8proc_int32_t *codes, size_t n, utf8proc_int32_t *spa
 	}
 }
 
+/* Form D to form C, in place. Nothing composes across NO_CONSONANT. Returns the number of code
+ * points. */
+static size_t compose(utf8proc_int32_t *codes, size_t n)
+{
+	size_t kept = 0;
+	for (size_t i = 0, end; i < n; i = end + 1) {
+		for (end = i; end < n && codes[end] != NO_CONSONANT;)
+			end++;
+		memmove(codes + kept, codes + i, (end - i) * sizeof *codes);
+		kept += (size_t)utf8proc_normalize_utf32(codes + kept, (utf8proc_ssize_t)(end - i),
+		                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+		if (end < n)
+			codes[kept++] = NO_CONSONANT;
+	}
+	return kept;
+}
+
 enum status nfc_normalize(const char *text, size_t len, char **normal, size_t *normal_len)
 {
 	utf8proc_int32_t *codes = malloc((len * MAX_DECOMPOSITION + 1) * sizeof *codes);
@@ -69,8 +89,7 @@ enum status nfc_normalize(const char *text, size_t len, char **normal, size_t *n
 	if (codes && spare) {
 		n = decompose(text, len, codes);
 		order_marks(codes, n, spare);
-		n = (size_t)utf8proc_normalize_utf32(codes, (utf8proc_ssize_t)n,
-		                                     UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+		n = compose(codes, n);
 		*normal = malloc(n * MAX_UTF8 + 1);
 	}
 	if (*normal)

@@ -24,7 +24,8 @@ enum {
 
 struct arguments {
 	const char *model, *random, *prompt, *file, *tokens, *device, *kv, *logits, *ppl, *csv;
-	int n, context, top_k, length, prefill, chunk, trace, trace_layer, check_at;
+	const char *trace_layer, *trace_head;
+	int n, context, top_k, length, prefill, chunk, trace, check_at;
 	double temperature, top_p;
 	unsigned long long seed;
 	bool ignore_eos, bench, plan, profile, window, no_graph, check, inspect, no_bias, print_ids,
@@ -93,7 +94,9 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	         "open a profiler's capture window behind the prompt"},
 	        {"trace", 0, OPTION_COUNT, &a->trace, "N",
 	         "CSV of what attention did in the first N forwards"},
-	        {"trace-layer", 0, OPTION_COUNT, &a->trace_layer, "L", "layer to trace (0)"},
+	        {"trace-layer", 0, OPTION_TEXT, &a->trace_layer, "0,3-5", "layers to trace (0)"},
+	        {"trace-head", 0, OPTION_TEXT, &a->trace_head, "0,3-5",
+	         "heads to trace (all of them)"},
 	        {"check", 0, OPTION_FLAG, &a->check, NULL,
 	         "compare every operation with a double-precision reference"},
 	        {"check-at", 0, OPTION_COUNT, &a->check_at, "POS",
@@ -425,7 +428,7 @@ static enum status run_generate(struct session *s)
 		            s->n_prompt, s->decoder.state.capacity);
 	TRY(open_logits(a->logits, &g.logits));
 	if (traces) {
-		TRY(trace_open(&s->decoder, a->trace_layer, s->out, &trace));
+		TRY(trace_open(&s->decoder, a->trace_layer, a->trace_head, s->out, &trace));
 		g.observed[g.n_observers] = a->trace;
 		g.observers[g.n_observers++] = trace_observer(&trace);
 	}
@@ -507,6 +510,7 @@ enum status run(int argc, char **argv, FILE *out)
 	struct session s = {.out = out,
 	                    .args = {.device = "auto",
 	                             .kv = "bf16",
+	                             .trace_layer = "0",
 	                             .n = -1,
 	                             .context = -1,
 	                             .top_p = 1,

@@ -1,5 +1,6 @@
 #include "model/trace.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -147,7 +148,7 @@ static enum status trace_attention(struct trace *t, const struct decoder *d, con
 	memcpy(previous, output, n * sizeof *output);
 	for (int head = 0; head < h->heads; head++) {
 		check_head(t, l->layer, head, n_splits);
-		if (l->layer == t->layer)
+		if (t->layers_printed[l->layer] && t->heads_printed[head])
 			add_row(t, l->layer, head, n_splits);
 	}
 done:
@@ -210,36 +211,91 @@ struct observer trace_observer(struct trace *trace)
 	                         .context = trace};
 }
 
-enum status trace_open(const struct decoder *d, int layer, FILE *csv, struct trace *t)
+/* "3" or "3-5" at *at, which moves behind it. */
+static bool take_range(const char **at, long *first, long *last)
 {
+	char *end;
+	if (!isdigit((unsigned char)**at))
+		return false;
+	*first = *last = strtol(*at, &end, 10);
+	if (*end == '-') {
+		if (!isdigit((unsigned char)end[1]))
+			return false;
+		*last = strtol(end + 1, &end, 10);
+	}
+	*at = end;
+	return *first <= *last;
+}
+
+/* chosen[i] for each of n that the list names, for all when there is none. */
+static enum status choose(const char *what, const char *list, int n, bool *chosen)
+{
+	const char *at = list;
+	long first, last;
+	memset(chosen, !list, (size_t)n * sizeof *chosen);
+	while (list) {
+		if (!take_range(&at, &first, &last) || (*at && *at != ','))
+			return fail(STATUS_USAGE, "--trace-%s: '%s' is not a list such as 0,2-4",
+			            what, list);
+		if (last >= n)
+			return fail(STATUS_USAGE, "--trace-%s: %ld, but the model has %ss 0 to %d",
+			            what, last, what, n - 1);
+		for (long i = first; i <= last; i++)
+			chosen[i] = true;
+		if (!*at++)
+			break;
+	}
+	return STATUS_OK;
+}
+
+static size_t count_true(const bool *chosen, int n)
+{
+	size_t count = 0;
+	for (int i = 0; i < n; i++)
+		count += chosen[i];
+	return count;
+}
+
+enum status trace_open(const struct decoder *d, const char *layers, const char *heads, FILE *csv,
+                       struct trace *t)
+{
+	enum status status = STATUS_OK;
 	const struct hparams *h = &d->model->hparams;
-	size_t heads = (size_t)h->heads, outputs = (size_t)(h->layers * h->heads * h->head_dim);
+	size_t n_heads = (size_t)h->heads, outputs = (size_t)(h->layers * h->heads * h->head_dim);
 	size_t splits = (size_t)kernel_param_max("gqa_attention", "splits");
-	*t = (struct trace){.csv = csv, .layer = layer};
-	if (layer >= h->layers)
-		return fail(STATUS_USAGE, "--trace-layer: %d, but the model has layers 0 to %d",
-		            layer, h->layers - 1);
-	t->heads = calloc(heads, sizeof *t->heads);
-	t->splits = calloc(heads * splits, sizeof *t->splits);
-	t->rows = t->row_end = malloc(heads * ROW_BYTES);
+	*t = (struct trace){.csv = csv,
+	                    .layers_printed = calloc((size_t)h->layers, sizeof *t->layers_printed),
+	                    .heads_printed = calloc(n_heads, sizeof *t->heads_printed)};
+	t->heads = calloc(n_heads, sizeof *t->heads);
+	t->splits = calloc(n_heads * splits, sizeof *t->splits);
 	t->output = calloc(outputs, sizeof *t->output);
 	t->previous = calloc(outputs, sizeof *t->previous);
 	t->logits = calloc((size_t)h->vocab, sizeof *t->logits);
-	if (!t->heads || !t->splits || !t->rows || !t->output || !t->previous || !t->logits) {
-		trace_close(t);
-		return fail(STATUS_NO_MEMORY, "out of host memory for --trace");
-	}
+	if (!t->layers_printed || !t->heads_printed || !t->heads || !t->splits || !t->output ||
+	    !t->previous || !t->logits)
+		TRY(fail(STATUS_NO_MEMORY, "out of host memory for --trace"));
+	TRY(choose("layer", layers, h->layers, t->layers_printed));
+	TRY(choose("head", heads, h->heads, t->heads_printed));
+	t->rows = t->row_end = malloc(count_true(t->layers_printed, h->layers) *
+	                              count_true(t->heads_printed, h->heads) * ROW_BYTES);
+	if (!t->rows)
+		TRY(fail(STATUS_NO_MEMORY, "out of host memory for --trace"));
 	fprintf(csv, "forward,layer,head,token,position,cache_length,scores");
 	for (int i = 0; i < ATTENTION_TRACE_KEYS; i++)
 		fprintf(csv, ",score_%d", i);
 	for (int i = 0; i < ATTENTION_TRACE_KEYS; i++)
 		fprintf(csv, ",weight_%d", i);
 	fprintf(csv, ",weight_sum,position_after\n");
-	return STATUS_OK;
+done:
+	if (status != STATUS_OK)
+		trace_close(t);
+	return status;
 }
 
 void trace_close(struct trace *t)
 {
+	free(t->layers_printed);
+	free(t->heads_printed);
 	free(t->heads);
 	free(t->splits);
 	free(t->rows);

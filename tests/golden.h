@@ -12,8 +12,9 @@
 struct golden_run {
 	struct device *device;
 	bool use_tuned, graphs, unfused;
-	int chunk;   /* tokens of the prompt at a time; 0: one by one */
-	int product; /* dtype of the operands then */
+	int chunk;     /* tokens of the prompt at a time; 0: one by one */
+	int product;   /* dtype of the operands then */
+	int positions; /* to decode at most; 0: all that the oracle did */
 	/* see struct builder */
 	const struct variant *(*find)(void *user, const struct kernel *kernel,
 	                              const struct kase *kase, const struct shape *shape);

@@ -7,57 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "model/model.h"
-#include "model/tokenizer.h"
 #include "tests/damage.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <cmocka.h> /* last: it defines a macro fail() */
 
 static char path[] = "/tmp/warpsmith-damage-XXXXXX";
-
-/* Looks at every byte of a tensor, so that one outside the file is noticed. */
-static enum status touch(void *sum, const struct tensor *t)
-{
-	float *row = malloc(t->cols * sizeof *row);
-	assert_non_null(row);
-	for (size_t r = 0; r < t->rows; r++) {
-		tensor_rows_f32(t, r, 1, row);
-		*(float *)sum += row[t->cols - 1];
-	}
-	free(row);
-	return STATUS_OK;
-}
-
-static enum status use_tokenizer(const struct gguf *g)
-{
-	enum status status;
-	struct tokenizer t = {0};
-	int32_t *ids = NULL;
-	char *text = NULL;
-	size_t n, len;
-	TRY(tokenizer_open(g, &t));
-	TRY(tokenizer_encode(&t, "the thing is in \xff caf\u00e9<|im_end|>\n", 30, &ids, &n));
-	TRY(tokenizer_decode(&t, ids, n, &text, &len));
-done:
-	free(text);
-	free(ids);
-	tokenizer_close(&t);
-	return status;
-}
-
-/* As the runner does before it touches a device. */
-static enum status load(void)
-{
-	enum status status;
-	struct model model = {0};
-	float sum = 0;
-	TRY(model_open(path, &model));
-	TRY(use_tokenizer(&model.file));
-	TRY(model_each_tensor(&model, touch, &sum));
-done:
-	model_close(&model);
-	return status;
-}
 
 struct tally {
 	size_t failed, wrong;
@@ -68,7 +23,7 @@ static void check(void *context, const struct damage *damage)
 	struct tally *tally = context;
 	(fail)(STATUS_OK, "%s", "no message"); /* not cmocka's macro */
 	blob_save(&damage->file, path);
-	bool failed = load() != STATUS_OK;
+	bool failed = load_model(path) != STATUS_OK;
 	const char *message = fail_message(), *why = NULL;
 	if (failed && !strstr(message, path))
 		why = "does not name the file";
@@ -93,7 +48,7 @@ static void valid_file_loads(void **state)
 	make_write(&valid, &file);
 	blob_save(&file, path);
 	blob_free(&file);
-	if (load() != STATUS_OK)
+	if (load_model(path) != STATUS_OK)
 		fail_msg("%s", fail_message());
 }
 

@@ -18,6 +18,7 @@
 
 enum { MAX_INSTANCES = 256, MAX_KERNELS = 16, STEPS = 4, LENGTH = 1024 };
 enum { NO_DELAY = 1, DELAY = 14 }; /* bits */
+enum { POSITIONS = 40 };           /* of each fixture */
 
 #define OK(call)                                                   \
 	do {                                                       \
@@ -150,6 +151,7 @@ static bool decode(struct experiment *e, int row, bool unfused, char why[GOLDEN_
 	                               .use_tuned = e->use_tuned,
 	                               .graphs = true,
 	                               .unfused = unfused,
+	                               .positions = POSITIONS,
 	                               .find = find,
 	                               .find_user = e};
 	return row < 0 ? golden_answers(&run, why) : golden_fixture(&run, row, why);

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/fuzz.h"
+#include "tests/fuzz/fuzz.h"
 #include "tests/gguf_make.h"
 
 #include <cmocka.h>

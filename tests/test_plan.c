@@ -272,7 +272,7 @@ static void check_and_trace(const struct hparams *h, const struct step *step, in
 	OK(model_make_random(&qwen2, h, dtype, &model));
 	OK(decoder_open(device, &model, &options, &d));
 	OK(check_open(&d, &check));
-	OK(trace_open(&d, 1, csv, &trace));
+	OK(trace_open(&d, "1", NULL, csv, &trace));
 	OK(check_seek(&check, &d, position));
 	struct observer observers[] = {check_observer(&check), trace_observer(&trace)};
 	for (int i = 0; i < 10; i++)

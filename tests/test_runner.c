@@ -380,6 +380,41 @@ static void trace_is_csv_on_stdout(void **state)
 	expect_error(2, "--trace-layer: 2, but the model has layers 0 to 1");
 }
 
+/* Rows come in the order of forwards, layers and heads, whatever the order of the lists. */
+static void trace_prints_chosen_layers_and_heads(void **state)
+{
+	static const char *const wrong[] = {"", "x", "0,", ",0", "0-", "1-0", "-1", "0,,1", "0 1"};
+	static const int heads[] = {0, 2, 3};
+	(void)state;
+	RUN_WITH("-m", MODEL, "--tokens", "5,6", "-n", "1", "--trace", "2", "--trace-layer", "0-1",
+	         "--trace-head", "2-3,0");
+	assert_int_equal(result.exit_code, 0);
+	const char *row = result.out;
+	for (int i = 0; i < 2 * 2 * 3; i++) {
+		char start[32];
+		snprintf(start, sizeof start, "%d,%d,%d,", i / 6, i / 3 % 2, heads[i % 3]);
+		row = strchr(row, '\n') + 1;
+		assert_int_equal(strncmp(row, start, strlen(start)), 0);
+	}
+	assert_string_equal(strchr(row, '\n'), "\n");
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		RUN_WITH("-m", MODEL, "--tokens", "5", "--trace", "1", "--trace-head", wrong[i]);
+		expect_error(2, "' is not a list such as 0,2-4");
+	}
+	RUN_WITH("-m", MODEL, "--tokens", "5", "--trace", "1", "--trace-head", "1,4");
+	expect_error(2, "--trace-head: 4, but the model has heads 0 to 3");
+}
+
+static void check_at_a_position(void **state)
+{
+	(void)state;
+	RUN_WITH("-m", MODEL, "--check-at", "4096", "-n", "2");
+	assert_int_equal(result.exit_code, 0);
+	assert_non_null(strstr(result.err, "check: 2 forwards, 26 operations agree"));
+	RUN_WITH("-m", MODEL, "--check-at", "4096", "-n", "2", "-c", "4096");
+	assert_non_null(strstr(result.err, "position 4096 is outside the context of 4096 tokens"));
+}
+
 static void trace_warns_of_suspicious_runs(void **state)
 {
 	(void)state;
@@ -399,6 +434,10 @@ static void inspect_calls_large_biases_legitimate(void **state)
 	assert_int_equal(strncmp(first, "blk.0.attn_q.bias", 17), 0);
 	assert_non_null(strstr(first, "=-14  legitimate: Qwen2 QKV biases reach such values"));
 	assert_non_null(strstr(first, "=-34  legitimate: Qwen2 QKV biases reach such values"));
+	/* by their distance from the mean: two of -14 and two of -34 */
+	assert_non_null(strstr(first, "\n6 to 8                 0\n8 to 12                2  ###"));
+	assert_non_null(strstr(first, "\n12 to 16               2  ###"));
+	assert_non_null(strstr(first, "\n64 and more            0\n"));
 }
 
 /* A model whose last norm has 16 weights that are NaN: so is every logit. */
@@ -562,6 +601,8 @@ int main(void)
 	        cmocka_unit_test(parses_special_tokens_in_prompts),
 	        cmocka_unit_test(logits_of_every_forward),
 	        cmocka_unit_test(trace_is_csv_on_stdout),
+	        cmocka_unit_test(trace_prints_chosen_layers_and_heads),
+	        cmocka_unit_test(check_at_a_position),
 	        cmocka_unit_test(trace_warns_of_suspicious_runs),
 	        cmocka_unit_test(inspect_calls_large_biases_legitimate),
 	        cmocka_unit_test(inspect_and_trace_find_nan),

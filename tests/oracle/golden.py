@@ -21,7 +21,7 @@ import gguf_file
 import tokenizer
 
 NEW = 16                # greedy ids per prompt
-PROMPT = 24
+PROMPT = 201            # so that position 200 is one of the prompt's
 # the vocabulary: 256 bytes, these and the special tokens, 288 in all
 MERGES = """h e, Ġ t, i n, Ġt he, Ġ c, Ġ w, Ġ a, Ġ T, ĠT he, e r, h a, Ġ i, e s, a r, o n, Ġi s, l i, Ġc o,
 e n, Ġ in, Ġ ha, o r, Ġ d, Ġ n, Ġ s, a s, . Ċ, A n, Ġ b"""
@@ -49,8 +49,11 @@ FIXTURES = {
     "q5_k_m-g4-d64-untied": ("q5_k_m", 4, 1, 64, 2, 256, 288, False, 1e6, 1e-6, PROMPT),
 }
 
+# Fixtures that are recorded once more without their biases, as --no-bias leaves them out.
+NO_BIAS = ["f32-g1-d64-tied", "bf16-g6-d64-untied", "q8_0-g4-d128-untied", "q4_k-g4-d64-tied"]
+
 COLUMNS = ["name", "model", "weight_type", "layers", "hidden", "heads", "kv_heads", "group",
-           "head_dim", "ffn", "vocab", "tied", "theta", "eps", "prompt_tokens", "new_tokens",
+           "head_dim", "ffn", "vocab", "tied", "bias", "theta", "eps", "prompt_tokens", "new_tokens",
            "min_margin", "prompt_file", "ids_file", "margins_file", "logits_file"]
 
 
@@ -113,13 +116,24 @@ def greedy(model, prompt, new, end=None):
     return ids, whole, (top.values[:, 0] - top.values[:, 1]).tolist(), top.indices[:, 1].tolist()
 
 
+def has_bias(model):
+    return any(p.any() for n, p in model.named_parameters() if n.endswith("bias"))
+
+
+@torch.no_grad()
+def drop_bias(model):
+    for n, p in model.named_parameters():
+        if n.endswith("bias"):
+            p.zero_()
+
+
 def record(data, name, model_file, weight_type, model, prompt, new=NEW, end=None, positions=None):
     """Write the golden files of one prompt and return its row of golden.csv."""
     ids, logits, margins, seconds = greedy(model, prompt, new, end)
     folder = data / "golden"
     folder.mkdir(parents=True, exist_ok=True)
     n = len(prompt)
-    positions = positions or [0, 1, n // 2, n - 1, n, n + 7, n + len(ids) - 2]
+    positions = positions or [0, 1, 24, n // 2, 200, n - 1, n, n + 7, n + len(ids) - 2]
     (folder / f"{name}.prompt.txt").write_text(" ".join(map(str, prompt)) + "\n")
     (folder / f"{name}.ids.txt").write_text(" ".join(map(str, ids)) + "\n")
     with open(folder / f"{name}.margins.csv", "w") as f:
@@ -136,7 +150,7 @@ def record(data, name, model_file, weight_type, model, prompt, new=NEW, end=None
                 layers=c.num_hidden_layers, hidden=c.hidden_size, heads=c.num_attention_heads,
                 kv_heads=c.num_key_value_heads, group=c.num_attention_heads // c.num_key_value_heads,
                 head_dim=c.hidden_size // c.num_attention_heads, ffn=c.intermediate_size,
-                vocab=c.vocab_size, tied=int(c.tie_word_embeddings),
+                vocab=c.vocab_size, tied=int(c.tie_word_embeddings), bias=int(has_bias(model)),
                 theta="%g" % c.rope_parameters["rope_theta"], eps="%g" % c.rms_norm_eps,
                 prompt_tokens=n, new_tokens=len(ids), min_margin="%.4g" % min(margins),
                 prompt_file=f"golden/{name}.prompt.txt", ids_file=f"golden/{name}.ids.txt",
@@ -184,7 +198,7 @@ def examine(model, prompt):
 def write_manifest(data, rows):
     """Replace the rows of the same names in DATA/golden.csv, keep the others."""
     path = data / "golden.csv"
-    old = list(csv.DictReader(open(path))) if path.exists() else []
+    old = [{"bias": 1} | r for r in csv.DictReader(open(path))] if path.exists() else []
     new = {r["name"]: r for r in old} | {r["name"]: r for r in rows}
     with open(path, "w", newline="") as f:
         out = csv.DictWriter(f, COLUMNS, lineterminator="\n")
@@ -210,6 +224,10 @@ def main():
         print(name, path.stat().st_size, "bytes, margin", row["min_margin"], examine(model, prompt),
               flush=True)
         rows.append(row)
+        if name in NO_BIAS:
+            drop_bias(model)
+            rows.append(record(data, f"{name}-no-bias", row["model"], shape[0], model,
+                               find_prompt(model, shape[-1], seed, usable)))
     write_manifest(data, rows)
 
 

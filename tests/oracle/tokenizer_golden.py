@@ -1,4 +1,4 @@
-"""Ids of tricky strings from HF tokenizers: python tokenizer_golden.py TRAINED DATA
+"""Ids of tricky strings from HF tokenizers, with a model's vocabulary: python tokenizer_golden.py MODEL.gguf DATA
 
 Writes DATA/tokenizer_golden.csv (chosen strings) and DATA/tokenizer_stress.csv (random ones), with the
 columns text_hex,ids,decoded_hex: UTF-8 bytes of the text, ids separated by spaces, bytes that the ids
@@ -12,7 +12,7 @@ import random
 import sys
 import unicodedata
 
-from tokenizers import Tokenizer
+from gguf import GGUFReader
 
 import tokenizer
 
@@ -47,9 +47,48 @@ TEXTS = [
     "the " * 20, "ab" * 40, " " * 17, "\n" * 9, " \n" * 6, "aaaaaaaaaaaaaaaaaaaaaaaa", "Questionnaire", "theball",
     "THE BALL", "tHe bAll", " The  ball\tis   red .", "ballkitchen Annaput",
 ]
+# By kind, each in the ways that a cut or a merge can go wrong.
+TEXTS += [
+    # contractions: case, what stands before and behind, other apostrophes, folded letters
+    "he'll've", "I'd've", "y'all're", "O'Re'illy", "'Twas 'tis", "dogs' toys", "'d'D'm'M", "can't.won't", "5's 5'S", "\u00e9's",
+    "'s\n't", "it's\t'll", "''ll", "'\u017f\u017f", "don't\u2019t", "`s 's", "'RE're'rE", "x'T'T'T", "'ve've 've", "\u4e2d's",
+    # digits: alone, beside letters and signs, of other scripts
+    "0", "00", "1 2 3", "12:34:56", "2024-02-29T23:59:60Z", "1e-10", "+49 (0)30 123", "1.2.3.4", "x1y22z333", "5th 1st 2nd",
+    "\u0661\u0662a", "\uff11\uff12", "\u2460\u2461", "\u00b9\u00b2\u00b3", "\u0e51\u0e52", "\u09e7\u09e8 3", "7\u0301", "$1,000.00",
+    # line breaks and mixed white space
+    "\r", "\r\r", "\n\r", "a\r\n", "\r\na", "a\r\n\r\nb", "a \r\n b", "a\n\r\nb", "\t\n", "\n\t", " \t\n\t ", "a\t\t\tb", "  \n  \n  a",
+    "a \n", "a  \n\n  ", "\u00a0a", " \u00a0 a", "\u2003\u2003a", "a\u3000\u3000", "\x0b\x0c a", "\u0085\n a", "\u2028\u2029a", "x \u2009\u200ay",
+    "end.\n\nNext", "a;\r\n\tb;\r\n", "\n" * 3 + " " * 3, " " * 3 + "\n" * 3 + "x",
+    # emoji: with selectors, joiners, skin tones, keycaps and flags
+    "\u2764\ufe0f\u2764", "\u2600\ufe0e", "a\u2764\ufe0fb", "\u270c\ufe0f\u200d", "#\ufe0f\u20e3*\ufe0f\u20e3", "\u2620 \u2620", "\u263a!?",
+    # CJK, with marks of voice, half and full width, beside Latin
+    "\u4e2d\u6587abc\u4e2d\u6587", "\u4e2d \u6587", "\u6f22\u5b57\u304b\u306a\u4ea4\u3058\u308a", "\u304b\u3099\u304d\u3099", "\uff76\uff9e", "\u30d1\u30cf\u309a",
+    "\u300c\u5f15\u7528\u300d\u3002", "\u3042\u30fc\u3063", "\u4e00\u3001\u4e8c", "\u1112\u1161\u11ab\u1100\u1173\u11af", "\ud55c\u11a8", "\uac00\u11a7", "\u3131\u314f",
+    "\uff21\uff22\uff01",
+    # combining marks, composed and not, in every order; what NFC excludes
+    "e\u0301", "\u00e9", "e\u0300\u0301", "e\u0301\u0300", "\u1ec7", "e\u0323\u0302", "e\u0302\u0323", "o\u0308\u0304", "\u022b", "s\u0323\u0307", "s\u0307\u0323",
+    "\u1e69", "a\u0328\u0301", "\u01df", "u\u0308\u030c", "\u0915\u093c", "\u0b47\u0b3e", "\u0cc6\u0cd5", "\u2adc", "\u0958\u0301", "\u1f00\u0301", "\u03b1\u0313\u0301",
+    "\u0340\u0341", "\u212a\u2126", "x\u0338\u0301", "=\u0338", "<\u0338", "i\u0307", "\u0130", "caf\u00e9 cafe\u0301", "\u0301\u0301", "1\u0301\u0301 ",
+    # Thai, Lao and others that write no spaces or stack marks
+    "\u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22", "\u0e01\u0e33", "\u0e01\u0e4d\u0e32", "\u0e40\u0e01\u0e48\u0e49", "\u0e17\u0e35\u0e48 1", "\u0ea5\u0eb2\u0ea7", "\u1019\u103c", "\u0e01\u0e38\u0e48\u0e01",
+    "\u1780\u17d2\u1781",
+    # Arabic and Hebrew: marks, ligatures, joiners, directions
+    "\u0644\u0627", "\ufefb", "\u0627\u0653", "\u0622", "\u0645\u0640\u0640\u0645", "\u0628\u064e\u0651", "\u0628\u0651\u064e", "\u0627\u0644\u0639\u0631\u0628\u064a\u0629\u060c \u0661", "\u06cc\u200c\u0647",
+    "\u200fabc\u200e", "\u05d0\u05bc\u05b7", "\ufb2e", "\u0634\u062f\u0651\u064e\u0629",
+    # special tokens: cut, nested, beside marks and white space
+    "<|im_start|><|im_start|>", "<|im_<|im_end|>end|>", "<|im_end|", "|im_end|>", "<|im_end|>\r\n", " \n<|endoftext|>\n ", "<|im_start|>system", "<|Im_End|>",
+    "<<|im_end|>>", "x<|im_end|>'s", "5<|im_end|>5", "<|im_end|>\u0301a", "e\u0301<|im_end|>", "<|im_end |>", "<|endoftext|>the<|endoftext|>the", "<|fim_prefix|>",
+]
 # Emoji came after Unicode 3.2 but are outside every class the pre-tokenizer names, assigned or not.
 TEXTS += ["\U0001f600", "\U0001f600\U0001f600 \U0001f44d", "ok\U0001f44d\U0001f3fd!",
           "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", " \U0001f389\n"]
+
+
+def from_model(path):
+    """The tokenizer of a GGUF file whose vocabulary ends with tokenizer.SPECIAL."""
+    fields = GGUFReader(path).fields
+    tokens, merges = (fields["tokenizer.ggml." + key].contents() for key in ("tokens", "merges"))
+    return tokenizer.build({t: i for i, t in enumerate(tokens)}, [tuple(m.split(" ")) for m in merges])
 
 
 def stress(count):
@@ -92,8 +131,8 @@ def bytes_to_characters():
 
 
 def main():
-    trained, data = map(pathlib.Path, sys.argv[1:])
-    tok = Tokenizer.from_file(str(trained / "tokenizer.json"))
+    data = pathlib.Path(sys.argv[2])
+    tok = from_model(sys.argv[1])
     write(data / "tokenizer_golden.csv", tok, TEXTS)
     write(data / "tokenizer_stress.csv", tok, stress(1500))
 
