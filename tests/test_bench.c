@@ -576,7 +576,7 @@ static void usage_errors_name_the_option(void **state)
 	const char *const wrong[][2] = {
 	        {"--state lukewarm", "--state: 'lukewarm' is not cold, hot, stream or chain"},
 	        {"--state ''", "--state"},
-	        {"--kernel gemm", "no kernel 'gemm'"},
+	        {"--kernel gem", "no kernel 'gem'"},
 	        {"--dtype q9", "--dtype: no kernel takes 'q9'"},
 	        {"--dtype bf16:q9", "--dtype: no kernel takes 'bf16:q9'"},
 	        {"--dtype bf16:", "--dtype: no kernel takes 'bf16:'"},
