@@ -9,32 +9,32 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v669", "gcc 12.2.0", "7e4800a01227c12f", "a917e3bca10de71d", "2026-11-27", "guided + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "7ade2f2d0fe4ca94", "a18194e5a9ac6825", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
 	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "5fff6d05420efa4e", "284a5f1beaf6fcc0", "2026-11-30", "decode loop")
 
-/* ---- host: 2 multiprocessors, driver 6.18.44-fc-v669, toolkit gcc 12.2.0, tuned 2026-11-27 by guided + race ---- */
+/* ---- host: 2 multiprocessors, driver 6.18.44-fc-v657, toolkit gcc 12.2.0, tuned 2026-11-30 by guided + race ---- */
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 58.91 us, 81 % of 34 GB/s, 2.25x, win, stale; 104 samples, +7.05 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 389.28 us, 66 % of 34 GB/s, 1.30x, tie, stale; 104 samples, +2.01 % to (0, 4, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 582.67 us, 88 % of 34 GB/s, 2.40x, win, stale; 104 samples, +1.97 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 80.16 us, 77 % of 34 GB/s, 2.16x, win, stale; 32 samples, +8.12 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 8978.15 us, 90 % of 34 GB/s, 2.39x, win, stale; 104 samples, +0.59 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 49.34 us, 61 % of 54 GB/s, 1.89x, win; 56 samples, +4.94 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 323.88 us, 50 % of 54 GB/s, 1.30x, tie; 104 samples, -1.71 % to (0, 4, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 465.73 us, 70 % of 54 GB/s, 2.35x, win; 32 samples, +2.93 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 61.84 us, 62 % of 54 GB/s, 2.36x, win; 32 samples, +7.56 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 6968.01 us, 73 % of 54 GB/s, 2.23x, tie; 104 samples, +0.64 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 1, 16, 1, 1, 1, 2, 1, 0) /* 603.35 us at 4096, 10 % of 34 GB/s, 1.24x, tie, stale; 104 samples, +0.53 % to (2, 1, 1, 16, 1, 1, 1, 2, 1, 0) */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 1, 16, 1, 1, 1, 2, 1, 0) /* 489.62 us at 4096, 8 % of 54 GB/s, 1.26x, win, at most 0.00 % over the fastest at 7 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.42 us, 1.17x, win, stale; 56 samples, +2.10 % to (1, 2) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 2, 1) /* 0.29 us, 1.24x, win; 56 samples, +1.48 % to (1, 1) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 4.80 us, 5 % of 34 GB/s, 2.44x, win, stale; 56 samples, +4.34 % to (4, 4) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 6.10 us, 3 % of 54 GB/s, 3.17x, win; 32 samples, +12.33 % to (4, 4) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_HOST_EMBED(ROW)
