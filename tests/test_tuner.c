@@ -1,6 +1,7 @@
 /* The tuner as a program: killed and resumed, interrupted, and with kernels that crash, hang and
  * lie. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <math.h>
 #include <pty.h>
 #include <setjmp.h>
@@ -164,10 +165,15 @@ static pid_t worker_of(pid_t pid)
 	return child;
 }
 
-/* Starts the tune and disturbs it at a random moment; returns its exit code. */
+/* Starts the tune and disturbs it at a random moment; returns its exit code. Nobody may be kept out
+ * of the folder of the program, which is therefore open before root becomes nobody. */
 static int disturb(enum disturbance what, const char *results)
 {
 	const char *journal = in_folder("killed/replay/journal.csv");
+	const int program = open(REPLAY, O_RDONLY);
+	char *const arguments[] = {REPLAY,          "--kernel",  REPLAYED_KERNELS, "--shape",
+	                           REPLAYED_SHAPES, "--journal", (char *)results,  NULL};
+	assert_true(program >= 0);
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (!pid) {
@@ -178,10 +184,10 @@ static int disturb(enum disturbance what, const char *results)
 			_exit(99);
 		if (what == READ_ONLY && !geteuid() && setuid(65534))
 			_exit(98);
-		execl(REPLAY, REPLAY, "--kernel", REPLAYED_KERNELS, "--shape", REPLAYED_SHAPES,
-		      "--journal", results, (char *)NULL);
+		fexecve(program, arguments, environ);
 		_exit(99);
 	}
+	close(program);
 	if (what == KILL || what == KILL_WORKER || what == INTERRUPT)
 		sleep_ms(20 + rand() % 100);
 	pid_t worker = what == KILL_WORKER ? worker_of(pid) : pid;
@@ -381,7 +387,10 @@ static void planted_faults_cost_one_row_each(void **state)
 static pid_t start_on_terminal(int *terminal)
 {
 	pid_t pid = forkpty(terminal, NULL, NULL, NULL);
-	assert_true(pid >= 0);
+	if (pid < 0) {
+		print_message("no terminal can be had here\n");
+		skip();
+	}
 	if (!pid) {
 		if (!freopen("/dev/null", "w", stdout))
 			_exit(99);
