@@ -376,6 +376,21 @@ enum status make_folders(const char *path)
 	return STATUS_OK;
 }
 
+enum status csv_log_open_for(const char *folder, const char *device, const char *name,
+                             const char *columns, struct csv_log *log)
+{
+	enum status status;
+	char path[CSV_PATH];
+	if (snprintf(path, sizeof path, "%s/%s/%s", folder, device, name) >= CSV_PATH)
+		return fail(STATUS_FAILED, "%s: the name is too long", folder);
+	*strrchr(path, '/') = 0;
+	TRY(make_folders(path));
+	path[strlen(path)] = '/';
+	TRY(csv_log_open(path, columns, 0, log));
+done:
+	return status;
+}
+
 /* An empty file beside `path`, to be renamed to it or removed. */
 static enum status open_temporary(const char *path, char temporary[4096], int *file)
 {

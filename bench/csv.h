@@ -40,6 +40,11 @@ struct csv_log {
 /* `columns` is "a,b,c". `exclusive` takes a lock so that two writers cannot share the file. */
 MUST_CHECK enum status csv_log_open(const char *path, const char *columns, int exclusive,
                                     struct csv_log *log);
+/* The same, not exclusive, of folder/device/name, shorter than CSV_PATH; makes the folders.
+ * `device` is a slug. */
+enum { CSV_PATH = 4096 };
+MUST_CHECK enum status csv_log_open_for(const char *folder, const char *device, const char *name,
+                                        const char *columns, struct csv_log *log);
 /* n_columns texts. */
 MUST_CHECK enum status csv_log_row(struct csv_log *log, const char *const *fields);
 void csv_log_close(struct csv_log *log);

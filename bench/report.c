@@ -18,17 +18,11 @@ typedef char cells[N_BENCH_COLUMNS][CELL_BYTES];
 
 enum status report_open(const char *folder, const struct device_info *info, struct csv_log *log)
 {
-	enum status status;
-	char path[4096], columns[] = BENCH_COLUMNS(COLUMN_JOINED);
+	char columns[] = BENCH_COLUMNS(COLUMN_JOINED);
 	columns[sizeof columns - 2] = 0; /* the last comma */
-	if (snprintf(path, sizeof path, "%s/%s/bench.csv", folder, info->slug) >= (int)sizeof path)
+	if (snprintf(NULL, 0, "%s/%s/bench.csv", folder, info->slug) >= CSV_PATH)
 		return fail(STATUS_USAGE, "--csv %s: the name is too long", folder);
-	*strrchr(path, '/') = 0;
-	TRY(make_folders(path));
-	path[strlen(path)] = '/';
-	TRY(csv_log_open(path, columns, 0, log));
-done:
-	return status;
+	return csv_log_open_for(folder, info->slug, "bench.csv", columns, log);
 }
 
 /* Empty when the value is not a number. */

@@ -72,17 +72,10 @@ done:
 /* folder/<device>/decode.csv, opened before anything is measured. */
 static enum status open_log(const char *folder, const struct device_info *info, struct csv_log *log)
 {
-	enum status status;
-	char path[4096];
-	snprintf(path, sizeof path, "%s/%s", folder, info->slug);
-	TRY(make_folders(path));
-	snprintf(path, sizeof path, "%s/%s/decode.csv", folder, info->slug);
-	TRY(csv_log_open(path,
-	                 "device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,"
-	                 "ceiling_gbps,percent,joule,source_hash",
-	                 0, log));
-done:
-	return status;
+	return csv_log_open_for(folder, info->slug, "decode.csv",
+	                        "device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,"
+	                        "ceiling_gbps,percent,joule,source_hash",
+	                        log);
 }
 
 static enum status write_row(const struct decoder *d, int length, const struct result *r,

@@ -91,17 +91,11 @@ done:
 /* folder/<device>/prefill.csv, opened before anything is measured. */
 static enum status open_log(const char *folder, const struct device_info *info, struct csv_log *log)
 {
-	enum status status;
-	char path[4096];
-	snprintf(path, sizeof path, "%s/%s", folder, info->slug);
-	TRY(make_folders(path));
-	snprintf(path, sizeof path, "%s/%s/prefill.csv", folder, info->slug);
-	TRY(csv_log_open(path,
-	                 "device,model,dtype,kv,prompt,chunk,product,tok_s,tok_s_lo,tok_s_hi,flops,"
-	                 "tflops,joule,source_hash",
-	                 0, log));
-done:
-	return status;
+	return csv_log_open_for(
+	        folder, info->slug, "prefill.csv",
+	        "device,model,dtype,kv,prompt,chunk,product,tok_s,tok_s_lo,tok_s_hi,flops,"
+	        "tflops,joule,source_hash",
+	        log);
 }
 
 /* "cublas 13.0.2 bf16"; "steps" */

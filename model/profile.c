@@ -319,18 +319,12 @@ static void print_table(const struct profile *p, FILE *to)
 
 static enum status open_log(const char *folder, const struct device_info *info, struct csv_log *log)
 {
-	enum status status;
-	char path[4096];
-	snprintf(path, sizeof path, "%s/%s", folder, info->slug);
-	TRY(make_folders(path));
-	snprintf(path, sizeof path, "%s/%s/profile.csv", folder, info->slug);
-	TRY(csv_log_open(path,
-	                 "device,model,dtype,kv,context,rows,plain_us,stamped_us,launch,layer,"
-	                 "operation,kernel,case,shape,config,blocks,threads,at_us,begin_us,"
-	                 "ready_us,us,early_us,bytes,flops,ceiling_gbps,percent,source_hash",
-	                 0, log));
-done:
-	return status;
+	return csv_log_open_for(
+	        folder, info->slug, "profile.csv",
+	        "device,model,dtype,kv,context,rows,plain_us,stamped_us,launch,layer,"
+	        "operation,kernel,case,shape,config,blocks,threads,at_us,begin_us,"
+	        "ready_us,us,early_us,bytes,flops,ceiling_gbps,percent,source_hash",
+	        log);
 }
 
 #define MAX_COLUMNS 32

@@ -45,14 +45,7 @@ enum {
 
 enum status gains_open_log(const char *folder, const struct device_info *info, struct csv_log *log)
 {
-	enum status status;
-	char path[4096];
-	snprintf(path, sizeof path, "%s/%s", folder, info->slug);
-	TRY(make_folders(path));
-	snprintf(path, sizeof path, "%s/%s/gains.csv", folder, info->slug);
-	TRY(csv_log_open(path, GAIN_COLUMNS, 0, log));
-done:
-	return status;
+	return csv_log_open_for(folder, info->slug, "gains.csv", GAIN_COLUMNS, log);
 }
 
 /* A row's cells; those of numbers are empty until they are set. */

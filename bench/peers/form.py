@@ -19,7 +19,7 @@ def bench_columns():
 def decode_columns():
     """As model/decode_bench.c writes them, and who was measured."""
     text = (ROOT / "model/decode_bench.c").read_text()
-    literals = re.search(r'csv_log_open\(\s*path,\s*((?:"[^"]*"\s*)+)', text).group(1)
+    literals = re.search(r'"decode\.csv",\s*((?:"[^"]*"\s*)+)', text).group(1)
     names = "".join(re.findall(r'"([^"]*)"', literals)).split(",")
     return names + [name for name in ("peer", "peer_version", "date") if name not in names]
 
