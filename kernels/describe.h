@@ -71,6 +71,18 @@ static inline enum status parse_count(const char *text, const char *what, int *v
 	return STATUS_OK;
 }
 
+/* Elements of a matrix (m, k), and the grid with a block for each of its rows. */
+static inline size_t matrix_count(const struct shape *shape)
+{
+	return (size_t)shape->m * (size_t)shape->k;
+}
+static inline struct grid grid_of_rows(const struct shape *shape, int warps,
+                                       const struct device_info *info)
+{
+	return (struct grid){
+	        .x = (unsigned)shape->m, .y = 1, .threads = (unsigned)(warps * info->target.lanes)};
+}
+
 /* parse_shape() and format_shape() of a kernel whose shape is one number, `what`: "embed shape". */
 #define SHAPE_IS_A_COUNT(what)                                                \
 	static enum status parse_shape(const char *text, struct shape *shape) \

@@ -29,10 +29,6 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
 	                     .threads = (unsigned)(c->warps * info->target.lanes)};
 }
 
-static size_t w_count(const struct shape *shape)
-{
-	return (size_t)shape->m * (size_t)shape->k;
-}
 static size_t x_count(const struct shape *shape)
 {
 	return (size_t)shape->len * (size_t)shape->k;
@@ -45,14 +41,14 @@ static size_t y_stride(const struct shape *shape)
 static double bytes(const struct shape *shape, const int *kase)
 {
 	const struct gemm_case *k = AS(gemm_case, kase);
-	return (double)dtype_bytes(k->x, w_count(shape) + x_count(shape)) +
+	return (double)dtype_bytes(k->x, matrix_count(shape) + x_count(shape)) +
 	       (k->add ? 8.0 : 4.0) * shape->len * shape->m;
 }
 
 static double flops(const struct shape *shape, const int *kase)
 {
 	(void)kase;
-	return 2.0 * shape->len * (double)w_count(shape);
+	return 2.0 * shape->len * (double)matrix_count(shape);
 }
 
 static enum status parse_shape(const char *text, struct shape *shape)
@@ -80,7 +76,7 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 	const struct gemm_case *k = AS(gemm_case, kase);
 	b[Y] = (struct buffer){"y", BUFFER_INOUT, DTYPE_F32, (size_t)shape->len * y_stride(shape),
 	                       1};
-	b[W] = (struct buffer){"w", BUFFER_WEIGHT, k->x, w_count(shape), 0.05f};
+	b[W] = (struct buffer){"w", BUFFER_WEIGHT, k->x, matrix_count(shape), 0.05f};
 	b[X] = (struct buffer){"x", BUFFER_INPUT, k->x, x_count(shape), 1};
 	return N_BUFFERS;
 }
@@ -107,7 +103,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 	const struct gemm_case *kc = AS(gemm_case, kase);
 	const size_t k = (size_t)shape->k, m = (size_t)shape->m, n = (size_t)shape->len;
 	const float *before = data[Y];
-	float *w = decode_all(kc->x, data[W], w_count(shape));
+	float *w = decode_all(kc->x, data[W], matrix_count(shape));
 	float *x = decode_all(kc->x, data[X], x_count(shape));
 	for (size_t i = 0; i < n * y_stride(shape); i++) {
 		const size_t t = i / y_stride(shape), r = i % y_stride(shape);

@@ -22,27 +22,19 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
                         const struct device_info *info)
 {
 	(void)kase;
-	const struct norm_rows_config *c = AS(norm_rows_config, config);
-	return (struct grid){.x = (unsigned)shape->m,
-	                     .y = 1,
-	                     .threads = (unsigned)(c->warps * info->target.lanes)};
-}
-
-static size_t count(const struct shape *shape)
-{
-	return (size_t)shape->m * (size_t)shape->k;
+	return grid_of_rows(shape, AS(norm_rows_config, config)->warps, info);
 }
 
 static double bytes(const struct shape *shape, const int *kase)
 {
-	return (double)dtype_bytes(AS(norm_rows_case, kase)->y, count(shape)) +
-	       4.0 * ((double)count(shape) + shape->k);
+	return (double)dtype_bytes(AS(norm_rows_case, kase)->y, matrix_count(shape)) +
+	       4.0 * ((double)matrix_count(shape) + shape->k);
 }
 
 static double flops(const struct shape *shape, const int *kase)
 {
 	(void)kase;
-	return 4.0 * (double)count(shape);
+	return 4.0 * (double)matrix_count(shape);
 }
 
 SHAPE_IS_A_MATRIX("norm_rows")
@@ -52,8 +44,8 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 {
 	(void)config, (void)info;
 	const int y = AS(norm_rows_case, kase)->y;
-	b[Y] = (struct buffer){"y", BUFFER_OUTPUT, y, count(shape), 0};
-	b[X] = (struct buffer){"x", BUFFER_INPUT, DTYPE_F32, count(shape), 2};
+	b[Y] = (struct buffer){"y", BUFFER_OUTPUT, y, matrix_count(shape), 0};
+	b[X] = (struct buffer){"x", BUFFER_INPUT, DTYPE_F32, matrix_count(shape), 2};
 	b[WEIGHT] = (struct buffer){"w", BUFFER_WEIGHT, DTYPE_F32, (size_t)shape->k, 1};
 	return N_BUFFERS;
 }

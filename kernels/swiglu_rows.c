@@ -25,16 +25,9 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
                         const struct device_info *info)
 {
 	(void)kase;
-	const struct swiglu_rows_config *c = AS(swiglu_rows_config, config);
-	return (struct grid){.x = (unsigned)shape->m,
-	                     .y = 1,
-	                     .threads = (unsigned)(c->warps * info->target.lanes)};
+	return grid_of_rows(shape, AS(swiglu_rows_config, config)->warps, info);
 }
 
-static size_t count(const struct shape *shape)
-{
-	return (size_t)shape->m * (size_t)shape->k;
-}
 static size_t y_count(const struct shape *shape)
 {
 	return (size_t)shape->m * ((size_t)shape->k + Y_BEHIND);
@@ -42,14 +35,14 @@ static size_t y_count(const struct shape *shape)
 
 static double bytes(const struct shape *shape, const int *kase)
 {
-	return 8.0 * (double)count(shape) +
-	       (double)dtype_bytes(AS(swiglu_rows_case, kase)->y, count(shape));
+	return 8.0 * (double)matrix_count(shape) +
+	       (double)dtype_bytes(AS(swiglu_rows_case, kase)->y, matrix_count(shape));
 }
 
 static double flops(const struct shape *shape, const int *kase)
 {
 	(void)kase;
-	return 5.0 * (double)count(shape);
+	return 5.0 * (double)matrix_count(shape);
 }
 
 SHAPE_IS_A_MATRIX("swiglu_rows")
@@ -60,7 +53,7 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 	(void)config, (void)info;
 	const int y = AS(swiglu_rows_case, kase)->y;
 	b[Y] = (struct buffer){"y", BUFFER_OUTPUT, y, y_count(shape), 0};
-	b[X] = (struct buffer){"x", BUFFER_INPUT, DTYPE_F32, 2 * count(shape), 2};
+	b[X] = (struct buffer){"x", BUFFER_INPUT, DTYPE_F32, 2 * matrix_count(shape), 2};
 	return N_BUFFERS;
 }
 
@@ -83,7 +76,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 {
 	const int dtype = AS(swiglu_rows_case, kase)->y;
 	const size_t k = (size_t)shape->k, stride = k + Y_BEHIND;
-	for (size_t i = 0; i < count(shape); i++) {
+	for (size_t i = 0; i < matrix_count(shape); i++) {
 		const float *x = (const float *)data[X] + 2 * i;
 		const double gate = x[0], y = gate / (1 + exp(-gate)) * x[1];
 		const double error = F32_ROUNDING * (16 + 2 * fabs(gate)) * fabs(y);

@@ -24,21 +24,14 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
                         const struct device_info *info)
 {
 	(void)kase;
-	const struct unpack_config *c = AS(unpack_config, config);
-	return (struct grid){.x = (unsigned)shape->m,
-	                     .y = 1,
-	                     .threads = (unsigned)(c->warps * info->target.lanes)};
-}
-
-static size_t count(const struct shape *shape)
-{
-	return (size_t)shape->m * (size_t)shape->k;
+	return grid_of_rows(shape, AS(unpack_config, config)->warps, info);
 }
 
 static double bytes(const struct shape *shape, const int *kase)
 {
 	const struct unpack_case *k = AS(unpack_case, kase);
-	return (double)dtype_bytes(k->w, count(shape)) + (double)dtype_bytes(k->y, count(shape));
+	return (double)dtype_bytes(k->w, matrix_count(shape)) +
+	       (double)dtype_bytes(k->y, matrix_count(shape));
 }
 
 static double flops(const struct shape *shape, const int *kase)
@@ -64,7 +57,7 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 {
 	(void)config, (void)info;
 	const struct unpack_case *k = AS(unpack_case, kase);
-	b[Y] = (struct buffer){"y", BUFFER_OUTPUT, k->y, count(shape), 0};
+	b[Y] = (struct buffer){"y", BUFFER_OUTPUT, k->y, matrix_count(shape), 0};
 	b[W] = (struct buffer){"w", BUFFER_WEIGHT, k->w, table_count(shape, kase), 0.05f};
 	b[TOKENS] = (struct buffer){"tokens", BUFFER_INPUT, DTYPE_I32, (size_t)shape->m, 0};
 	return N_BUFFERS;
