@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "core/progress.h"
+#include "tests/tune.h"
 #include "tuner/journal.h"
 #include "tuner/lines.h"
 #include "tuner/ranks.h"
@@ -74,13 +75,6 @@ static pid_t start(const char *command)
 	return pid;
 }
 
-static int finish(pid_t pid)
-{
-	int wait_status;
-	assert_int_equal(waitpid(pid, &wait_status, 0), pid);
-	return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
-}
-
 static int run(const char *command)
 {
 	return finish(start(command));
@@ -99,29 +93,12 @@ static int number(const char *command)
 	return n;
 }
 
-static void sleep_ms(long ms)
+/* Of a journal of the folder. */
+static int count_rows_of(const char *name, const char *status)
 {
-	struct timespec time = {ms / 1000, ms % 1000 * 1000000};
-	nanosleep(&time, NULL);
-}
-
-/* Measurements in a journal of the folder; none is there twice. */
-static int count_rows(const char *name, const char *status)
-{
-	struct journal journal;
 	char path[128];
-	int n = 0;
 	snprintf(path, sizeof path, "%s/%s/replay/journal.csv", folder, name);
-	assert_int_equal(journal_read(path, &journal), STATUS_OK);
-	for (int i = 0; i < journal.n_rows; i++) {
-		const struct journal_row *row = &journal.rows[i];
-		if (!row->cell[JOURNAL_round][0])
-			continue;
-		assert_ptr_equal(journal_find(&journal, row->cell), row);
-		n += !status || !strcmp(row->cell[JOURNAL_status], status);
-	}
-	journal_close(&journal);
-	return n;
+	return count_rows(path, status);
 }
 
 /* Whether a file of /proc has this text; ends of strings in it count as line ends. */
@@ -191,7 +168,7 @@ static void four_ranks_make_the_same_table(void **state)
 	setenv("REPLAY_SLEEP", "100", 1);
 	assert_int_equal(run(SCRIPT TUNE "--journal many"), 0);
 	assert_same_header();
-	assert_int_equal(count_rows("many", NULL), count_rows("one", NULL));
+	assert_int_equal(count_rows_of("many", NULL), count_rows_of("one", NULL));
 	assert_int_equal(number("cut -f 1 log | sort -u | wc -l"), 4);
 	assert_int_equal(number("cut -f 2- log | sort > a; cut -f 2- log1 | sort | cmp - a >&2; "
 	                        "echo $?"),
@@ -218,7 +195,7 @@ static void idle_ranks_screen_for_others(void **state)
 	setenv("REPLAY_SLEEP", "0", 1);
 	snprintf(command, sizeof command, REPLAY " %s --journal one", tune);
 	assert_int_equal(run(command), 0);
-	assert_int_equal(count_rows("many", NULL), count_rows("one", NULL));
+	assert_int_equal(count_rows_of("many", NULL), count_rows_of("one", NULL));
 	assert_same_header();
 }
 
@@ -238,9 +215,9 @@ static void lost_ranks_cost_what_they_measured(void **state)
 	setenv("REPLAY_SLEEP", "0", 1);
 	assert_int_equal(run(REPLAY " " TUNE "--journal one"), 0);
 	assert_same_header();
-	int rows = count_rows("many", NULL);
-	assert_int_equal(rows, count_rows("one", NULL));
-	assert_int_equal(rows, count_rows("many", "ok"));
+	int rows = count_rows_of("many", NULL);
+	assert_int_equal(rows, count_rows_of("one", NULL));
+	assert_int_equal(rows, count_rows_of("many", "ok"));
 	int known = number("cut -d , -f 6 many/replay/journal.csv | grep -c '^0$'");
 	assert_in_range(screenings, known, known + 3);
 }
@@ -253,9 +230,9 @@ static void a_crash_in_another_rank_is_a_row(void **state)
 	assert_int_equal(run(SCRIPT TUNE "--journal many"), 0);
 	assert_int_equal(run(REPLAY " " TUNE "--journal one"), 0);
 	assert_same_header();
-	int crashes = count_rows("one", "crash");
+	int crashes = count_rows_of("one", "crash");
 	assert_true(crashes > 0);
-	assert_int_equal(count_rows("many", "crash"), crashes);
+	assert_int_equal(count_rows_of("many", "crash"), crashes);
 	assert_int_equal(number("grep -c 'crash,signal 11' many/replay/journal.csv"), crashes);
 }
 
@@ -344,9 +321,9 @@ static void interrupted_ranks_go_on(void **state)
 	assert_int_equal(finish(pid), 1);
 	assert_int_equal(number("grep -c 'the same command goes on from here' messages"), 1);
 	setenv("REPLAY_SLEEP", "0", 1);
-	int rows = count_rows("many", NULL);
+	int rows = count_rows_of("many", NULL);
 	assert_int_equal(run(REPLAY " " TUNE "--journal one"), 0);
-	assert_true(rows > 0 && rows < count_rows("one", NULL));
+	assert_true(rows > 0 && rows < count_rows_of("one", NULL));
 	assert_int_equal(run(SCRIPT TUNE "--journal many"), 0);
 	assert_same_header();
 }

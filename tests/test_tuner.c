@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/progress.h"
+#include "tests/tune.h"
 #include "tuner/journal.h"
 
 #include <cmocka.h> /* last: it takes the name `fail` */
@@ -68,13 +69,6 @@ static pid_t start(const char *program, const char *results, const char *kernels
 	return pid;
 }
 
-static int finish(pid_t pid)
-{
-	int wait_status;
-	assert_int_equal(waitpid(pid, &wait_status, 0), pid);
-	return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
-}
-
 /* A whole file; "" when there is none. */
 static char *read_text(const char *path)
 {
@@ -105,33 +99,9 @@ static size_t complete_bytes(const char *text)
 	return end ? (size_t)(end + 1 - text) : 0;
 }
 
-/* Rows with this status, or all measurements when it is NULL. Fails the test on two rows of one
- * measurement. */
-static int count_rows(const char *path, const char *status)
-{
-	struct journal journal;
-	int n = 0;
-	assert_int_equal(journal_read(path, &journal), STATUS_OK);
-	for (int i = 0; i < journal.n_rows; i++) {
-		const struct journal_row *row = &journal.rows[i];
-		if (!row->cell[JOURNAL_round][0])
-			continue;
-		assert_ptr_equal(journal_find(&journal, row->cell), row);
-		n += !status || !strcmp(row->cell[JOURNAL_status], status);
-	}
-	journal_close(&journal);
-	return n;
-}
-
 static int count_or_zero(const char *path)
 {
 	return access(path, R_OK) ? 0 : count_rows(path, NULL);
-}
-
-static void sleep_ms(long ms)
-{
-	struct timespec time = {ms / 1000, ms % 1000 * 1000000};
-	nanosleep(&time, NULL);
 }
 
 #define REPLAYED_KERNELS "gemv,gqa_attention,rms_norm"
