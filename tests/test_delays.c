@@ -234,7 +234,7 @@ static void no_wait_can_be_left_out(void **state)
 		bool unfused;
 		int row;
 	} waits[] = {{"gemv", false, 0},           {"gqa_attention", false, 0},
-	             {"gqa_attention", false, -1}, {"advance", false, 0},
+	             {"gqa_attention", false, -1}, {"advance", false, -1},
 	             {"rms_norm", true, 0},        {"rope", true, 0},
 	             {"argmax", true, 0}};
 	(void)state;
