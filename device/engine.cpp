@@ -1,6 +1,7 @@
 /* The host engine: fibers, their scheduler, worker threads, and what checked mode checks. */
 #include "device/engine.h"
 
+#include <algorithm>
 #include <atomic>
 #include <csetjmp>
 #include <csignal>
@@ -110,6 +111,15 @@ struct copy_queue {
 	unsigned group = 0; /* open now */
 };
 
+/* A bulk copy that has not arrived; an early one has what it found. */
+struct pending_bulk {
+	void *to;
+	const void *from;
+	unsigned bytes;
+	const copy_barrier *barrier;
+	std::vector<char> found;
+};
+
 struct worker {
 	struct block block = {};
 	warp warps[kMaxWarps]{};
@@ -123,6 +133,7 @@ struct worker {
 	const void *own_bottom = nullptr; /* of the thread's stack, for ASan */
 	size_t own_bytes = 0;
 	copy_queue copies[ENGINE_MAX_THREADS];
+	std::vector<pending_bulk> bulks;
 	sigjmp_buf escape; /* from a fault */
 	void *fault = nullptr;
 	int fault_signal = 0;
@@ -198,6 +209,7 @@ void lane_reset(worker *me, unsigned i)
 	l.stack = new_stack(bottom, top, lane_main);
 	l.barrier = nullptr;
 	me->copies[i].copies.clear();
+	me->bulks.clear();
 }
 
 /* Sets up what the next launch needs; after a failure, everything anew. */
@@ -385,6 +397,11 @@ void exit_lane()
 	me->warp->live &= ~(1u << me->index);
 	me->warp->ready &= ~(1u << me->index);
 	if (--b.n_live == 0) {
+		if (!self->bulks.empty())
+			abandon(STATUS_VIOLATION,
+			        line().add(
+			                "block %u ends before %zu of its bulk copies have arrived",
+			                b.index.y * b.grid.x + b.index.x, self->bulks.size()));
 		if (!next_block()) {
 			leave(&me->stack);
 			return;
@@ -832,6 +849,81 @@ void cp_async_finish(unsigned groups_left)
 			memset(c.to, 0, 16);
 	}
 	q.copies.resize(kept);
+}
+
+void bulk_open(copy_barrier *b)
+{
+	*b = {};
+}
+
+void bulk_ask(copy_barrier *b, unsigned bytes)
+{
+	if (b->is_asked)
+		abandon(STATUS_VIOLATION,
+		        line().add("thread %u asks for more before a phase of bulk "
+		                   "copies is over",
+		                   number_of(current)));
+	b->expected = bytes;
+	b->is_asked = true;
+}
+
+/* As cp_async_issue(). An early copy finds NaN where others may be writing. */
+void bulk_issue(void *shared, const void *global, unsigned bytes, copy_barrier *b, bool early)
+{
+	pending_bulk copy = {shared, global, bytes, b, {}};
+	char *to = static_cast<char *>(shared);
+	const char *from = static_cast<const char *>(global);
+	if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from) | bytes) % 16)
+		abandon(STATUS_VIOLATION,
+		        line().add("thread %u: a bulk copy is not aligned to 16 bytes",
+		                   number_of(current)));
+	if (early)
+		copy.found.assign(from, from + bytes);
+	for (unsigned i = 0; i < bytes && watcher; i += 16) {
+		watcher->copy(to + i, early ? nullptr : from + i, __builtin_return_address(0));
+		if (early && !watcher->settled(from + i))
+			memset(copy.found.data() + i, 0xff, 16);
+	}
+	memset(shared, 0xff, bytes);
+	self->bulks.push_back(std::move(copy));
+}
+
+/* What has been asked for arrives when all of it is on its way. */
+static bool bulk_arrives(copy_barrier *b)
+{
+	std::vector<pending_bulk> &all = self->bulks;
+	auto is_here = [b](const pending_bulk &c) { return c.barrier == b; };
+	size_t bytes = 0;
+	for (const pending_bulk &c : all)
+		bytes += is_here(c) ? c.bytes : 0;
+	if (!b->is_asked || bytes < b->expected)
+		return false;
+	if (bytes > b->expected)
+		abandon(STATUS_VIOLATION,
+		        line().add("%zu bytes arrive by bulk copies where %u are expected", bytes,
+		                   b->expected));
+	for (const pending_bulk &c : all)
+		if (is_here(c))
+			memcpy(c.to, c.found.empty() ? c.from : c.found.data(), c.bytes);
+	all.erase(std::remove_if(all.begin(), all.end(), is_here), all.end());
+	b->phase++;
+	b->is_asked = false;
+	return true;
+}
+
+void bulk_finish(copy_barrier *b, unsigned phase)
+{
+	constexpr int max_turns = 1 << 16; /* of a warp whose first lane has only to ask */
+	for (int turn = 0; b->phase % 2 == phase && !bulk_arrives(b); turn++) {
+		if (turn == max_turns)
+			abandon(STATUS_VIOLATION,
+			        line().add("thread %u waits for ever for bulk copies: %s",
+			                   number_of(current),
+			                   b->is_asked
+			                           ? "fewer bytes than expected are on their way"
+			                           : "nobody asks for them"));
+		spin_yield();
+	}
 }
 
 void grid_wait_seen()

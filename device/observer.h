@@ -18,8 +18,10 @@ struct observer {
 	void (*sync_block)();
 	void (*sync_warp)(const warp *w);
 	void (*grid_wait)(const lane *l);
-	/* 16 bytes, at issue and at arrival; from null, zeros. */
+	/* 16 bytes, at issue and, but for bulk copies, at arrival; from null, zeros. */
 	void (*copy)(const void *to, const void *from, const void *pc);
+	/* Whether nobody can still be writing these 16 bytes. */
+	bool (*settled)(const void *from);
 	void (*release)(const unsigned *counter);
 	void (*acquire)(const unsigned *counter);
 };

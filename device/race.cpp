@@ -216,21 +216,26 @@ cell &cell_of(uintptr_t address)
 	return d->last_page->cells[address % kPage / 4];
 }
 
-void note(uintptr_t address, size_t bytes, bool write, bool atomic, const void *pc)
+access access_of(const lane *l)
 {
-	const lane *l = simt::current;
-	if (!d || !l || d->engine.holds(address) ||
-	    address == reinterpret_cast<uintptr_t>(&simt::current))
-		return;
 	access now = {};
 	now.launch = d->launch;
 	now.block = d->block;
 	now.block_epoch = d->block_epoch;
 	now.warp_epoch = d->warp_epochs[l->warp->id];
 	now.thread = static_cast<uint16_t>(l->thread.x);
+	now.waited = d->waited[l->thread.x];
+	return now;
+}
+
+void note(uintptr_t address, size_t bytes, bool write, bool atomic, const void *pc)
+{
+	if (!d || !simt::current || d->engine.holds(address) ||
+	    address == reinterpret_cast<uintptr_t>(&simt::current))
+		return;
+	access now = access_of(simt::current);
 	now.write = write;
 	now.atomic = atomic;
-	now.waited = d->waited[l->thread.x];
 	now.pc = pc;
 	const bool shared = d->shared.holds(address);
 	for (uintptr_t end = address + bytes; address < end;) {
@@ -308,6 +313,18 @@ void on_copy(const void *to, const void *from, const void *pc)
 	note(reinterpret_cast<uintptr_t>(to), 16, true, false, pc);
 }
 
+bool on_settled(const void *from)
+{
+	const access now = access_of(simt::current);
+	const uintptr_t begin = reinterpret_cast<uintptr_t>(from);
+	for (uintptr_t address = begin; address < begin + 16; address += 4) {
+		const access &write = cell_of(address).write;
+		if (write.launch && !ordered(write, now, false))
+			return false;
+	}
+	return true;
+}
+
 void on_release(const unsigned *counter)
 {
 	d->released[{counter, d->block}] = d->block_epoch;
@@ -318,8 +335,9 @@ void on_acquire(const unsigned *counter)
 	d->acquired.insert(counter);
 }
 
-const simt::observer watch = {on_boundary,  on_launch,    on_block, on_memory,  on_sync_block,
-                              on_sync_warp, on_grid_wait, on_copy,  on_release, on_acquire};
+const simt::observer watch = {on_boundary,   on_launch,    on_block,     on_memory,
+                              on_sync_block, on_sync_warp, on_grid_wait, on_copy,
+                              on_settled,    on_release,   on_acquire};
 
 void forget()
 {

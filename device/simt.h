@@ -28,7 +28,14 @@
  *	prefetch_l2_range<N>(p, bytes)    by N threads of a block together, p aligned to 16 bytes
  *	cp_async16(shared, global) cp_async16_or_zero(shared, global, there) cp_async_commit()
  *	cp_async_wait<N>()
- *	atomic_add, atomic_inc, atomic_max relaxed
+ *	copy_barrier                      in shared memory; what bulk copies of a warp arrive at
+ *	copy_barrier_init(b)              by the thread that will ask, before it does
+ *	bulk_expect(b, bytes)             by that thread: what the next phase of b consists of
+ *	bulk_copy(shared, global, bytes, b) by it: part of that phase; addresses and bytes are
+ *	                                  multiples of 16
+ *	bulk_copy_early(...)              the same, of memory that launches in flight may write:
+ *what they write arrives as anything bulk_wait(b, phase)               by the warp: phases are 0,
+ *1, 0 ...; a block has to wait for all its copies atomic_add, atomic_inc, atomic_max relaxed
  *	atomic_inc_ordered(p, limit)      what the block wrote comes before, what it reads after
  *	fence_block() fence_device()
  *	spin_pause()                      in a loop that waits for another thread
@@ -266,6 +273,58 @@ template <int N>
 SIMT_FN void cp_async_wait()
 {
 	asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+/* From compute capability 9.0 on. */
+struct copy_barrier {
+	unsigned long long state;
+};
+
+SIMT_FN unsigned shared_address(const void *p)
+{
+	return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+
+SIMT_FN void copy_barrier_init(copy_barrier *b)
+{
+	asm volatile(
+	        "mbarrier.init.shared.b64 [%0], 1;\n\tfence.mbarrier_init.release.cluster;" ::"r"(
+	                shared_address(b))
+	        : "memory");
+}
+
+SIMT_FN void bulk_expect(copy_barrier *b, unsigned bytes)
+{
+	asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(b)),
+	             "r"(bytes)
+	             : "memory");
+}
+
+SIMT_FN void bulk_copy(void *shared, const void *global, unsigned bytes, copy_barrier *b)
+{
+	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+	             "[%0], [%1], %2, [%3];" ::"r"(shared_address(shared)),
+	             "l"(__cvta_generic_to_global(global)), "r"(bytes), "r"(shared_address(b))
+	             : "memory");
+}
+
+SIMT_FN void bulk_copy_early(void *shared, const void *global, unsigned bytes, copy_barrier *b)
+{
+	bulk_copy(shared, global, bytes, b);
+}
+
+SIMT_FN void bulk_wait(copy_barrier *b, unsigned phase)
+{
+	unsigned done;
+	do
+		asm volatile("{\n\t.reg .pred p;\n\t"
+		             "mbarrier.try_wait.parity.shared.b64 p, [%1], %2;\n\t"
+		             "selp.u32 %0, 1, 0, p;\n\t}"
+		             : "=r"(done)
+		             : "r"(shared_address(b)), "r"(phase)
+		             : "memory");
+	while (!done);
+	__syncwarp();
 }
 
 template <typename T>

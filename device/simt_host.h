@@ -158,6 +158,16 @@ void *shared_new(const void *key, size_t bytes, size_t align);
 void cp_async_issue(void *shared, const void *global);
 void cp_async_close();
 void cp_async_finish(unsigned groups_left);
+
+/* Bytes of the phase that has been asked for, and how many phases are over. */
+struct copy_barrier {
+	unsigned expected, phase;
+	bool is_asked;
+};
+void bulk_open(copy_barrier *b);
+void bulk_ask(copy_barrier *b, unsigned bytes);
+void bulk_issue(void *shared, const void *global, unsigned bytes, copy_barrier *b, bool early);
+void bulk_finish(copy_barrier *b, unsigned phase);
 void grid_wait_seen();
 void note_release_seen(const unsigned *counter);
 void note_acquire_seen(const unsigned *counter);
@@ -476,6 +486,41 @@ SIMT_FN void cp_async_wait()
 {
 	if (mode.checked)
 		cp_async_finish(N);
+}
+
+SIMT_FN void copy_barrier_init(copy_barrier *b)
+{
+	if (mode.checked)
+		bulk_open(b);
+}
+
+SIMT_FN void bulk_expect(copy_barrier *b, unsigned bytes)
+{
+	if (mode.checked)
+		bulk_ask(b, bytes);
+}
+
+SIMT_FN void bulk_copy(void *shared, const void *global, unsigned bytes, copy_barrier *b)
+{
+	if (mode.checked)
+		bulk_issue(shared, global, bytes, b, false);
+	else
+		__builtin_memcpy(shared, global, bytes);
+}
+
+SIMT_FN void bulk_copy_early(void *shared, const void *global, unsigned bytes, copy_barrier *b)
+{
+	if (mode.checked)
+		bulk_issue(shared, global, bytes, b, true);
+	else
+		__builtin_memcpy(shared, global, bytes);
+}
+
+SIMT_FN void bulk_wait(copy_barrier *b, unsigned phase, SIMT_HERE)
+{
+	if (mode.checked)
+		bulk_finish(b, phase);
+	sync_warp(kFull, at);
 }
 
 /* *p = next(*p) in one step; returns what was there. */

@@ -55,9 +55,13 @@ SIMT_FN gemv_task block_task(const gemv_args &a)
 	using P = gemv_plan<K, C>;
 	const unsigned m = a.m, block = blockIdx.x, pairs = (m + 1) / 2;
 	const unsigned share = C.blocks ? pairs / gridDim.x : P::fixed_rows / 2;
-	const unsigned more = C.blocks ? pairs - share * gridDim.x : 0;
-	const unsigned first = block * share + (block < more ? block : more);
-	const unsigned row0 = 2 * first, end = row0 + 2 * (share + (block < more));
+	unsigned first = block * share, n = share;
+	if (C.blocks) {
+		const unsigned more = pairs - share * gridDim.x;
+		first += block < more ? block : more;
+		n += block < more;
+	}
+	const unsigned row0 = 2 * first, end = row0 + 2 * n;
 	const unsigned rows = (end < m ? end : m) - row0;
 	const unsigned warp = simt::warp_id(), slice = warp % C.slices, team = warp / C.slices;
 	const unsigned steps = ((unsigned)a.k + P::step - 1) / P::step;

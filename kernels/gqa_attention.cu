@@ -1,10 +1,10 @@
 // math:   out = softmax(q k^T scale) v over keys 0 .. *position, base 2, with a running maximum.
-// layout: grid (kv heads, splits); warps take keys in turn, by fma `lanes` to a key, by mma 16 keys
-// at a
-//         time; records of what some keys contribute merge over warps, then splits.
-// bound:  memory: keys and values are read once; at short lengths, the latency of four dependent
-// trips
-//         to L2: position, keys, records, the last block's sum of records.
+// layout: grid (kv heads, splits); splits take runs of keys in turn, so that all read neighbouring
+//         memory and the first keys of each are known before the position is; in a run warps take
+//         keys in turn, by fma `lanes` to a key, by mma 16 keys at a time; records of what some
+//         keys contribute merge over warps, then splits.
+// bound:  memory: keys and values are read once; at short lengths, the latency of three dependent
+//         trips: keys, records, the last block's sum of records.
 #include "core/variants.h"
 #include "kernels/gqa_attention.h"
 #include "kernels/vec.h"
@@ -16,6 +16,8 @@ constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
 template <gqa_attention_case K, gqa_attention_config C>
 struct attention {
 	static constexpr bool mma = gqa_attention_uses_mma(K, C, simt::kTarget);
+	static constexpr bool bulk = C.copy == COPY_BULK && gqa_attention_has_bulk(simt::kTarget);
+	static constexpr bool early = bulk && C.early;
 	static constexpr int group = K.group ? K.group : 1;
 	static constexpr int max_lanes =
 	        K.head_dim && K.head_dim / 8 < simt::kWarp ? K.head_dim / 8 : simt::kWarp;
@@ -29,9 +31,8 @@ struct attention {
 	static constexpr bool query_in_registers = simt::kWarp > 1 && group *chunks *chunk <= 64;
 	static constexpr int gather_rows = gqa_attention_gather_rows(K, C, simt::kTarget);
 
-	/* Keys of a block in one step of all its warps; a split has a multiple of `grain`. */
-	static constexpr int step = (mma ? C.warps * ATTENTION_TILE : slots) * C.unroll;
-	static constexpr int grain = mma ? ATTENTION_TILE : step;
+	/* Keys of a block in one step of all its warps: a run. */
+	static constexpr int run = (mma ? C.warps * ATTENTION_TILE : slots) * C.unroll;
 };
 
 /* The work of one block. */
@@ -39,34 +40,22 @@ struct attention_task {
 	int head0, kv_head;   /* first query head */
 	int head_dim, record; /* floats */
 	int split, live;      /* of the splits that have keys */
-	int begin, end;       /* keys */
+	int run;              /* neighbouring keys of a split */
 	int len;              /* keys of all splits */
 };
 
-/* A step for each split as long as they last, else equal shares of the grains. The division is by
- * what is known before the position. */
 template <gqa_attention_case K, gqa_attention_config C>
 SIMT_FN attention_task attention_split(const gqa_attention_args &a, int position)
 {
 	using A = attention<K, C>;
-	const int n_splits = gridDim.y, split = blockIdx.y;
-	const int head0 = blockIdx.x * A::group;
+	const int n_splits = gridDim.y, head0 = blockIdx.x * A::group;
 	const int head_dim = K.head_dim ? K.head_dim : a.head_dim;
 	const int len = position < a.capacity ? position + 1 : a.capacity;
-	const int steps = (len + A::step - 1) / A::step;
-	const int grains = (len + A::grain - 1) / A::grain;
-	const int each = (unsigned)grains / gridDim.y, rest = grains - each * n_splits;
-	const bool is_short = steps <= n_splits;
-	const int begin = is_short ? split * A::step
-	                           : (split * each + (split < rest ? split : rest)) * A::grain;
-	const int keys = is_short ? A::step : (each + (split < rest)) * A::grain;
-	const int end = begin + keys < len ? begin + keys : len;
-	const int live = is_short ? steps : n_splits;
-	return {head0,    K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
-	        head_dim, head_dim + ATTENTION_RECORD_TAIL,
-	        split,    live,
-	        begin,    end,
-	        len};
+	const int runs = (len + A::run - 1) / A::run;
+	return {head0,           K.group ? (int)blockIdx.x : head0 / (a.n_heads / a.n_kv_heads),
+	        head_dim,        head_dim + ATTENTION_RECORD_TAIL,
+	        (int)blockIdx.y, runs < n_splits ? runs : n_splits,
+	        A::run,          len};
 }
 
 template <gqa_attention_config C, int Point>
@@ -203,21 +192,21 @@ SIMT_FN void add_values(const attention_task &t, int lane,
 	}
 }
 
-/* The first scores of a split, in natural units. */
+/* The first scores of a split, in natural units; key `first` is number `seen` of the split's. */
 template <gqa_attention_case K, gqa_attention_config C>
-SIMT_FN void trace_scores(const gqa_attention_args &a, const attention_task &t, int first,
+SIMT_FN void trace_scores(const gqa_attention_args &a, const attention_task &t, int first, int seen,
                           const float (&score)[C.unroll * attention<K, C>::group])
 {
 	using A = attention<K, C>;
 #pragma unroll
 	for (int u = 0; u < C.unroll; u++) {
-		const int i = first + u * A::slots - t.begin;
-		if (i >= ATTENTION_TRACE_KEYS)
+		const int i = seen + u * A::slots;
+		if (i >= ATTENTION_TRACE_KEYS || first + u * A::slots >= t.len)
 			continue;
 #pragma unroll
 		for (int g = 0; g < A::group; g++)
 			a.split_trace[(t.head0 + g) * gridDim.y + t.split].score[i] =
-			        t.begin + i < t.end ? score[u * A::group + g] * kLn2 : 0.0f;
+			        score[u * A::group + g] * kLn2;
 	}
 }
 
@@ -239,13 +228,14 @@ SIMT_FN void attend_keys(const gqa_attention_args &a, const attention_task &t, c
 				if (has_chunk<K, C>(t, lane, c))
 					load_query<K, C>(t, lane, queries, g, c, q[g][c]);
 
-	for (int base = t.begin; base < t.end; base += A::slots * C.unroll) {
+	for (int base = t.split * A::run, seen = slot; base < t.len;
+	     base += gridDim.y * A::run, seen += A::run) {
 		const int first = base + slot;
 		uint4 k[C.unroll][A::chunks], v[C.unroll][A::chunks];
 #pragma unroll
 		for (int u = 0; u < C.unroll; u++) {
 			const int key =
-			        first + u * A::slots < t.end ? first + u * A::slots : t.end - 1;
+			        first + u * A::slots < t.len ? first + u * A::slots : t.len - 1;
 			const size_t row = (head + key) * t.head_dim + lane * A::chunk;
 #pragma unroll
 			for (int c = 0; c < A::chunks; c++) {
@@ -259,8 +249,8 @@ SIMT_FN void attend_keys(const gqa_attention_args &a, const attention_task &t, c
 		float score[C.unroll * A::group], keep[A::group];
 		score_keys<K, C>(t, lane, queries, q, k, score);
 		if (Traced && lane == 0)
-			trace_scores<K, C>(a, t, first, score);
-		weigh_keys<K, C, Traced>(first, t.end, s, score, keep);
+			trace_scores<K, C>(a, t, first, seen, score);
+		weigh_keys<K, C, Traced>(first, t.len, s, score, keep);
 		add_values<K, C>(t, lane, v, score, keep, s);
 	}
 }
@@ -353,13 +343,12 @@ SIMT_FN bool gather_by_fma(const gqa_attention_args &a, attention_task &t, float
 
 // ---------------------------------------------------------------- mma
 
-/* A warp copies tiles of 16 keys and their values, which are contiguous, 512 bytes at a time, and
- *its lanes read from shared memory what they feed to tensor cores: no barrier of the block, no
- * transposition. What an instruction calls index k or column n may be any element as long as all
- * its operands agree. Lane 4 row + column has
- *	scores = queries (8 heads, high halves, then low) x 8 keys: of key `row`, in chunks of 8
- *	elements, every fourth from `column`; a chunk is operands of two instructions;
- *	outputs = weights (8 heads, high halves, then low) x values of 16 keys: of keys 2 column,
+/* A warp copies tiles of 16 keys and their values, which are contiguous, and its lanes read from
+ * shared memory what they feed to tensor cores: no barrier of the block, no transposition. What an
+ *instruction calls index k or column n may be any element as long as all its operands agree. Lane 4
+ *row + column has scores = queries (8 heads, high halves, then low) x 8 keys: of key `row`, in
+ *chunks of 8 elements, every fourth from `column`; a chunk is operands of two instructions; outputs
+ *= weights (8 heads, high halves, then low) x values of 16 keys: of keys 2 column,
  *	+ 1, + 8, + 9, in chunks of 8 elements, every eighth from `row`; the same element of two
  *	keys is a register.
  * The score of (head row, key 2 column + i) comes out in the lane that needs it as a weight. */
@@ -373,15 +362,21 @@ struct attention_tile {
 	static constexpr int copies = ATTENTION_TILE * row / 32; /* of a tile's keys, or values */
 	static constexpr unsigned keys_per_copy = 32 / row;
 
-	/* Where a slot has a chunk of tile u. The 32 that an instruction reads lie together; within
-	 * them the order is such that neither reading nor copying lanes meet in a bank. */
+	/* Where a slot has a chunk of tile u. Bulk copies leave the order of the cache, of which
+	 * two lanes read keys, and four values, from one bank. Other copies put the 32 that an
+	 * instruction reads together, in such an order that neither reading nor copying lanes meet
+	 * in a bank. */
 	SIMT_FN unsigned key_place(int u, unsigned key, unsigned chunk)
 	{
+		if (attention<K, C>::bulk)
+			return (u * ATTENTION_TILE + key) * row + chunk;
 		const unsigned group = key / 8 * key_chunks + chunk / 4;
 		return (u * row + group) * 32 + ((key % 8 * 4 + chunk % 4) ^ chunk / 4 % 2 * 4);
 	}
 	SIMT_FN unsigned value_place(int u, unsigned key, unsigned chunk)
 	{
+		if (attention<K, C>::bulk)
+			return (keys + u * ATTENTION_TILE + key) * row + chunk;
 		const unsigned column = key % 8 / 2;
 		const unsigned group = (key / 8 * 2 + key % 2) * value_chunks + chunk / 8;
 		return (u * row + row / 2 + group) * 32 + column * 8 + (chunk + 2 * column) % 8;
@@ -399,32 +394,38 @@ struct attention_tile {
 	SIMT_FN unsigned lane() { return simt::lane_id(); }
 };
 
+/* The warp's share of shared memory: C.stages slots, each for one step, and what bulk copies into
+ * them arrive at. */
+struct attention_ring {
+	uint4 *slots;
+	simt::copy_barrier *barriers;
+};
+
 /* The first chunk of a row of k, or v. */
 template <gqa_attention_case K>
-SIMT_FN const uint4 *cache_row(const gqa_attention_args &a, const attention_task &t,
-                               const void *cache, int key)
+SIMT_FN const uint4 *cache_row(const gqa_attention_args &a, const void *cache, int key)
 {
 	return static_cast<const uint4 *>(cache) +
-	       ((size_t)t.kv_head * a.capacity + key) * (K.head_dim / 8);
+	       ((size_t)blockIdx.x * a.capacity + key) * (K.head_dim / 8);
 }
 
 template <gqa_attention_case K, gqa_attention_config C>
-SIMT_FN int step_start(const attention_task &t, int step)
+SIMT_FN int step_start(int step)
 {
-	return t.begin + (step * C.warps + simt::warp_id()) * attention_tile<K, C>::keys;
+	return ((step * gridDim.y + blockIdx.y) * C.warps + simt::warp_id()) *
+	       attention_tile<K, C>::keys;
 }
 
-/* Asks for the keys from `first` on, zeros from `end` on. One group of copies, be it empty. */
+/* Keys first .. end - 1, 16 bytes per lane, and zeros behind them. */
 template <gqa_attention_case K, gqa_attention_config C>
-SIMT_FN void copy_step(const gqa_attention_args &a, const attention_task &t, int first, int end,
-                       uint4 *slot)
+SIMT_FN void copy_by_lanes(const gqa_attention_args &a, int first, int end, uint4 *slot)
 {
 	using T = attention_tile<K, C>;
 	const unsigned key = T::lane() / T::row, chunk = T::lane() % T::row;
-	const uint4 *keys = cache_row<K>(a, t, a.k, first) + T::lane();
-	const uint4 *values = cache_row<K>(a, t, a.v, first) + T::lane();
+	const uint4 *keys = cache_row<K>(a, a.k, first) + T::lane();
+	const uint4 *values = cache_row<K>(a, a.v, first) + T::lane();
 #pragma unroll
-	for (int u = 0; u < C.unroll && first < t.end; u++) {
+	for (int u = 0; u < C.unroll; u++) {
 #pragma unroll
 		for (int i = 0; i < T::copies; i++) {
 			const unsigned n = u * ATTENTION_TILE + i * T::keys_per_copy;
@@ -440,30 +441,108 @@ SIMT_FN void copy_step(const gqa_attention_args &a, const attention_task &t, int
 			        values + n * T::row, first + (int)(n + key) < end);
 		}
 	}
-	simt::cp_async_commit();
 }
 
-/* The newest key, where the first copies left zeros for it. */
-template <gqa_attention_case K, gqa_attention_config C>
-SIMT_FN void fetch_newest(const gqa_attention_args &a, const attention_task &t, uint4 *ring)
+/* Keys first .. end - 1. */
+template <gqa_attention_case K, gqa_attention_config C, bool Early>
+SIMT_FN void copy_in_bulk(const gqa_attention_args &a, int first, int end, uint4 *slot,
+                          simt::copy_barrier *barrier)
 {
 	using T = attention_tile<K, C>;
-	const int newest = t.len - 1, tile = (newest - t.begin) / ATTENTION_TILE;
-	const int step = tile / C.unroll / C.warps, u = tile % C.unroll;
-	const unsigned key = (newest - t.begin) % ATTENTION_TILE, chunk = T::lane() % T::row;
-	if (t.end < t.len || tile / C.unroll % C.warps != simt::warp_id() || step >= C.stages)
+	constexpr auto copy = Early ? simt::bulk_copy_early : simt::bulk_copy;
+	const int rows = end - first < T::keys ? end - first : T::keys;
+	const unsigned bytes = rows * T::row * sizeof(uint4);
+	if (T::lane() > 0)
 		return;
-	uint4 *slot = ring + step * T::slot;
+	simt::bulk_expect(barrier, 2 * bytes);
+	if (bytes > 0) {
+		copy(slot, cache_row<K>(a, a.k, first), bytes, barrier);
+		copy(slot + T::keys * T::row, cache_row<K>(a, a.v, first), bytes, barrier);
+	}
+}
+
+/* Asks for the keys of a step, which there are up to `limit`, but not for those from `end` on.
+ * Lanes' copies are one group for each step, be it empty. */
+template <gqa_attention_case K, gqa_attention_config C, bool Early = false>
+SIMT_FN void copy_step(const gqa_attention_args &a, int step, int limit, int end,
+                       const attention_ring &ring)
+{
+	const int first = step_start<K, C>(step), stage = step % C.stages;
+	uint4 *slot = ring.slots + stage * attention_tile<K, C>::slot;
+	if constexpr (attention<K, C>::bulk) {
+		if (first < limit)
+			copy_in_bulk<K, C, Early>(a, first, end, slot, ring.barriers + stage);
+	} else {
+		if (first < limit)
+			copy_by_lanes<K, C>(a, first, end, slot);
+		simt::cp_async_commit();
+	}
+}
+
+template <gqa_attention_case K, gqa_attention_config C, bool Early = false>
+SIMT_FN void copy_first_steps(const gqa_attention_args &a, int limit, int end,
+                              const attention_ring &ring)
+{
+#pragma unroll
+	for (int step = 0; step < C.stages; step++)
+		copy_step<K, C, Early>(a, step, limit, end, ring);
+}
+
+/* Early copies of what turned out to be no keys: none may be on its way to shared memory that is
+ * another block's by then. */
+template <gqa_attention_case K, gqa_attention_config C>
+SIMT_FN void await_unused(const gqa_attention_args &a, int len, const attention_ring &ring)
+{
+#pragma unroll
+	for (int step = 0; step < C.stages; step++) {
+		const int first = step_start<K, C>(step);
+		if (first >= len && first < a.capacity)
+			simt::bulk_wait(ring.barriers + step, 0);
+	}
+}
+
+/* The newest key, which the first copies left out or found half written. */
+template <gqa_attention_case K, gqa_attention_config C>
+SIMT_FN void fetch_newest(const gqa_attention_args &a, const attention_task &t,
+                          const attention_ring &ring)
+{
+	using T = attention_tile<K, C>;
+	const unsigned newest = t.len - 1, run = newest / attention<K, C>::run;
+	const unsigned step = run / gridDim.y, key = newest % T::keys;
+	const unsigned u = key / ATTENTION_TILE, chunk = T::lane() % T::row;
+	if (run - step * gridDim.y != blockIdx.y || step >= C.stages ||
+	    newest / T::keys % C.warps != (unsigned)simt::warp_id())
+		return;
+	uint4 *slot = ring.slots + step * T::slot;
 	const bool of_key = T::lane() < T::row, has_chunk = T::lane() < 2 * T::row;
 	uint4 newest_chunk;
 	if (has_chunk)
 		newest_chunk =
-		        simt::load_fresh(cache_row<K>(a, t, of_key ? a.k : a.v, newest) + chunk);
-	simt::cp_async_wait<0>();
-	simt::sync_warp();
+		        simt::load_fresh(cache_row<K>(a, of_key ? a.k : a.v, newest) + chunk);
+	if constexpr (attention<K, C>::bulk) {
+		simt::bulk_wait(ring.barriers + step, 0);
+	} else {
+		simt::cp_async_wait<0>();
+		simt::sync_warp();
+	}
 	if (has_chunk)
-		slot[of_key ? T::key_place(u, key, chunk) : T::value_place(u, key, chunk)] =
-		        newest_chunk;
+		slot[of_key ? T::key_place(u, key % ATTENTION_TILE, chunk)
+		            : T::value_place(u, key % ATTENTION_TILE, chunk)] = newest_chunk;
+}
+
+/* Values behind the last key, whose weights are 0: zeros, since they could be NaN. Bulk copies
+ * leave them as they are, or bring what the cache has there. */
+template <gqa_attention_case K, gqa_attention_config C>
+SIMT_FN void clear_behind(int left, uint4 *slot)
+{
+	using T = attention_tile<K, C>;
+	if constexpr (attention<K, C>::bulk) {
+		if (left >= T::keys)
+			return;
+		for (int i = left * T::row + T::lane(); i < (int)(T::keys * T::row); i += 32)
+			slot[T::keys * T::row + i] = {0, 0, 0, 0};
+		simt::sync_warp();
+	}
 }
 
 /* high + low = (x, y) to 2^-17 of each. */
@@ -615,7 +694,7 @@ SIMT_FN void add_tiles(const uint4 *slot, const float (&weight)[C.unroll][4], at
 
 /* The first scores of a split, in natural units. */
 template <gqa_attention_case K, gqa_attention_config C>
-SIMT_FN void trace_tile(const gqa_attention_args &a, const attention_task &t,
+SIMT_FN void trace_tile(const gqa_attention_args &a, const attention_task &t, int left,
                         const float (&score)[C.unroll][4])
 {
 	const int row = simt::lane_id() / 4, key = simt::lane_id() % 4 * 2;
@@ -623,9 +702,9 @@ SIMT_FN void trace_tile(const gqa_attention_args &a, const attention_task &t,
 		return;
 #pragma unroll
 	for (int i = 0; i < 2; i++)
-		if (key + i < ATTENTION_TRACE_KEYS)
+		if (key + i < ATTENTION_TRACE_KEYS && key + i < left)
 			a.split_trace[(t.head0 + row) * gridDim.y + t.split].score[key + i] =
-			        t.begin + key + i < t.end ? score[0][i] * kLn2 : 0.0f;
+			        score[0][i] * kLn2;
 }
 
 /* Elements 16 column .. + 15 of each 64 of head `row`, and the tail. */
@@ -649,25 +728,30 @@ SIMT_FN void store_sums(const attention_task &t, const attention_sums<K> &s, flo
 /* The warp's steps, C.stages of them in flight. */
 template <gqa_attention_case K, gqa_attention_config C, bool Traced>
 SIMT_FN void attend_tiles(const gqa_attention_args &a, const attention_task &t,
-                          const unsigned (&q)[2 * attention_tile<K, C>::key_chunks][4], uint4 *ring,
-                          attention_sums<K> &s)
+                          const unsigned (&q)[2 * attention_tile<K, C>::key_chunks][4],
+                          const attention_ring &ring, attention_sums<K> &s)
 {
 	using T = attention_tile<K, C>;
 	for (int step = 0;; step++) {
-		const int first = step_start<K, C>(t, step);
-		uint4 *slot = ring + step % C.stages * T::slot;
-		if (first >= t.end)
+		const int first = step_start<K, C>(step), left = t.len - first;
+		uint4 *slot = ring.slots + step % C.stages * T::slot;
+		if (left <= 0)
 			break;
-		simt::cp_async_wait<C.stages - 1>();
-		simt::sync_warp(); /* each lane reads what others have copied */
+		if constexpr (attention<K, C>::bulk) {
+			simt::bulk_wait(ring.barriers + step % C.stages, step / C.stages % 2);
+		} else {
+			simt::cp_async_wait<C.stages - 1>();
+			simt::sync_warp(); /* each lane reads what others have copied */
+		}
+		clear_behind<K, C>(left, slot);
 		float score[C.unroll][4];
 		score_tiles<K, C>(slot, q, score);
-		if (Traced && first == t.begin)
-			trace_tile<K, C>(a, t, score);
-		weigh_tiles<K, C, Traced>(t.end - first, score, s);
+		if (Traced && step == 0 && simt::warp_id() == 0)
+			trace_tile<K, C>(a, t, left, score);
+		weigh_tiles<K, C, Traced>(left, score, s);
 		add_tiles<K, C, Traced>(slot, score, s);
 		simt::sync_warp();
-		copy_step<K, C>(a, t, step_start<K, C>(t, step + C.stages), t.end, slot);
+		copy_step<K, C>(a, step + C.stages, t.len, t.len, ring);
 	}
 	s.sum = simt::group_sum<4>(s.sum);
 	if (Traced) {
@@ -684,20 +768,28 @@ SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float
                            float *records)
 {
 	using T = attention_tile<K, C>;
+	constexpr int n_barriers = attention<K, C>::bulk ? C.stages : 1;
+	SIMT_SHARED(simt::copy_barrier[C.warps * n_barriers], barriers);
+	const attention_ring ring = {reinterpret_cast<uint4 *>(smem) +
+	                                     simt::warp_id() * C.stages * T::slot,
+	                             barriers + simt::warp_id() * n_barriers};
 	float queries[T::key_chunks][8];
+	if constexpr (attention<K, C>::bulk)
+		for (int i = 0; i < n_barriers && simt::lane_id() == 0; i++)
+			simt::copy_barrier_init(ring.barriers + i);
 	if (!C.prefetch) {
 		simt::grid_wait();
 		load_queries<K, C>(a, queries);
 	}
-	t = attention_split<K, C>(a, *a.position);
+	const int position = *a.position;
+	if constexpr (attention<K, C>::early)
+		copy_first_steps<K, C, true>(a, a.capacity, a.capacity, ring);
+	t = attention_split<K, C>(a, position);
 	const bool has_keys = t.split < t.live;
-	uint4 *ring = reinterpret_cast<uint4 *>(smem) + simt::warp_id() * C.stages * T::slot;
-#pragma unroll
-	for (int i = 0; i < C.stages && has_keys; i++)
-		copy_step<K, C>(a, t, step_start<K, C>(t, i),
-		                C.prefetch && t.end == t.len ? t.end - 1 : t.end,
-		                ring + i * T::slot);
+	if (!attention<K, C>::early && has_keys)
+		copy_first_steps<K, C>(a, t.len, C.prefetch ? t.len - 1 : t.len, ring);
 	launch_dependents<C, 1>();
+	simt::sync_warp(); /* barriers are set up */
 	if (C.prefetch) {
 		simt::grid_wait();
 		if (has_keys) {
@@ -705,14 +797,19 @@ SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float
 			fetch_newest<K, C>(a, t, ring);
 		}
 	}
-	if (!has_keys)
+	if (!has_keys) {
+		if constexpr (attention<K, C>::early)
+			await_unused<K, C>(a, t.len, ring);
 		return false;
+	}
 
 	unsigned q[2 * T::key_chunks][4];
 	split_queries(a.scale * kLog2e, queries, q);
 	attention_sums<K> s = {};
 	s.max = kNoScore;
 	attend_tiles<K, C, Traced>(a, t, q, ring, s);
+	if constexpr (attention<K, C>::early)
+		await_unused<K, C>(a, t.len, ring);
 	if (simt::lane_id() / 4 < K.group)
 		store_sums<K>(t, s,
 		              records +
@@ -856,7 +953,7 @@ SIMT_FN void trace_split(const gqa_attention_args &a, const attention_task &t, i
                          const attention_total<Run> &s)
 {
 	attention_split_trace &trace = a.split_trace[head * gridDim.y + t.split];
-	trace.first_key = t.begin;
+	trace.first_key = t.split * t.run;
 	trace.keys = (int)s.keys;
 	trace.max = s.max * kLn2;
 	trace.sum = s.sum;
@@ -866,7 +963,7 @@ template <int Run>
 SIMT_FN void trace_head(const gqa_attention_args &a, const attention_task &t, int head,
                         const attention_total<Run> &s)
 {
-	a.head_trace[head] = {*a.position,  (int)s.keys, t.live,
+	a.head_trace[head] = {*a.position,  (int)s.keys, t.live,        t.run,
 	                      s.max * kLn2, s.sum,       s.ones / s.sum};
 }
 

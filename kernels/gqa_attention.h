@@ -15,7 +15,7 @@
 
 #define GQA_ATTENTION_PARAMS(X)                                                                   \
 	X(splits, 64, "blocks that share the keys of a head group, at most", 1, 2, 4, 8, 12, 16,  \
-	  24, 32, 33, 48, 64, 66, 96, 128, 132)                                                   \
+	  24, 32, 33, 48, 64, 66, 99, 132)                                                        \
 	X(combiners, 1, "blocks that share the sum over splits: the last to arrive", 1, 2, 4, 8,  \
 	  16)                                                                                     \
 	X(warps, 4, "warps per block", 1, 2, 4, 8)                                                \
@@ -25,11 +25,15 @@
 	  2, 4)                                                                                   \
 	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2)      \
 	X(math, 1, "0: fma; 1: mma, where case and device have it", 0, 1)                         \
+	X(copy, 0, "mma: copies of keys 0: by lanes, 1: in bulk, where the device has it", 0, 1)  \
+	X(early, 0, "bulk copies: 1: the first are asked for before the position is known", 0, 1) \
 	X(stages, 2, "mma: steps in flight per warp", 1, 2, 3, 4, 6, 8)                           \
 	X(prefetch, 1, "mma: 1: older keys are asked for before the dependency wait", 0, 1)       \
 	X(trigger, 0,                                                                             \
 	  "dependents may start 0: at once, 1: when the first loads are out, 2: when all are in", \
 	  0, 1, 2)
+
+enum { COPY_LANES, COPY_BULK };
 
 #define GQA_ATTENTION_STEP_PARAMS 2 /* the last: they matter in a whole step alone */
 
@@ -54,12 +58,19 @@ struct gqa_attention_config {
 
 #define ATTENTION_TRACE_KEYS 4
 
+/* Runs of `run` neighbouring keys go to the splits in turn. Key number i of a split: */
+CONST_FN int attention_key_of(int i, int split, int n_splits, int run)
+{
+	return (i / run * n_splits + split) * run + i % run;
+}
+
 /* What a traced instance says about one (query head, split): written by the block that did the
  * work. */
 struct attention_split_trace {
 	int first_key, keys; /* keys visited, counted one by one */
 	float max, sum;      /* of this split: max of scaled scores, sum of exp(score - max) */
-	float score[ATTENTION_TRACE_KEYS]; /* scaled scores of its first keys */
+	float score[ATTENTION_TRACE_KEYS]; /* scaled scores of its first keys, as far as it has them
+	                                    */
 };
 
 /* And about one query head: written by the block that combined the splits. */
@@ -67,6 +78,7 @@ struct attention_head_trace {
 	int position; /* as read from the device */
 	int keys;     /* over the splits that were combined */
 	int splits;
+	int run; /* neighbouring keys of a split */
 	float max, sum;
 	float weight_sum; /* an extra output whose values are all 1, carried like the others: 1 when
 	                     the weights are right */
@@ -111,6 +123,11 @@ CONST_FN bool gqa_attention_uses_mma(struct gqa_attention_case kase, struct gqa_
 	return c.math == 1 && gqa_attention_has_mma(kase, target);
 }
 
+CONST_FN bool gqa_attention_has_bulk(struct target target)
+{
+	return target.sm == 0 || target.sm >= 90;
+}
+
 /* Rows of head_dim floats of dynamic shared memory while keys are visited: copies in flight (mma),
  * or the scaled queries (fma). */
 CONST_FN int gqa_attention_gather_rows(struct gqa_attention_case kase,
@@ -141,8 +158,10 @@ CONST_FN bool gqa_attention_legal(struct gqa_attention_case kase, struct gqa_att
 	if (c.combiners > c.splits || (c.combiners > 1 && target.sm == 0))
 		return false;
 	if (gqa_attention_uses_mma(kase, c, target))
-		return c.lanes == 16;
-	if (c.stages != 2 || c.prefetch != 1 || c.math != !gqa_attention_has_mma(kase, target))
+		return c.lanes == 16 && c.early <= c.copy &&
+		       (c.copy == COPY_LANES || gqa_attention_has_bulk(target));
+	if (c.copy != COPY_LANES || c.early || c.stages != 2 || c.prefetch != 1 ||
+	    c.math != !gqa_attention_has_mma(kase, target))
 		return false;
 	return target.lanes > 1 ? c.lanes <= target.lanes && (kase.head_dim == 0 || c.lanes <= 16)
 	                        : c.lanes == 16 && c.min_blocks == 1 && c.trigger == 0;

@@ -29,7 +29,15 @@ static void violate(struct trace *t, int layer, int head, const char *format, ..
 	t->found = STATUS_VIOLATION;
 }
 
-/* The splits must share keys 0 .. position without gap or overlap, and all be combined. */
+/* Of keys 0 .. last, how many are a split's. */
+static int keys_of_split(int split, int n_splits, int run, int last)
+{
+	const int round = run * n_splits;
+	const int rest = (last + 1) % round - split * run;
+	return (last + 1) / round * run + (rest < 0 ? 0 : rest < run ? rest : run);
+}
+
+/* The splits must share keys 0 .. position in runs, without gap or overlap, and all be combined. */
 static void check_head(struct trace *t, int layer, int head, int n_splits)
 {
 	const struct attention_head_trace *h = &t->heads[head];
@@ -38,13 +46,16 @@ static void check_head(struct trace *t, int layer, int head, int n_splits)
 	if (h->position != t->position)
 		violate(t, layer, head, "attention read position %d from the device, expected %d",
 		        h->position, t->position);
-	if (h->splits < 1 || h->splits > n_splits)
-		violate(t, layer, head, "%d splits combined, of at most %d", h->splits, n_splits);
-	for (int i = 0; i < h->splits && i < n_splits; i++) {
-		if (s[i].first_key != keys || s[i].keys < 1)
+	if (h->splits < 1 || h->splits > n_splits || h->run < 1)
+		violate(t, layer, head, "%d splits of runs of %d combined, of at most %d",
+		        h->splits, h->run, n_splits);
+	for (int i = 0; i < h->splits && i < n_splits && h->run > 0; i++) {
+		const int first = attention_key_of(0, i, h->splits, h->run);
+		const int n = keys_of_split(i, h->splits, h->run, t->position);
+		if (s[i].first_key != first || s[i].keys != n)
 			violate(t, layer, head,
-			        "split %d has %d keys from key %d on, expected key %d", i,
-			        s[i].keys, s[i].first_key, keys);
+			        "split %d has %d keys from key %d on, expected %d from key %d on",
+			        i, s[i].keys, s[i].first_key, n, first);
 		keys += s[i].keys;
 	}
 	if (keys != t->position + 1)
@@ -59,18 +70,16 @@ static void check_head(struct trace *t, int layer, int head, int n_splits)
 		warn_once("trace: layer %d, head %d: all attention weights are equal", layer, head);
 }
 
-/* The first scores in order of keys, over as many splits as it takes. Returns their number. */
+/* The first scores in order of keys, whichever split has them. Returns their number. */
 static int first_scores(const struct trace *t, int head, int n_splits,
                         float score[ATTENTION_TRACE_KEYS])
 {
+	const struct attention_head_trace *h = &t->heads[head];
 	int n = 0;
-	for (int i = 0; i < t->heads[head].splits && i < n_splits; i++) {
-		const struct attention_split_trace *s = &t->splits[head * n_splits + i];
-		for (int k = 0; k < s->keys && k < ATTENTION_TRACE_KEYS; k++)
-			if (n < ATTENTION_TRACE_KEYS)
-				score[n++] = s->score[k];
-		if (s->keys > ATTENTION_TRACE_KEYS)
-			break; /* the next split's are not the next keys */
+	for (; n < ATTENTION_TRACE_KEYS && n < h->keys && h->run > 0 && h->splits > 0; n++) {
+		const int turn = n / h->run, split = turn % h->splits;
+		const int i = turn / h->splits * h->run + n % h->run;
+		score[n] = t->splits[head * n_splits + split].score[i];
 	}
 	return n;
 }

@@ -9,32 +9,32 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "7ade2f2d0fe4ca94", "a18194e5a9ac6825", "2026-11-30", "guided + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "d78907d1de85714b", "7aca3ef50fb82c21", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "5fff6d05420efa4e", "284a5f1beaf6fcc0", "2026-11-30", "decode loop")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "5809e14d466cb1ff", "7aca3ef50fb82c21", "2026-11-30", "decode loop")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v657, toolkit gcc 12.2.0, tuned 2026-11-30 by guided + race ---- */
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 49.34 us, 61 % of 54 GB/s, 1.89x, win; 56 samples, +4.94 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 323.88 us, 50 % of 54 GB/s, 1.30x, tie; 104 samples, -1.71 % to (0, 4, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 465.73 us, 70 % of 54 GB/s, 2.35x, win; 32 samples, +2.93 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 61.84 us, 62 % of 54 GB/s, 2.36x, win; 32 samples, +7.56 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 6968.01 us, 73 % of 54 GB/s, 2.23x, tie; 104 samples, +0.64 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 49.34 us, 61 % of 54 GB/s, 1.89x, win, stale; 56 samples, +4.94 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 323.88 us, 50 % of 54 GB/s, 1.30x, tie, stale; 104 samples, -1.71 % to (0, 4, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 465.73 us, 70 % of 54 GB/s, 2.35x, win, stale; 32 samples, +2.93 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 61.84 us, 62 % of 54 GB/s, 2.36x, win, stale; 32 samples, +7.56 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 6968.01 us, 73 % of 54 GB/s, 2.23x, tie, stale; 104 samples, +0.64 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */
 
-/* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
+/* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 1, 16, 1, 1, 1, 2, 1, 0) /* 489.62 us at 4096, 8 % of 54 GB/s, 1.26x, win, at most 0.00 % over the fastest at 7 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 489.62 us at 4096, 8 % of 54 GB/s, 1.26x, win, stale, at most 0.00 % over the fastest at 7 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 2, 1) /* 0.29 us, 1.24x, win; 56 samples, +1.48 % to (1, 1) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 2, 1) /* 0.29 us, 1.24x, win, stale; 56 samples, +1.48 % to (1, 1) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 6.10 us, 3 % of 54 GB/s, 3.17x, win; 32 samples, +12.33 % to (4, 4) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 6.10 us, 3 % of 54 GB/s, 3.17x, win, stale; 32 samples, +12.33 % to (4, 4) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_HOST_EMBED(ROW)
@@ -97,39 +97,39 @@
 	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 32, 1, 5, 4, 1, 4, 1, 1, 1, 0, 4) /* 64.32 us, 93 % of 4541 GB/s, 1.04x, tie, stale; 32 samples, +0.27 % to (0, 4, 32, 1, 4, 4, 1, 4, 1, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 8, 32, 16, 1, 1, 1, 8, 2, 1, 1, 0, 4) /* 243.12 us, 99 % of 4541 GB/s, 1.02x, win, stale; 104 samples, +1.36 % to (0, 4, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */
 
-/* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, stages, prefetch, trigger */
+/* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 137, 1, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 3.20 us at 127, 0 % of 4549 GB/s, 1.28x, win, at most 0.41 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 138, 273, 1, 1, 8, 16, 4, 2, 1, 1, 1, 0) /* 3.94 us at 256, 1 % of 4549 GB/s, 1.12x, win, at most 1.69 % over the fastest at 4 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 274, 324, 24, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.39 us at 293, 1 % of 4549 GB/s, 1.08x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 325, 784, 16, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.61 us at 719, 2 % of 4549 GB/s, 1.03x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 785, 936, 64, 8, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.79 us at 857, 2 % of 4549 GB/s, 0.99x, tie, at most 0.64 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 937, 1444, 32, 8, 4, 16, 1, 1, 1, 1, 1, 0) /* 2.67 us at 1024, win, in the step of qwen2.5-0.5b at 1024 +3.01 % tokens/s (+2.85 +3.12); 32 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1445, 131072, 64, 8, 4, 16, 1, 1, 1, 2, 1, 0) /* 25.76 us at 131072, 57 % of 4549 GB/s, 1.05x, tie, at most 0.58 % over the fastest at 8 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 68, 64, 8, 4, 16, 1, 1, 1, 2, 1, 0) /* 3.49 us at 64, 1 % of 4549 GB/s, 1.12x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 69, 137, 1, 1, 4, 16, 1, 1, 1, 2, 1, 0) /* 4.52 us at 127, 1 % of 4549 GB/s, 1.30x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 138, 232, 64, 2, 4, 16, 1, 1, 1, 2, 1, 0) /* 5.05 us at 211, 2 % of 4549 GB/s, 1.11x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 233, 784, 12, 2, 4, 16, 1, 2, 1, 6, 1, 0) /* 5.44 us at 719, 6 % of 4549 GB/s, 1.14x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 785, 936, 64, 16, 4, 16, 1, 1, 1, 2, 1, 0) /* 5.90 us at 857, 7 % of 4549 GB/s, 1.10x, tie, at most 1.46 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 937, 1444, 16, 1, 8, 16, 1, 1, 1, 1, 1, 0) /* 4.35 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +1.92 % tokens/s (+1.84 +2.05); 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1445, 131072, 64, 16, 4, 16, 1, 1, 1, 2, 1, 0) /* 83.84 us at 131072, 70 % of 4549 GB/s, 1.06x, win, at most 0.00 % over the fastest at 8 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 137, 1, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 3.20 us at 127, 0 % of 4549 GB/s, 1.28x, win, stale, at most 0.41 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 138, 273, 1, 1, 8, 16, 4, 2, 1, 0, 0, 1, 1, 0) /* 3.94 us at 256, 1 % of 4549 GB/s, 1.12x, win, stale, at most 1.69 % over the fastest at 4 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 274, 324, 24, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.39 us at 293, 1 % of 4549 GB/s, 1.08x, win, stale, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 325, 784, 16, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.61 us at 719, 2 % of 4549 GB/s, 1.03x, win, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 785, 936, 64, 8, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.79 us at 857, 2 % of 4549 GB/s, 0.99x, tie, stale, at most 0.64 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 937, 1444, 32, 8, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 2.67 us at 1024, win, stale, in the step of qwen2.5-0.5b at 1024 +3.01 % tokens/s (+2.85 +3.12); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1445, 131072, 64, 8, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 25.76 us at 131072, 57 % of 4549 GB/s, 1.05x, tie, stale, at most 0.58 % over the fastest at 8 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 68, 64, 8, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 3.49 us at 64, 1 % of 4549 GB/s, 1.12x, win, stale, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 69, 137, 1, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.52 us at 127, 1 % of 4549 GB/s, 1.30x, win, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 138, 232, 64, 2, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.05 us at 211, 2 % of 4549 GB/s, 1.11x, win, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 233, 784, 12, 2, 4, 16, 1, 2, 1, 0, 0, 6, 1, 0) /* 5.44 us at 719, 6 % of 4549 GB/s, 1.14x, win, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 785, 936, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.90 us at 857, 7 % of 4549 GB/s, 1.10x, tie, stale, at most 1.46 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 937, 1444, 16, 1, 8, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 4.35 us at 1024, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +1.92 % tokens/s (+1.84 +2.05); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1445, 131072, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 83.84 us at 131072, 70 % of 4549 GB/s, 1.06x, win, stale, at most 0.00 % over the fastest at 8 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_NVIDIA_H200_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.54 us, 1.00x, default; 32 samples, +1.56 % to (8, 4) */ \
-	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.91 us, 1.34x, win; 32 samples, +4.92 % to (8, 4) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.54 us, 1.00x, default, stale; 32 samples, +1.56 % to (8, 4) */ \
+	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.91 us, 1.34x, win, stale; 32 samples, +4.92 % to (8, 4) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_NVIDIA_H200_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 1) /* 1.52 us, 0 % of 4548 GB/s, 1.00x, default; 32 samples, +0.13 % to (8, 1) */ \
-	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, 4, 1) /* 1.58 us, 0 % of 4548 GB/s, 1.00x, default; 32 samples, -0.03 % to (8, 1) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 1) /* 1.52 us, 0 % of 4548 GB/s, 1.00x, default, stale; 32 samples, +0.13 % to (8, 1) */ \
+	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, 4, 1) /* 1.58 us, 0 % of 4548 GB/s, 1.00x, default, stale; 32 samples, -0.03 % to (8, 1) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_EMBED(ROW) \
-	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, 4) /* -0.02 us, default, in the step of qwen2.5-0.5b:q8_0 at 1024 */ \
-	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, 4) /* -0.17 us, default, in the step of qwen2.5-7b:q8_0 at 1024 */ \
-	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, 4) /* 0.88 us, default, in the step of qwen2.5-7b:q4_k_m at 1024 */ \
-	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, 4) /* 0.31 us, default, in the step of qwen2.5-0.5b at 1024 */ \
+	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, 4) /* -0.02 us, default, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 */ \
+	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, 4) /* -0.17 us, default, stale, in the step of qwen2.5-7b:q8_0 at 1024 */ \
+	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, 4) /* 0.88 us, default, stale, in the step of qwen2.5-7b:q4_k_m at 1024 */ \
+	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, 4) /* 0.31 us, default, stale, in the step of qwen2.5-0.5b at 1024 */ \
 	ROW(embed, (DTYPE_BF16), 3584, 0, 0, 0, 16) /* 1.71 us, win, stale */
 
 /* (x), m, k, len_min, len_max, warps, blocks */
@@ -140,7 +140,7 @@
 
 /* (history), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_ADVANCE(ROW) \
-	ROW(advance, (1), 1, 0, 0, 0, 1) /* 1.49 us, default, in the step of qwen2.5-7b:q4_k_m at 1024 */
+	ROW(advance, (1), 1, 0, 0, 0, 1) /* 1.49 us, default, stale, in the step of qwen2.5-7b:q4_k_m at 1024 */
 
 /* (copy), m, k, len_min, len_max, warps, unroll, blocks, ranges */
 #define TUNED_NVIDIA_H200_STREAM(ROW)

@@ -348,6 +348,38 @@ __global__ void pipelined_sum(const copy_args a)
 		a.y[4 * lane + k] = sum[k];
 }
 
+/* The same sums, by bulk copies of one lane, in phases of two barriers. */
+__global__ void pipelined_bulk_sum(const copy_args a)
+{
+	SIMT_SHARED(float[2][4 * kWarp], tile);
+	SIMT_SHARED(simt::copy_barrier[2], barriers);
+	const int lane = simt::lane_id();
+	float sum[4] = {};
+	auto copy = [&](int i) {
+		constexpr unsigned half = sizeof tile[0] / 2;
+		if (lane > 0 || i >= a.n)
+			return;
+		simt::bulk_expect(&barriers[i % 2], 2 * half);
+		simt::bulk_copy(&tile[i % 2][0], a.x + i * kWarp * 4, half, &barriers[i % 2]);
+		simt::bulk_copy(&tile[i % 2][2 * kWarp], a.x + i * kWarp * 4 + 2 * kWarp, half,
+		                &barriers[i % 2]);
+	};
+	for (int i = 0; i < 2 && lane == 0; i++)
+		simt::copy_barrier_init(&barriers[i]);
+	simt::sync_warp();
+	copy(0);
+	copy(1);
+	for (int i = 0; i < a.n; i++) {
+		simt::bulk_wait(&barriers[i % 2], i / 2 % 2);
+		for (int k = 0; k < 4; k++)
+			sum[k] += tile[i % 2][4 * ((lane + 1) % kWarp) + k];
+		simt::sync_warp();
+		copy(i + 2);
+	}
+	for (int k = 0; k < 4; k++)
+		a.y[4 * lane + k] = sum[k];
+}
+
 void test_async_copies(void **)
 {
 	each_schedule([] {
@@ -355,12 +387,15 @@ void test_async_copies(void **)
 		alignas(16) float x[n * tile], y[tile];
 		for (int i = 0; i < n * tile; i++)
 			x[i] = (float)(i % 101);
-		RUN(SIMT_ENTRY(pipelined_sum), 1, (unsigned)kWarp, copy_args{x, y, n});
-		for (int i = 0; i < tile; i++) {
-			float sum = 0.0f;
-			for (int t = 0; t < n; t++)
-				sum += x[t * tile + (i + 4) % tile];
-			assert_true(y[i] == sum);
+		for (const void *entry :
+		     {SIMT_ENTRY(pipelined_sum), SIMT_ENTRY(pipelined_bulk_sum)}) {
+			RUN(entry, 1, (unsigned)kWarp, copy_args{x, y, n});
+			for (int i = 0; i < tile; i++) {
+				float sum = 0.0f;
+				for (int t = 0; t < n; t++)
+					sum += x[t * tile + (i + 4) % tile];
+				assert_true(y[i] == sum);
+			}
 		}
 	});
 }
@@ -577,6 +612,26 @@ const planted_bug bugs[] = {
          STATUS_VIOLATION,
          "mask mismatch",
          {planted::MASK_MISMATCH, 0}},
+        {SIMT_ENTRY(planted::read_bulk<planted::BULK_UNAWAITED>),
+         32,
+         STATUS_VIOLATION,
+         "ends before 1 of its bulk copies have arrived",
+         {}},
+        {SIMT_ENTRY(planted::read_bulk<planted::BULK_TOO_MUCH>),
+         32,
+         STATUS_VIOLATION,
+         "512 bytes arrive by bulk copies where 256 are expected",
+         {}},
+        {SIMT_ENTRY(planted::read_bulk<planted::BULK_TOO_LITTLE>),
+         32,
+         STATUS_VIOLATION,
+         "waits for ever for bulk copies: fewer bytes",
+         {}},
+        {SIMT_ENTRY(planted::read_bulk<planted::BULK_ODD>),
+         32,
+         STATUS_VIOLATION,
+         "a bulk copy is not aligned to 16 bytes",
+         {}},
         {SIMT_ENTRY(planted::shuffle_outside_mask),
          32,
          STATUS_VIOLATION,

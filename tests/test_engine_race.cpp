@@ -248,6 +248,60 @@ void test_async_copy(void **)
 	host_check_set(before);
 }
 
+/* Twice what the launch before wrote, copied before the wait; its first half anew behind it. */
+template <bool Early>
+__global__ void copy_before_wait(const planted::args a)
+{
+	SIMT_SHARED(float[64], part);
+	SIMT_SHARED(simt::copy_barrier, barrier);
+	const unsigned t = threadIdx.x;
+	if (t == 0) {
+		simt::copy_barrier_init(&barrier);
+		simt::bulk_expect(&barrier, sizeof part);
+		if (Early)
+			simt::bulk_copy_early(part, a.x, sizeof part, &barrier);
+		else
+			simt::bulk_copy(part, a.x, sizeof part, &barrier);
+	}
+	simt::sync_warp();
+	simt::grid_wait();
+	simt::bulk_wait(&barrier, 0);
+	for (unsigned i = t; i < 32; i += simt::kWarp)
+		part[i] = a.x[i];
+	simt::sync_warp();
+	for (unsigned i = t; i < 64; i += simt::kWarp)
+		a.y[i] = 2 * part[i];
+}
+
+/* What an early copy finds where the launch before writes is NaN, and no race; any other copy
+ * races. */
+void test_early_copy(void **)
+{
+	struct host_check check = host_check_get();
+	const struct host_check before = check;
+	check.checked = true;
+	host_check_set(check);
+	arrays data;
+	for (bool dependent : {true, false}) {
+		watch([&] {
+			RUN(SIMT_ENTRY(planted::producer), kBlocks, 64, data.from_x_to_y());
+			RUN(SIMT_ENTRY(copy_before_wait<true>), 1, (unsigned)simt::kWarp,
+			    data.from_y_to_z(), 0, dependent);
+		});
+		expect_clean();
+		for (int i = 0; i < 64; i++)
+			assert_true(dependent && i >= 32 ? std::isnan(data.z[i])
+			                                 : data.z[i] == 2 * data.y[i]);
+	}
+	watch([&] {
+		RUN(SIMT_ENTRY(planted::producer), kBlocks, 64, data.from_x_to_y());
+		RUN(SIMT_ENTRY(copy_before_wait<false>), 1, (unsigned)simt::kWarp,
+		    data.from_y_to_z(), 0, true);
+	});
+	assert_true(race_count() > 0);
+	host_check_set(before);
+}
+
 } // namespace
 
 int main()
@@ -258,6 +312,7 @@ int main()
 	        cmocka_unit_test(test_dependent_launches),
 	        cmocka_unit_test(test_chain_of_dependents),
 	        cmocka_unit_test(test_async_copy),
+	        cmocka_unit_test(test_early_copy),
 	};
 	return cmocka_run_group_tests_name("engine_race", tests, open_host, close_host);
 }

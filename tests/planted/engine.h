@@ -89,6 +89,27 @@ __global__ void read_copy(const args a)
 	a.y[threadIdx.x] = mine[1];
 }
 
+enum bulk_bug { BULK_RIGHT, BULK_UNAWAITED, BULK_TOO_MUCH, BULK_TOO_LITTLE, BULK_ODD };
+
+/* A warp copies four floats per lane in bulk; each lane reads one. */
+template <bulk_bug Bug>
+__global__ void read_bulk(const args a)
+{
+	SIMT_SHARED(float[4 * simt::kWarp], part);
+	SIMT_SHARED(simt::copy_barrier, barrier);
+	const unsigned bytes = sizeof part, all = Bug == BULK_TOO_MUCH ? bytes / 2 : bytes;
+	if (threadIdx.x == 0) {
+		simt::copy_barrier_init(&barrier);
+		simt::bulk_expect(&barrier, all);
+		simt::bulk_copy(part, a.x, Bug == BULK_TOO_LITTLE ? bytes / 2 : bytes, &barrier);
+		if (Bug == BULK_ODD)
+			simt::bulk_copy(part, a.x, 8, &barrier);
+	}
+	if (Bug != BULK_UNAWAITED)
+		simt::bulk_wait(&barrier, 0);
+	a.y[threadIdx.x] = part[4 * threadIdx.x];
+}
+
 template <bool Bug>
 __global__ void uninitialised_shared(const args a)
 {
