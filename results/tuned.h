@@ -12,7 +12,7 @@
 	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "d78907d1de85714b", "7aca3ef50fb82c21", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "5809e14d466cb1ff", "7aca3ef50fb82c21", "2026-11-30", "decode loop")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "6b67461a933d74a6", "b705c6fc3bed2a00", "2026-11-30", "decode loop")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v657, toolkit gcc 12.2.0, tuned 2026-11-30 by guided + race ---- */
 
@@ -58,79 +58,91 @@
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_NVIDIA_H200_GEMV(ROW) \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 16, 4, 1, 1, 1, 8, 4, 1, 1, 0, 4) /* 1.62 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +9.25 % tokens/s (+9.04 +9.41); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 2, 1, 8, 8, 1, 8, 0, 0, 1, 1, 1, 0, 4) /* 3.83 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +21.20 % tokens/s (+20.83 +21.39); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 7, 1, 4, 0, 2, 2, 1, 32, 2, 4) /* 5.60 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +2.05 % tokens/s (+1.91 +2.20); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 4, 32, 8, 1, 4, 0, 1, 1, 1, 1, 1, 1) /* 20.95 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +28.86 % tokens/s (+28.61 +29.21); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 8, 32, 1, 4, 1, 0, 3, 1, 0, 1, 0, 4) /* 4.20 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +8.53 % tokens/s (+8.38 +8.74); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 4, 1, 1, 1, 0, 4) /* 36.70 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +13.76 % tokens/s (+13.50 +14.04); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 2, 8, 32, 2, 1, 1, 1, 0, 4, 1, 1, 0, 4) /* 1.44 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +16.19 % tokens/s (+16.06 +16.35); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 1, 4, 5, 0, 4, 1, 1, 1, 2, 4) /* 7.13 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +3.73 % tokens/s (+3.60 +3.84); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 4, 32, 2, 3, 1, 0, 4, 4, 1, 1, 0, 4) /* 37.11 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +4.38 % tokens/s (+4.20 +4.57); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 4, 16, 4, 1, 4, 0, 3, 2, 2, 128, 1, 1) /* 139.68 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +1.88 % tokens/s (+1.73 +2.05); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 16, 4, 2, 4, 0, 1, 1, 0, 1, 3, 16) /* 5.77 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +7.17 % tokens/s (+6.92 +7.43); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 8, 1, 4, 0, 1, 1, 0, 64, 1, 16) /* 18.53 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +14.16 % tokens/s (+13.98 +14.29); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 8, 2, 2, 4, 0, 4, 4, 0, 1, 3, 32) /* 22.92 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +46.17 % tokens/s (+45.95 +46.56); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 2, 16, 1, 5, 2, 0, 2, 2, 1, 32, 1, 8) /* 5.55 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +5.58 % tokens/s (+5.37 +5.71); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 4, 4, 1, 0, 1, 1, 1, 128, 1, 8) /* 7.64 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +4.59 % tokens/s (+4.42 +4.75); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 2, 0, 0, 2, 0, 128, 2, 2) /* 22.54 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +13.68 % tokens/s (+13.52 +13.80); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 2, 16, 8, 1, 2, 0, 0, 1, 0, 1, 1, 2) /* 3.34 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +3.06 % tokens/s (+2.95 +3.29); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 2, 16, 7, 1, 2, 0, 4, 1, 2, 0, 1, 1) /* 120.41 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +5.33 % tokens/s (+5.20 +5.48); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 32, 4, 4, 1, 1, 1, 1, 0, 1, 1, 2) /* 1.11 us, win, stale, in the step of qwen2.5-0.5b at 1024 +5.72 % tokens/s (+5.53 +5.98); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 2, 16, 14, 1, 2, 0, 0, 2, 1, 1, 0, 4) /* 4.59 us, win, stale, in the step of qwen2.5-0.5b at 1024 +12.96 % tokens/s (+12.79 +13.08); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 8, 8, 0, 0, 2, 0, 32, 2, 4) /* 7.76 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 16, 1, 4, 0, 1, 1, 1, 1, 3, 4) /* 32.18 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 3, 1, 1, 1, 0, 4) /* 5.03 us, win, stale, in the step of qwen2.5-0.5b at 1024 +4.86 % tokens/s (+4.79 +5.05); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 7, 2, 1, 0, 1, 1, 1, 32, 0, 4) /* 60.20 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 16, 4, 2, 2, 1, 1, 1, 1, 1, 0, 4) /* 0.96 us, win, stale, in the step of qwen2.5-0.5b at 1024 +13.35 % tokens/s (+13.07 +13.76); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 7, 2, 4, 0, 1, 1, 1, 32, 0, 4) /* 10.50 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 2, 16, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 64.28 us, tie, stale, in the step of qwen2.5-0.5b at 1024 +0.22 % tokens/s (+0.10 +0.37); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 8, 1, 4, 4, 0, 4, 4, 1, 64, 0, 4) /* 240.48 us, win, stale */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 0, 1, 1, 1, 0, 4) /* 2.88 us, 12 % of 4541 GB/s, 1.30x, win, stale; 32 samples, +2.63 % to (0, 2, 32, 1, 4, 4, 1, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 2, 32, 1, 4, 8, 0, 4, 1, 1, 1, 0, 4) /* 6.98 us, 28 % of 4541 GB/s, 1.16x, tie, stale; 32 samples, -0.04 % to (0, 2, 32, 1, 4, 8, 0, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 1, 4, 4, 1, 0, 1, 1, 1, 0, 4) /* 3.02 us, 15 % of 4541 GB/s, 1.29x, win, stale; 32 samples, +3.38 % to (0, 2, 32, 1, 4, 4, 1, 2, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 2, 1, 1, 0, 4) /* 9.87 us, 57 % of 4541 GB/s, 1.01x, win, stale; 56 samples, +0.49 % to (0, 2, 32, 1, 5, 4, 0, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 2, 32, 2, 4, 4, 0, 2, 1, 1, 1, 0, 4) /* 37.97 us, 79 % of 4541 GB/s, 1.41x, win, stale; 32 samples, +4.23 % to (0, 2, 32, 2, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 11.49 us, 63 % of 4541 GB/s, 1.21x, tie, stale; 32 samples, -0.43 % to (0, 2, 32, 1, 5, 4, 0, 4, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 1, 5, 4, 1, 4, 1, 1, 1, 0, 4) /* 6.96 us, 55 % of 4541 GB/s, 1.17x, win, stale; 32 samples, +3.03 % to (0, 2, 32, 1, 4, 5, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 5, 0, 4, 1, 1, 1, 0, 4) /* 65.66 us, 91 % of 4541 GB/s, 1.00x, tie, stale; 32 samples, -0.11 % to (0, 2, 32, 1, 4, 5, 0, 4, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 32, 1, 5, 4, 1, 4, 1, 1, 1, 0, 4) /* 64.32 us, 93 % of 4541 GB/s, 1.04x, tie, stale; 32 samples, +0.27 % to (0, 4, 32, 1, 4, 4, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 8, 32, 16, 1, 1, 1, 8, 2, 1, 1, 0, 4) /* 243.12 us, 99 % of 4541 GB/s, 1.02x, win, stale; 104 samples, +1.36 % to (0, 4, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 4, 3, 2, 1, 1, 1, 1, 1, 1, 16) /* 1.86 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +6.78 % tokens/s (+6.61 +6.88); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 2, 4, 32, 14, 1, 1, 1, 0, 2, 1, 1, 0, 4) /* 2.28 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +20.95 % tokens/s (+20.85 +21.21); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 32, 1, 8, 5, 0, 0, 2, 1, 1, 1, 8) /* 4.06 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +5.17 % tokens/s (+5.04 +5.32); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 32, 8, 1, 5, 0, 2, 1, 1, 1, 0, 4) /* 20.20 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +33.64 % tokens/s (+33.36 +33.90); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 8, 32, 1, 4, 2, 0, 0, 1, 1, 1, 0, 4) /* 2.76 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +12.46 % tokens/s (+12.25 +12.58); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 8, 32, 1, 5, 1, 0, 4, 4, 1, 1, 1, 4) /* 32.52 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +19.51 % tokens/s (+19.27 +19.75); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 2, 2, 16, 4, 1, 1, 0, 0, 1, 1, 1, 0, 4) /* 1.03 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +11.89 % tokens/s (+11.68 +12.00); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 8, 1, 5, 0, 2, 2, 1, 1, 0, 4) /* 6.25 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +4.70 % tokens/s (+4.61 +4.88); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 8, 32, 1, 4, 1, 0, 4, 1, 1, 1, 0, 4) /* 33.90 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +5.55 % tokens/s (+5.40 +5.74); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 4, 1, 1, 0, 4, 4, 1, 1, 0, 4) /* 133.80 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +2.27 % tokens/s (+2.20 +2.43); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 7, 1, 4, 0, 2, 1, 1, 64, 1, 8) /* 3.77 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +9.32 % tokens/s (+9.11 +9.56); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 2, 4, 3, 0, 0, 2, 1, 1, 3, 1) /* 14.96 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +15.19 % tokens/s (+14.94 +15.30); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 1, 1, 8, 0, 8, 4, 1, 1, 2, 1) /* 26.86 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +39.47 % tokens/s (+39.33 +39.64); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 1, 16, 1, 8, 5, 0, 2, 1, 1, 1, 1, 16) /* 4.29 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +5.18 % tokens/s (+5.04 +5.40); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 16, 4, 4, 4, 0, 1, 1, 1, 128, 0, 4) /* 5.58 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +5.77 % tokens/s (+5.68 +5.90); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 2, 2, 3, 0, 0, 4, 0, 1, 3, 1) /* 21.42 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +12.66 % tokens/s (+12.51 +12.80); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 0, 1, 1, 0, 1, 0, 4) /* 2.73 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +2.40 % tokens/s (+2.32 +2.47); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 2, 2, 1, 0, 4, 4, 1, 32, 2, 8) /* 107.70 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +6.13 % tokens/s (+5.96 +6.27); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 7, 1, 1, 1, 0, 4, 1, 1, 1, 2) /* 0.76 us, win, in the step of qwen2.5-0.5b at 1024 +9.38 % tokens/s (+9.20 +9.61); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 8, 1, 3, 1, 0, 1, 1, 1, 0, 4) /* 2.51 us, win, in the step of qwen2.5-0.5b at 1024 +24.59 % tokens/s (+24.43 +24.84); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 5, 5, 0, 0, 2, 1, 1, 1, 8) /* 6.83 us, win, in the step of qwen2.5-7b at 1024 +1.30 % tokens/s (+1.20 +1.34); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 1, 8, 7, 0, 2, 1, 1, 1, 0, 4) /* 32.81 us, win, in the step of qwen2.5-7b at 1024 +18.02 % tokens/s (+17.82 +18.11); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 4, 32, 4, 3, 1, 1, 3, 1, 1, 1, 0, 4) /* 4.59 us, win, in the step of qwen2.5-0.5b at 1024 +6.16 % tokens/s (+5.97 +6.33); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 14, 1, 1, 1, 2, 2, 1, 1, 0, 4) /* 58.03 us, win, in the step of qwen2.5-7b at 1024 +3.01 % tokens/s (+2.92 +3.11); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 32, 4, 2, 2, 1, 0, 1, 0, 1, 0, 4) /* 0.69 us, win, in the step of qwen2.5-0.5b at 1024 +13.04 % tokens/s (+12.87 +13.19); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 4, 1, 1, 3, 4) /* 9.47 us, win, in the step of qwen2.5-7b at 1024 +2.44 % tokens/s (+2.36 +2.60); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 8, 8, 7, 1, 2, 1, 0, 1, 1, 1, 0, 4) /* 60.09 us, win, in the step of qwen2.5-0.5b at 1024 +0.77 % tokens/s (+0.51 +0.95); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 239.89 us, default, in the step of qwen2.5-7b at 1024 */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 2.19 us, 16 % of 4643 GB/s, 1.27x, win; 32 samples, +7.17 % to (0, 2, 8, 7, 1, 5, 1, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 1, 32, 7, 1, 3, 1, 0, 1, 1, 1, 0, 4) /* 3.96 us, 47 % of 4652 GB/s, 1.76x, tie; 56 samples, -0.22 % to (0, 1, 32, 7, 1, 4, 1, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 2.30 us, 19 % of 4643 GB/s, 1.25x, win; 32 samples, +10.40 % to (0, 2, 8, 7, 1, 5, 1, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 1, 1, 0, 4) /* 7.72 us, 72 % of 4652 GB/s, 1.18x, tie; 56 samples, -0.04 % to (0, 4, 32, 7, 1, 2, 1, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 4, 32, 2, 4, 2, 0, 0, 2, 1, 1, 0, 4) /* 34.77 us, 84 % of 4652 GB/s, 1.47x, tie; 56 samples, -0.16 % to (0, 4, 32, 4, 4, 1, 0, 0, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 1, 1, 0, 4) /* 9.30 us, 76 % of 4652 GB/s, 1.40x, tie; 56 samples, -0.09 % to (0, 2, 32, 4, 1, 4, 1, 0, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 6.08 us, 62 % of 4643 GB/s, 1.16x, win; 32 samples, +4.58 % to (0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 62.77 us, 93 % of 4643 GB/s, 1.02x, win; 32 samples, +0.53 % to (0, 2, 16, 4, 1, 8, 0, 0, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 8, 16, 7, 2, 1, 1, 8, 1, 1, 1, 0, 4) /* 61.93 us, 95 % of 4643 GB/s, 1.04x, win; 32 samples, +1.20 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 8, 32, 16, 1, 1, 1, 8, 2, 1, 1, 0, 4) /* 235.96 us, 100 % of 4643 GB/s, 1.02x, win; 32 samples, +0.70 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 137, 1, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 3.20 us at 127, 0 % of 4549 GB/s, 1.28x, win, stale, at most 0.41 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 138, 273, 1, 1, 8, 16, 4, 2, 1, 0, 0, 1, 1, 0) /* 3.94 us at 256, 1 % of 4549 GB/s, 1.12x, win, stale, at most 1.69 % over the fastest at 4 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 274, 324, 24, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.39 us at 293, 1 % of 4549 GB/s, 1.08x, win, stale, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 325, 784, 16, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.61 us at 719, 2 % of 4549 GB/s, 1.03x, win, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 785, 936, 64, 8, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.79 us at 857, 2 % of 4549 GB/s, 0.99x, tie, stale, at most 0.64 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 937, 1444, 32, 8, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 2.67 us at 1024, win, stale, in the step of qwen2.5-0.5b at 1024 +3.01 % tokens/s (+2.85 +3.12); 32 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1445, 131072, 64, 8, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 25.76 us at 131072, 57 % of 4549 GB/s, 1.05x, tie, stale, at most 0.58 % over the fastest at 8 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 68, 64, 8, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 3.49 us at 64, 1 % of 4549 GB/s, 1.12x, win, stale, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 69, 137, 1, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.52 us at 127, 1 % of 4549 GB/s, 1.30x, win, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 138, 232, 64, 2, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.05 us at 211, 2 % of 4549 GB/s, 1.11x, win, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 233, 784, 12, 2, 4, 16, 1, 2, 1, 0, 0, 6, 1, 0) /* 5.44 us at 719, 6 % of 4549 GB/s, 1.14x, win, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 785, 936, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.90 us at 857, 7 % of 4549 GB/s, 1.10x, tie, stale, at most 1.46 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 937, 1444, 16, 1, 8, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 4.35 us at 1024, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +1.92 % tokens/s (+1.84 +2.05); 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1445, 131072, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 83.84 us at 131072, 70 % of 4549 GB/s, 1.06x, win, stale, at most 0.00 % over the fastest at 8 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 90, 2, 1, 4, 16, 1, 2, 1, 0, 0, 1, 1, 0) /* 2.45 us at 64, 1.06x, tie; 32 samples, -0.35 % to (99, 1, 4, 16, 1, 1, 1, 1, 1, 1, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 91, 137, 1, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 3.28 us at 127, 0 % of 4646 GB/s, 1.27x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 138, 214, 64, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 3.49 us at 179, 1 % of 4646 GB/s, 1.24x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 215, 273, 4, 1, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 3.75 us at 256, 1 % of 4640 GB/s, 1.19x, win; 104 samples, +2.61 % to (4, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 274, 721, 64, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.47 us at 509, 1 % of 4646 GB/s, 1.00x, default, at most 1.41 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 1114, 66, 16, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.30 us at 1024, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +2.89 % tokens/s (+2.83 +3.12); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1115, 2889, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.99 us at 2039, 5 % of 4646 GB/s, 1.08x, tie, at most 0.83 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2890, 5792, 64, 16, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 5.49 us at 4096, 8 % of 4640 GB/s, 1.27x, tie; 56 samples, -0.13 % to (64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 5793, 11584, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 6.41 us at 8191, 14 % of 4646 GB/s, 1.23x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 11585, 23163, 64, 8, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 7.59 us at 16384, 24 % of 4640 GB/s, 1.25x, tie; 56 samples, -0.22 % to (64, 16, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 23164, 50513, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 12.96 us at 46327, 39 % of 4646 GB/s, 1.12x, tie, at most 0.40 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 50514, 60080, 66, 8, 8, 16, 1, 1, 1, 1, 1, 4, 1, 0) /* 13.76 us at 55079, 44 % of 4646 GB/s, 1.13x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 60081, 77935, 64, 8, 8, 16, 2, 1, 1, 1, 1, 2, 1, 0) /* 14.60 us at 65536, 50 % of 4640 GB/s, 1.17x, tie; 56 samples, -0.04 % to (64, 8, 8, 16, 2, 2, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 77936, 131072, 66, 8, 8, 16, 1, 1, 1, 1, 1, 4, 1, 0) /* 23.32 us at 131072, 62 % of 4646 GB/s, 1.15x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 90, 64, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 3.53 us at 64, 1 % of 4649 GB/s, 1.00x, default; 104 samples, -1.44 % to (4, 1, 8, 16, 1, 1, 1, 1, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 91, 180, 64, 2, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.77 us at 127, 1 % of 4646 GB/s, 1.16x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 181, 360, 4, 2, 4, 16, 1, 1, 1, 1, 0, 4, 1, 0) /* 5.10 us at 256, 2 % of 4649 GB/s, 1.20x, tie; 104 samples, -0.36 % to (64, 2, 4, 16, 1, 1, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 361, 721, 64, 2, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.45 us at 509, 4 % of 4646 GB/s, 1.10x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1114, 64, 16, 4, 16, 1, 2, 1, 1, 0, 1, 1, 0) /* 4.07 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +1.81 % tokens/s (+1.66 +2.00); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1115, 1321, 99, 16, 4, 16, 1, 2, 1, 1, 0, 2, 1, 0) /* 6.06 us at 1213, 9 % of 4646 GB/s, 1.28x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1322, 2889, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 6.40 us at 2039, 14 % of 4646 GB/s, 1.27x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2890, 5792, 48, 16, 4, 16, 2, 2, 1, 1, 0, 3, 1, 0) /* 7.65 us at 4096, 24 % of 4649 GB/s, 1.56x, win; 56 samples, +0.54 % to (64, 16, 4, 16, 2, 2, 1, 1, 1, 3, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5793, 12623, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 13.42 us at 11579, 38 % of 4646 GB/s, 1.26x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 12624, 15016, 99, 16, 1, 16, 1, 1, 1, 1, 0, 3, 1, 0) /* 14.53 us at 13763, 42 % of 4646 GB/s, 1.24x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 15017, 23163, 32, 16, 4, 16, 1, 2, 1, 1, 0, 3, 1, 0) /* 13.70 us at 16384, 53 % of 4649 GB/s, 1.43x, win; 104 samples, +0.53 % to (33, 16, 4, 16, 1, 2, 1, 1, 0, 3, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23164, 131072, 99, 16, 1, 16, 1, 1, 1, 1, 0, 3, 1, 0) /* 68.07 us at 131072, 85 % of 4646 GB/s, 1.29x, win, at most 0.00 % over the fastest at 4 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_NVIDIA_H200_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.54 us, 1.00x, default, stale; 32 samples, +1.56 % to (8, 4) */ \
-	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.91 us, 1.34x, win, stale; 32 samples, +4.92 % to (8, 4) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.51 us, 1.00x, default; 32 samples, +1.89 % to (16, 1) */ \
+	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.88 us, 1.33x, win; 32 samples, +4.95 % to (8, 4) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_NVIDIA_H200_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 1) /* 1.52 us, 0 % of 4548 GB/s, 1.00x, default, stale; 32 samples, +0.13 % to (8, 1) */ \
-	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, 4, 1) /* 1.58 us, 0 % of 4548 GB/s, 1.00x, default, stale; 32 samples, -0.03 % to (8, 1) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 1) /* 1.49 us, 0 % of 4647 GB/s, 1.00x, default; 32 samples, +1.73 % to (8, 1) */ \
+	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, 4, 1) /* 1.56 us, 0 % of 4647 GB/s, 1.00x, default; 32 samples, +1.98 % to (1, 1) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_EMBED(ROW) \
-	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, 4) /* -0.02 us, default, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 */ \
-	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, 4) /* -0.17 us, default, stale, in the step of qwen2.5-7b:q8_0 at 1024 */ \
-	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, 4) /* 0.88 us, default, stale, in the step of qwen2.5-7b:q4_k_m at 1024 */ \
-	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, 4) /* 0.31 us, default, stale, in the step of qwen2.5-0.5b at 1024 */ \
-	ROW(embed, (DTYPE_BF16), 3584, 0, 0, 0, 16) /* 1.71 us, win, stale */
+	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, 4) /* 0.23 us, default, in the step of qwen2.5-0.5b:q8_0 at 1024 */ \
+	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, 4) /* 2.09 us, default, in the step of qwen2.5-7b:q8_0 at 1024 */ \
+	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, 4) /* 0.05 us, default, in the step of qwen2.5-7b:q4_k_m at 1024 */ \
+	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, 4) /* 1.18 us, default, in the step of qwen2.5-0.5b at 1024 */ \
+	ROW(embed, (DTYPE_BF16), 3584, 0, 0, 0, 4) /* 0.66 us, default, in the step of qwen2.5-7b at 1024 */
 
 /* (x), m, k, len_min, len_max, warps, blocks */
 #define TUNED_NVIDIA_H200_ARGMAX(ROW)
@@ -140,7 +152,7 @@
 
 /* (history), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_ADVANCE(ROW) \
-	ROW(advance, (1), 1, 0, 0, 0, 1) /* 1.49 us, default, stale, in the step of qwen2.5-7b:q4_k_m at 1024 */
+	ROW(advance, (1), 1, 0, 0, 0, 1) /* 2.12 us, default, in the step of qwen2.5-7b:q4_k_m at 1024 */
 
 /* (copy), m, k, len_min, len_max, warps, unroll, blocks, ranges */
 #define TUNED_NVIDIA_H200_STREAM(ROW)
