@@ -577,6 +577,11 @@ static void usage_errors_name_the_option(void **state)
 	        {"--state lukewarm", "--state: 'lukewarm' is not cold, hot, stream or chain"},
 	        {"--state ''", "--state"},
 	        {"--kernel gem", "no kernel 'gem'"},
+	        {"--kernel gemm", "gemm is timed in whole prompts alone: warpsmith-run"},
+	        {"--kernel gemv,gemm --shape 64x64", "gemm is timed in whole prompts alone"},
+	        {"--kernel embed",
+	         "embed has no shapes of its own; these have: gemv gqa_attention rope rms_norm "
+	         "sample\n"},
 	        {"--dtype q9", "--dtype: no kernel takes 'q9'"},
 	        {"--dtype bf16:q9", "--dtype: no kernel takes 'bf16:q9'"},
 	        {"--dtype bf16:", "--dtype: no kernel takes 'bf16:'"},
@@ -604,7 +609,17 @@ static void usage_errors_name_the_option(void **state)
 static void lists_what_it_would_time(void **state)
 {
 	(void)state;
-	char output[8192];
+	char output[8192], names[] = "gemv gqa_attention rope rms_norm sample", *rest = names;
+	for (const char *name; (name = strsep(&rest, " "));)
+		assert_int_equal(
+		        run_command(output, sizeof output, BENCH " --list --kernel %s", name), 0);
+	/* however long the list */
+	assert_int_equal(
+	        run_command(output, sizeof output,
+	                    BENCH
+	                    " --list --shape $(yes 64x64 | head -n 400 | paste -sd ,),x 2>&1"),
+	        2);
+	assert_non_null(strstr(output, "--shape: 'x'"));
 	assert_int_equal(
 	        run_command(output, sizeof output,
 	                    BENCH " --list --kernel gemv --shape 64x32 --dtype q8_0 --state hot"),
