@@ -9,6 +9,7 @@
 #include "bench/read_reference.h"
 #include "bench/report.h"
 #include "bench/stream_way.h"
+#include "device/cublas.h"
 #include "kernels/gemv.h"
 #include "kernels/mark.h"
 
@@ -717,6 +718,18 @@ static void google_benchmark_runs_each_match_once(void **state)
 	assert_int_equal(gbench_run("^nothing$", counted_report, &n_run), STATUS_USAGE);
 }
 
+/* What both libraries of cuBLAS say, as text. */
+static void what_libraries_say(void **state)
+{
+	char version[32];
+	(void)state;
+	cublas_format_version(131203, version);
+	assert_string_equal(version, "13.12.3");
+	assert_int_equal(cublas_check(CUBLAS_STATUS_SUCCESS, "cublasGemmEx"), STATUS_OK);
+	assert_int_equal(cublas_check(15, "cublasLtMatmul"), STATUS_UNSUPPORTED);
+	assert_string_equal(fail_message(), "cublasLtMatmul: cuBLAS status 15");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -741,6 +754,7 @@ int main(void)
 	        cmocka_unit_test(comparing_needs_two_runs),
 	        cmocka_unit_test(usage_errors_name_the_option),
 	        cmocka_unit_test(lists_what_it_would_time),
+	        cmocka_unit_test(what_libraries_say),
 	        cmocka_unit_test(google_benchmark_runs_each_match_once),
 	};
 	return cmocka_run_group_tests(tests, open_all, close_all);
