@@ -6,10 +6,6 @@
 
 #include "bench/peer.h"
 
-/* Ways to state y = Wx as a matrix product: W times one column, one row times W transposed. Which
- * is faster depends on the shape. */
-enum { FORM_COLUMN, FORM_ROW, N_FORMS };
-
 struct cublas_peer {
 	struct peer base;
 	struct cublas *cublas;

@@ -8,17 +8,12 @@
 #include "device/cublas.h"
 #include "device/library.h"
 
-/* From cublasLt.h, cublas_api.h and library_types.h, which machines without the toolkit lack. */
+/* From cublasLt.h, which machines without the toolkit lack. */
 struct lt_context;
 struct lt_descriptor;
 struct lt_layout;
 struct lt_preference;
 enum {
-	CUBLAS_STATUS_SUCCESS = 0,
-	CUBLAS_OP_N = 0,
-	CUBLAS_OP_T = 1,
-	CUBLAS_COMPUTE_32F = 68,
-	CUDA_R_32F = 0,
 	CUBLASLT_MATMUL_DESC_TRANSA = 3,
 	CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES = 1,
 };
@@ -35,8 +30,7 @@ struct lt_result {
 };
 _Static_assert(sizeof(struct lt_result) == 96, "as in cublasLt.h");
 
-/* W times one column, one row times W transposed. */
-enum { FORM_COLUMN, FORM_ROW, N_FORMS, ALGORITHMS = 16 };
+enum { ALGORITHMS = 16 }; /* of a form */
 
 struct form {
 	struct lt_descriptor *descriptor;
@@ -103,13 +97,6 @@ static enum status load(struct cublaslt *lt)
 	                   : fail(STATUS_UNSUPPORTED, "not found (libcublasLt.so.13 or .12)");
 }
 
-static enum status check(int code, const char *call)
-{
-	return code == CUBLAS_STATUS_SUCCESS
-	               ? STATUS_OK
-	               : fail(STATUS_UNSUPPORTED, "%s: cuBLAS status %d", call, code);
-}
-
 static void form_close(struct cublaslt *lt, struct form *form)
 {
 	if (form->descriptor)
@@ -135,7 +122,6 @@ static void cublaslt_close(struct peer *peer)
 	free(lt);
 }
 
-/* Version 130100 is 13.1.0. */
 static enum status cublaslt_open(struct device *device, struct peer **peer)
 {
 	enum status status;
@@ -145,10 +131,8 @@ static enum status cublaslt_open(struct device *device, struct peer **peer)
 	lt->base = (struct peer){.kind = &cublaslt_kind, .device = device};
 	TRY(load(lt));
 	TRY(device_alloc(device, CUBLAS_WORKSPACE_BYTES, &lt->workspace));
-	TRY(check(lt->create(&lt->context), "cublasLtCreate"));
-	const size_t version = lt->get_version();
-	snprintf(lt->base.version, sizeof lt->base.version, "%zu.%zu.%zu", version / 10000,
-	         version / 100 % 100, version % 100);
+	TRY(cublas_check(lt->create(&lt->context), "cublasLtCreate"));
+	cublas_format_version(lt->get_version(), lt->base.version);
 	*peer = &lt->base;
 	lt = NULL;
 done:
@@ -166,16 +150,17 @@ static enum status form_open(struct cublaslt *lt, struct form *form, int which,
 	const int in = cuda_data_type(p->dtype), out = cuda_data_type(p->y_dtype),
 	          transposed = CUBLAS_OP_T;
 	const uint64_t m = (uint64_t)p->m, k = (uint64_t)p->k;
-	TRY(check(lt->descriptor_create(&form->descriptor, CUBLAS_COMPUTE_32F, CUDA_R_32F),
-	          "cublasLtMatmulDescCreate"));
-	TRY(check(lt->descriptor_set(form->descriptor, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-	                             sizeof transposed),
-	          "cublasLtMatmulDescSetAttribute"));
-	TRY(check(lt->layout_create(&form->a, in, k, column ? m : 1, p->k),
-	          "cublasLtMatrixLayoutCreate"));
-	TRY(check(lt->layout_create(&form->b, in, k, column ? 1 : m, p->k),
-	          "cublasLtMatrixLayoutCreate"));
-	TRY(check(
+	TRY(cublas_check(lt->descriptor_create(&form->descriptor, CUBLAS_COMPUTE_32F,
+	                                       cuda_data_type(DTYPE_F32)),
+	                 "cublasLtMatmulDescCreate"));
+	TRY(cublas_check(lt->descriptor_set(form->descriptor, CUBLASLT_MATMUL_DESC_TRANSA,
+	                                    &transposed, sizeof transposed),
+	                 "cublasLtMatmulDescSetAttribute"));
+	TRY(cublas_check(lt->layout_create(&form->a, in, k, column ? m : 1, p->k),
+	                 "cublasLtMatrixLayoutCreate"));
+	TRY(cublas_check(lt->layout_create(&form->b, in, k, column ? 1 : m, p->k),
+	                 "cublasLtMatrixLayoutCreate"));
+	TRY(cublas_check(
 	        lt->layout_create(&form->c, out, column ? m : 1, column ? 1 : m, column ? p->m : 1),
 	        "cublasLtMatrixLayoutCreate"));
 done:
@@ -203,10 +188,10 @@ static enum status cublaslt_plan(struct peer *peer, const struct product *produc
 	struct cublaslt *lt = (struct cublaslt *)peer;
 	struct lt_preference *preference = NULL;
 	const size_t workspace = CUBLAS_WORKSPACE_BYTES;
-	TRY(check(lt->preference_create(&preference), "cublasLtMatmulPreferenceCreate"));
-	TRY(check(lt->preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-	                             &workspace, sizeof workspace),
-	          "cublasLtMatmulPreferenceSetAttribute"));
+	TRY(cublas_check(lt->preference_create(&preference), "cublasLtMatmulPreferenceCreate"));
+	TRY(cublas_check(lt->preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+	                                    &workspace, sizeof workspace),
+	                 "cublasLtMatmulPreferenceSetAttribute"));
 	for (int f = 0; f < N_FORMS; f++) {
 		form_close(lt, &lt->form[f]);
 		TRY(form_open(lt, &lt->form[f], f, product));
@@ -228,11 +213,11 @@ static enum status cublaslt_run(struct peer *peer, int plan, const struct operan
 	const struct plan *p = &lt->plan[plan];
 	const struct form *f = &lt->form[p->form];
 	const bool column = p->form == FORM_COLUMN;
-	return check(lt->matmul(lt->context, f->descriptor, &one, column ? o->w : o->x, f->a,
-	                        column ? o->x : o->w, f->b, &zero, o->y, f->c, o->y, f->c,
-	                        &p->algorithm, lt->workspace, CUBLAS_WORKSPACE_BYTES,
-	                        device_stream(lt->base.device)),
-	             "cublasLtMatmul");
+	return cublas_check(lt->matmul(lt->context, f->descriptor, &one, column ? o->w : o->x, f->a,
+	                               column ? o->x : o->w, f->b, &zero, o->y, f->c, o->y, f->c,
+	                               &p->algorithm, lt->workspace, CUBLAS_WORKSPACE_BYTES,
+	                               device_stream(lt->base.device)),
+	                    "cublasLtMatmul");
 }
 
 const struct peer_kind cublaslt_kind = {

@@ -16,6 +16,10 @@ struct operands {
 	void *y;
 };
 
+/* Ways to state y = Wx as a matrix product: W times one column, one row times W transposed. Which
+ * is faster depends on the shape. */
+enum { FORM_COLUMN, FORM_ROW, N_FORMS };
+
 struct peer;
 
 struct peer_kind {

@@ -47,7 +47,8 @@ struct kernel {
 	double (*bytes)(const struct shape *shape, const int *kase);
 	double (*flops)(const struct shape *shape, const int *kase);
 
-	/* Shapes as text: "896x4864", "14/2/64@1024", "896". */
+	/* Shapes as text: "896x4864", "14/2/64@1024", "896". Texts of files and command lines go
+	 * through kernel_read_shape(). */
 	MUST_CHECK enum status (*parse_shape)(const char *text, struct shape *shape);
 	void (*format_shape)(const struct shape *shape, char text[64]);
 	/* Sets the fields of the case that follow from the shape (head_dim, group), to 0 ("any")
@@ -82,6 +83,10 @@ struct kernel {
 /* All kernels, NULL-terminated (kernels/registry.c). */
 extern const struct kernel *const kernels[];
 const struct kernel *kernel_find(const char *name);
+
+/* parse_shape() of a text in which all numbers fit an int. */
+MUST_CHECK enum status kernel_read_shape(const struct kernel *kernel, const char *text,
+                                         struct shape *shape);
 
 /* Instances compiled into this program for a device's kind: rows of results/tuned.h and defaults in
  * programs that use the table, the declared subset of the space in the tuner. Returns their number.

@@ -5,15 +5,14 @@
 
 #include <stdbool.h>
 
+#include "core/seconds.h"
+
 struct progress {
 	const char *label;
 	double total;          /* in any unit of work */
 	double started, shown; /* seconds, monotonic clock */
 	bool quiet, terminal;
 };
-
-/* Seconds of the monotonic clock. */
-double seconds_now(void);
 
 void progress_start(struct progress *progress, const char *label, double total, bool quiet);
 /* `note` (may be NULL) is shown behind the estimate. */

@@ -5,15 +5,8 @@
 
 #include "device/library.h"
 
-/* From cublas_api.h and library_types.h, which machines without the toolkit lack. */
 struct cublas_context;
-enum {
-	CUBLAS_STATUS_SUCCESS = 0,
-	CUBLAS_OP_N = 0,
-	CUBLAS_OP_T = 1,
-	CUBLAS_COMPUTE_32F = 68,
-	CUBLAS_GEMM_DEFAULT = -1,
-};
+enum { CUBLAS_GEMM_DEFAULT = -1 }; /* of cublas_api.h */
 
 struct cublas {
 	struct device *device;
@@ -47,11 +40,16 @@ static enum status load(struct cublas *c)
 	                  : fail(STATUS_UNSUPPORTED, "not found (libcublas.so.13 or .12)");
 }
 
-static enum status check(int code, const char *call)
+enum status cublas_check(int code, const char *call)
 {
 	return code == CUBLAS_STATUS_SUCCESS
 	               ? STATUS_OK
 	               : fail(STATUS_UNSUPPORTED, "%s: cuBLAS status %d", call, code);
+}
+
+void cublas_format_version(size_t version, char text[32])
+{
+	snprintf(text, 32, "%zu.%zu.%zu", version / 10000, version / 100 % 100, version % 100);
 }
 
 void cublas_close(struct cublas **cublas)
@@ -81,13 +79,12 @@ enum status cublas_open(struct device *device, struct cublas **cublas)
 	c->device = device;
 	TRY(load(c));
 	TRY(device_alloc(device, CUBLAS_WORKSPACE_BYTES, &c->workspace));
-	TRY(check(c->create(&c->context), "cublasCreate"));
-	TRY(check(c->get_version(c->context, &version), "cublasGetVersion"));
-	TRY(check(c->set_stream(c->context, device_stream(device)), "cublasSetStream"));
-	TRY(check(c->set_workspace(c->context, c->workspace, CUBLAS_WORKSPACE_BYTES),
-	          "cublasSetWorkspace"));
-	snprintf(c->version, sizeof c->version, "%d.%d.%d", version / 10000, version / 100 % 100,
-	         version % 100);
+	TRY(cublas_check(c->create(&c->context), "cublasCreate"));
+	TRY(cublas_check(c->get_version(c->context, &version), "cublasGetVersion"));
+	TRY(cublas_check(c->set_stream(c->context, device_stream(device)), "cublasSetStream"));
+	TRY(cublas_check(c->set_workspace(c->context, c->workspace, CUBLAS_WORKSPACE_BYTES),
+	                 "cublasSetWorkspace"));
+	cublas_format_version((size_t)version, c->version);
 done:
 	if (status != STATUS_OK)
 		cublas_close(cublas);
@@ -103,11 +100,12 @@ enum status cublas_multiply(struct cublas *cublas, const struct cublas_product *
 {
 	const float one = 1, beta = p->add ? 1 : 0;
 	const int in = cuda_data_type(p->dtype), out = cuda_data_type(p->c_dtype);
-	return check(cublas->gemm(cublas->context, p->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-	                          CUBLAS_OP_N, p->m, p->n, p->k, &one, p->a, in, p->lda, p->b, in,
-	                          p->ldb, &beta, p->c, out, p->ldc, CUBLAS_COMPUTE_32F,
-	                          CUBLAS_GEMM_DEFAULT),
-	             "cublasGemmEx");
+	return cublas_check(cublas->gemm(cublas->context,
+	                                 p->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N,
+	                                 p->m, p->n, p->k, &one, p->a, in, p->lda, p->b, in, p->ldb,
+	                                 &beta, p->c, out, p->ldc, CUBLAS_COMPUTE_32F,
+	                                 CUBLAS_GEMM_DEFAULT),
+	                    "cublasGemmEx");
 }
 
 int cuda_data_type(int dtype)

@@ -27,6 +27,18 @@ const char *cublas_version(const struct cublas *cublas); /* "13.0.2" */
 /* Queues a product; captured like a launch. */
 MUST_CHECK enum status cublas_multiply(struct cublas *cublas, const struct cublas_product *product);
 
+/* From cublas_api.h, which machines without the toolkit lack; cuBLASLt has the same. */
+enum {
+	CUBLAS_STATUS_SUCCESS = 0,
+	CUBLAS_OP_N = 0,
+	CUBLAS_OP_T = 1,
+	CUBLAS_COMPUTE_32F = 68,
+};
+/* Of a call's status. */
+MUST_CHECK enum status cublas_check(int code, const char *call);
+/* "13.1.0" of 130100 */
+void cublas_format_version(size_t version, char text[32]);
+
 /* The enum cudaDataType of a dtype; -1 for what these libraries cannot multiply. */
 int cuda_data_type(int dtype);
 

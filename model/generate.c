@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/progress.h"
+#include "model/parallel.h"
 
 static int vocabulary(const struct generation *g)
 {
@@ -141,34 +142,76 @@ static double negative_log_likelihood(const float *logits, int n, int token)
 	return max + log(sum) - (double)logits[token];
 }
 
-enum status perplexity(struct decoder *d, const int32_t *ids, size_t n, bool quiet, double *nats)
+/* Predictions of tokens ids[1] and after. */
+struct scoring {
+	const int32_t *ids;
+	int vocab;
+	size_t n; /* predictions so far */
+	double nats;
+	const float *logits; /* (rows, vocab) of the next predictions, and what they cost */
+	double *cost;
+	struct progress progress;
+};
+
+static void score_rows(void *context, size_t first, size_t last)
+{
+	const struct scoring *s = context;
+	for (size_t i = first; i < last; i++)
+		s->cost[i] = negative_log_likelihood(s->logits + i * (size_t)s->vocab, s->vocab,
+		                                     s->ids[s->n + i + 1]);
+}
+
+static enum status score(void *context, const float *logits, int n)
+{
+	struct scoring *s = context;
+	s->logits = logits;
+	s->cost = malloc((size_t)n * sizeof *s->cost);
+	if (!s->cost)
+		return fail(STATUS_NO_MEMORY, "out of host memory");
+	parallel_for((size_t)n, score_rows, s);
+	for (int i = 0; i < n && isfinite(s->nats); i++, s->n++)
+		s->nats += s->cost[i];
+	free(s->cost);
+	progress_update(&s->progress, (double)s->n, NULL);
+	return isfinite(s->nats)
+	               ? STATUS_OK
+	               : fail(STATUS_VIOLATION,
+	                      "perplexity: the logits give token %zu of the text no probability",
+	                      s->n);
+}
+
+static enum status score_steps(struct decoder *d, const int32_t *ids, size_t n, struct scoring *s)
 {
 	enum status status = STATUS_OK;
-	struct progress progress;
-	int vocab = d->model->hparams.vocab;
-	float *logits = malloc((size_t)vocab * sizeof *logits);
-	double sum = 0;
+	float *logits = malloc((size_t)s->vocab * sizeof *logits);
 	if (!logits)
 		return fail(STATUS_NO_MEMORY, "out of host memory");
-	progress_start(&progress, "perplexity", (double)n, quiet);
-	for (size_t i = 0; i + 1 < n; i++) {
-		if (i % (size_t)d->state.capacity == 0)
-			TRY(decoder_seek(d, 0));
+	for (size_t i = 0; i < n; i++) {
 		TRY(decoder_step(d, ids[i], NULL, 0));
 		TRY(decoder_logits(d, logits));
-		sum += negative_log_likelihood(logits, vocab, ids[i + 1]);
-		if (!isfinite(sum)) {
-			status = fail(
-			        STATUS_VIOLATION,
-			        "perplexity: the logits give token %zu of the text no probability",
-			        i + 1);
-			goto done;
-		}
-		progress_update(&progress, (double)i, NULL);
+		TRY(score(s, logits, 1));
 	}
-	progress_finish(&progress, NULL);
-	*nats = sum / (double)(n - 1);
 done:
 	free(logits);
+	return status;
+}
+
+enum status perplexity(struct decoder *d, struct prefill *prefill, const int32_t *ids, size_t n,
+                       bool quiet, double *nats)
+{
+	enum status status = STATUS_OK;
+	const size_t window = (size_t)d->state.capacity, n_seen = n - 1;
+	struct scoring s = {.ids = ids, .vocab = d->model->hparams.vocab};
+	const struct logits_reader reader = {score, &s};
+	progress_start(&s.progress, "perplexity", (double)n_seen, quiet);
+	for (size_t at = 0; at < n_seen; at += window) {
+		const size_t length = n_seen - at < window ? n_seen - at : window;
+		TRY(decoder_seek(d, 0));
+		TRY(prefill ? prefill_logits(prefill, ids + at, length, &reader)
+		            : score_steps(d, ids + at, length, &s));
+	}
+	progress_finish(&s.progress, NULL);
+	*nats = s.nats / (double)n_seen;
+done:
 	return status;
 }

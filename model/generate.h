@@ -38,8 +38,9 @@ void generation_close(struct generation *generation);
 
 /* Mean negative log likelihood, in nats, of ids 1 to n - 1 (n at least 2). Each is predicted from
  * those before it in a window of as many tokens as the cache holds. Windows follow each other and
- * each begins with an empty cache, so that the first prediction of a window sees one token. */
-MUST_CHECK enum status perplexity(struct decoder *decoder, const int32_t *ids, size_t n, bool quiet,
-                                  double *nats);
+ * each begins with an empty cache, so that the first prediction of a window sees one token.
+ * `prefill` NULL: by steps. */
+MUST_CHECK enum status perplexity(struct decoder *decoder, struct prefill *prefill,
+                                  const int32_t *ids, size_t n, bool quiet, double *nats);
 
 #endif

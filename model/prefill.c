@@ -14,6 +14,8 @@
 
 /* Tokens at a time on a GPU: enough for tensor cores, and for a dequantised matrix to pay. */
 enum { GPU_CHUNK = 1024 };
+/* Tokens whose logits are kept at a time. */
+enum { LOGIT_ROWS = 64 };
 
 struct prefill {
 	struct decoder *decoder;
@@ -26,6 +28,10 @@ struct prefill {
 	float *wide;                       /* of the QKV and of the gate and up product */
 	void *normed, *attention, *hidden; /* of `dtype`: operands */
 	void *weights;                     /* room for one matrix of `dtype`, unless all are */
+	/* once logits were asked for: */
+	void *head;         /* the head's weights as `dtype`, unless they are */
+	float *logits;      /* (LOGIT_ROWS, vocab) */
+	float *host_logits; /* the same on the host */
 };
 
 int prefill_default_chunk(const struct device_info *info)
@@ -134,10 +140,11 @@ void prefill_close(struct prefill **prefill)
 	struct prefill *p = *prefill;
 	if (!p)
 		return;
-	void *memory[] = {p->tokens, p->x,         p->q,      p->wide,
-	                  p->normed, p->attention, p->hidden, p->weights};
+	void *memory[] = {p->tokens,    p->x,      p->q,       p->wide, p->normed,
+	                  p->attention, p->hidden, p->weights, p->head, p->logits};
 	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
 		device_free(p->decoder->device, memory[i]);
+	device_free_host(p->decoder->device, p->host_logits);
 	matmul_close(&p->matmul);
 	free(p);
 	*prefill = NULL;
@@ -157,18 +164,11 @@ static enum status embed(struct prefill *p, const int *tokens)
 	                  (struct shape){.m = p->n, .k = w->k}, &args);
 }
 
-/* The weights as products take them: as they are, or decoded. */
-static enum status unpacked(struct prefill *p, const struct matrix *w, const void **weights)
+/* y = the weights as products take them. */
+static enum status unpack(struct prefill *p, const struct matrix *w, void *y)
 {
-	const struct unpack_args args = {.y = p->weights,
-	                                 .w = w->w,
-	                                 .scale = w->scale,
-	                                 .n_rows = w->m,
-	                                 .n = w->m,
-	                                 .k = w->k};
-	*weights = w->dtype == p->dtype ? w->w : p->weights;
-	if (w->dtype == p->dtype)
-		return STATUS_OK;
+	const struct unpack_args args = {
+	        .y = y, .w = w->w, .scale = w->scale, .n_rows = w->m, .n = w->m, .k = w->k};
 	return row_launch(p->decoder->device, "unpack", (struct kase){{w->dtype, p->dtype, 0}},
 	                  (struct shape){.m = w->m, .k = w->k}, &args);
 }
@@ -177,8 +177,10 @@ static enum status unpacked(struct prefill *p, const struct matrix *w, const voi
 static enum status multiply(struct prefill *p, const struct matrix *w, const void *x, float *y,
                             int y_stride, bool add)
 {
-	enum status status;
-	struct matmul_args args = {.x = x,
+	enum status status = STATUS_OK;
+	const bool as_they_are = w->dtype == p->dtype;
+	struct matmul_args args = {.w = as_they_are ? w->w : p->weights,
+	                           .x = x,
 	                           .y = y,
 	                           .m = w->m,
 	                           .k = w->k,
@@ -186,7 +188,8 @@ static enum status multiply(struct prefill *p, const struct matrix *w, const voi
 	                           .y_stride = y_stride,
 	                           .dtype = p->dtype,
 	                           .add = add};
-	TRY(unpacked(p, w, &args.w));
+	if (!as_they_are)
+		TRY(unpack(p, w, p->weights));
 	TRY(matmul_run(p->matmul, &args));
 done:
 	return status;
@@ -314,7 +317,56 @@ static enum status check_ids(const struct prefill *p, const int32_t *ids, size_t
 	return STATUS_OK;
 }
 
-enum status prefill_run(struct prefill *p, const int32_t *ids, size_t n)
+/* What logits take, the first time. */
+static enum status open_head(struct prefill *p)
+{
+	enum status status = STATUS_OK;
+	struct device *device = p->decoder->device;
+	const struct matrix *w = &p->decoder->weights.head;
+	const size_t bytes = dtype_bytes(DTYPE_F32, LOGIT_ROWS * (size_t)w->m);
+	if (p->host_logits)
+		return STATUS_OK;
+	if (w->dtype != p->dtype) {
+		TRY(device_alloc(device, dtype_bytes(p->dtype, (size_t)w->m * (size_t)w->k),
+		                 &p->head));
+		TRY(unpack(p, w, p->head));
+	}
+	TRY(device_alloc(device, bytes, (void **)&p->logits));
+	TRY(device_alloc_host(device, bytes, (void **)&p->host_logits));
+done:
+	return status;
+}
+
+/* Of the chunk that was computed last. */
+static enum status read_logits(struct prefill *p, const struct logits_reader *reader)
+{
+	enum status status;
+	const struct matrix *w = &p->decoder->weights.head;
+	TRY(norm(p, p->decoder->weights.norm));
+	for (int first = 0; first < p->n; first += LOGIT_ROWS) {
+		const int n = p->n - first < LOGIT_ROWS ? p->n - first : LOGIT_ROWS;
+		const struct matmul_args args = {
+		        .w = p->head ? p->head : w->w,
+		        .x = (const char *)p->normed +
+		             dtype_bytes(p->dtype, (size_t)first * (size_t)w->k),
+		        .y = p->logits,
+		        .m = w->m,
+		        .k = w->k,
+		        .n = n,
+		        .y_stride = w->m,
+		        .dtype = p->dtype};
+		TRY(matmul_run(p->matmul, &args));
+		TRY(device_read(p->decoder->device, p->host_logits, p->logits,
+		                dtype_bytes(DTYPE_F32, (size_t)n * (size_t)w->m)));
+		TRY(reader->read(reader->context, p->host_logits, n));
+	}
+done:
+	return status;
+}
+
+/* `reader` may be NULL. */
+static enum status run(struct prefill *p, const int32_t *ids, size_t n,
+                       const struct logits_reader *reader)
 {
 	enum status status;
 	struct decoder *d = p->decoder;
@@ -324,11 +376,28 @@ enum status prefill_run(struct prefill *p, const int32_t *ids, size_t n)
 		p->n = n - i < (size_t)p->chunk ? (int)(n - i) : p->chunk;
 		range_push("prompt", (uint64_t)d->position);
 		status = chunk(p, p->tokens + i);
+		if (status == STATUS_OK && reader)
+			status = read_logits(p, reader);
 		range_pop();
 		TRY(status);
 		d->position += p->n;
 	}
 	TRY(device_write(d->device, d->state.position, &d->position, sizeof d->position));
+done:
+	return status;
+}
+
+enum status prefill_run(struct prefill *p, const int32_t *ids, size_t n)
+{
+	return run(p, ids, n, NULL);
+}
+
+enum status prefill_logits(struct prefill *p, const int32_t *ids, size_t n,
+                           const struct logits_reader *reader)
+{
+	enum status status;
+	TRY(open_head(p));
+	TRY(run(p, ids, n, reader));
 done:
 	return status;
 }

@@ -1,6 +1,7 @@
 /* Prompt processing: many tokens at a time, so that weights are read once for all of them. Writes
- * the cache that as many decode steps would have written; the prompt's last token is for the decode
- * step itself, which alone computes logits. */
+ * the cache that as many decode steps would have written. The last token of a prompt that is to be
+ * continued is for the decode step itself; logits of all tokens are computed where they are asked
+ * for. */
 #ifndef MODEL_PREFILL_H
 #define MODEL_PREFILL_H
 
@@ -24,6 +25,18 @@ int prefill_default_dtype(const struct device_info *info);
 /* Tokens at the decoder's position and after it; it is behind them then. Fails, and writes nothing,
  * where the cache ends before them or a token is not in the vocabulary. */
 MUST_CHECK enum status prefill_run(struct prefill *prefill, const int32_t *ids, size_t n);
+
+/* Takes the logits (n, vocab) of n tokens, on the host. */
+struct logits_reader {
+	enum status (*read)(void *context, const float *logits, int n);
+	void *context;
+};
+
+/* The same, and hands the logits of every token to the reader, in order and a few at a time. The
+ * first call takes room for the head's weights in the dtype of products, where they have another.
+ */
+MUST_CHECK enum status prefill_logits(struct prefill *prefill, const int32_t *ids, size_t n,
+                                      const struct logits_reader *reader);
 
 /* What multiplies, see matmul_name(), and the dtype of its operands. */
 const char *prefill_product(const struct prefill *prefill);

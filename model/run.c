@@ -326,15 +326,15 @@ done:
 	return status;
 }
 
-/* For a prompt of `n` tokens. */
-static enum status open_prefill(struct session *s, size_t n)
+/* For a prompt of `n` tokens, of which chunks take all but the last. */
+static enum status open_prefill(struct session *s, size_t n, int dtype)
 {
 	const struct device_info *info = device_info(s->device);
 	int chunk = s->args.chunk > 0 ? s->args.chunk : prefill_default_chunk(info);
 	if (chunk == 1 || n <= FEW_TOKENS)
 		return STATUS_OK;
 	chunk = (size_t)chunk < n ? chunk : (int)n - 1;
-	return prefill_open(&s->decoder, chunk, prefill_default_dtype(info), &s->prefill);
+	return prefill_open(&s->decoder, chunk, dtype, &s->prefill);
 }
 
 static enum status run_plan(const struct session *s)
@@ -359,7 +359,8 @@ static enum status run_measure(struct session *s)
 		                           : "--profile --at",
 		            a->prefill > 0 ? a->prefill : a->length, needed);
 	if (a->prefill > 0) {
-		TRY(open_prefill(s, (size_t)a->prefill));
+		TRY(open_prefill(s, (size_t)a->prefill,
+		                 prefill_default_dtype(device_info(s->device))));
 		TRY(prefill_bench(&s->decoder, s->prefill, a->prefill, a->quiet, a->csv, s->out));
 	} else if (a->bench)
 		TRY(decode_bench(&s->decoder, a->length, a->quiet, a->csv, s->out));
@@ -373,14 +374,18 @@ static enum status run_ppl(struct session *s)
 {
 	enum status status;
 	double nats;
+	const size_t capacity = (size_t)s->decoder.state.capacity;
 	if (s->n_prompt < 2)
 		return fail(STATUS_FAILED, "%s: perplexity needs 2 tokens, the text has %zu",
 		            s->args.ppl, s->n_prompt);
-	TRY(perplexity(&s->decoder, s->prompt, s->n_prompt, s->args.quiet, &nats));
-	fprintf(s->out,
-	        "%zu tokens predicted in windows of %d: %.6f nats per token, perplexity %.4f, on "
-	        "%s\n",
-	        s->n_prompt - 1, s->decoder.state.capacity, nats, exp(nats),
+	/* the figure of the model, not of rounded products */
+	TRY(open_prefill(s, s->n_prompt < capacity ? s->n_prompt : capacity + 1, DTYPE_F32));
+	TRY(perplexity(&s->decoder, s->prefill, s->prompt, s->n_prompt, s->args.quiet, &nats));
+	fprintf(s->out, "%zu tokens predicted in windows of %d", s->n_prompt - 1,
+	        s->decoder.state.capacity);
+	if (s->prefill)
+		fprintf(s->out, ", %d at a time", prefill_chunk(s->prefill));
+	fprintf(s->out, ": %.6f nats per token, perplexity %.4f, on %s\n", nats, exp(nats),
 	        device_info(s->device)->name);
 done:
 	return status;
@@ -438,7 +443,7 @@ static enum status run_generate(struct session *s)
 		g.observers[g.n_observers++] = check_observer(&check);
 	}
 	if (!traces && !checks && !a->logits)
-		TRY(open_prefill(s, s->n_prompt));
+		TRY(open_prefill(s, s->n_prompt, prefill_default_dtype(device_info(s->device))));
 	g.prefill = s->prefill;
 	if (a->check_at >= 0)
 		TRY(check_seek(&check, &s->decoder, a->check_at));

@@ -3,6 +3,7 @@
 #   peer   kernel shape state launch status peer peer_version us date                         of peers.csv
 #   row    the columns of bench.csv that scripts/report lists
 #   peer_step, step                                                                           of peers_decode.csv, decode.csv
+#   prompt                                                                                    of prefill.csv
 #   gain   the columns of gains.csv that scripts/report lists
 #   profile                                                                                   of profile.csv
 # Of several rows of one measurement the last counts.
@@ -150,6 +151,14 @@ $1 == "step" {
 	next
 }
 
+$1 == "prompt" {
+	id = $2 SUBSEP $3 SUBSEP $4 SUBSEP $5 SUBSEP $6
+	if (!(id in prompt))
+		prompts[++n_prompts] = id
+	prompt[id] = $0
+	next
+}
+
 $1 == "gain" {
 	id = $2 SUBSEP $3 SUBSEP $4 SUBSEP $5 SUBSEP $6 SUBSEP ($4 == "step" ? $15 : "")
 	if (!(id in gain))
@@ -273,6 +282,21 @@ function decode_table(   i, id, part, key, name, n) {
 		print ""
 }
 
+function prompt_table(   i) {
+	if (!n_prompts)
+		return
+	print "## Prompts\n"
+	print "From an empty cache to the logits of the last token.\n"
+	print "| model | weights, cache | tokens | at a time | products | tokens/s | TFLOP/s | mJ per token |"
+	print "|---|---|--:|--:|---|--:|--:|--:|"
+	for (i = 1; i <= n_prompts; i++) {
+		split(prompt[prompts[i]], f, "\t")
+		printf "| %s | %s, %s | %d | %d | %s | %s (%s–%s) | %s | %s |\n", f[2], f[3], f[4], f[5], f[6], f[7], figure(f[8], 4),
+			figure(f[9], 4), figure(f[10], 4), figure(f[11], 4), f[12] == "" ? "–" : figure(1e3 * f[12], 3)
+	}
+	print ""
+}
+
 function more(x, lo, hi) {
 	return x == "" ? "–" : sprintf("%+.2f", x) (lo == "" ? "" : sprintf(" (%+.2f %+.2f)", lo, hi))
 }
@@ -354,6 +378,7 @@ END {
 	latency_table("rms_norm", "RMSNorm")
 	latency_table("rope", "RoPE")
 	decode_table()
+	prompt_table()
 	profile_table()
 	gains_table()
 	n = 0

@@ -47,6 +47,12 @@ model,dtype,kv,context,peer,tok_s,peer_version,date
 tiny,bf16,bf16,1024,fast,160,v2,2026-01-01
 tiny,bf16,bf16,1024,slow,90,v1,2026-01-01
 CSV
+cat >"$results/test-gpu/prefill.csv" <<'CSV'
+device,model,dtype,kv,prompt,chunk,product,tok_s,tok_s_lo,tok_s_hi,flops,tflops,joule,source_hash
+Test GPU,tiny,bf16,bf16,4096,1024,cublas 12.0.0 bf16,900,890,910,4e12,0.9,0.1,abc
+Test GPU,tiny,bf16,bf16,4096,1024,cublas 13.0.2 bf16,43210,43100,43300,4e12,41.23,0.0151,abc
+Test GPU,tiny,bf16,bf16,4096,1,steps,210,209,211,4e12,0.2,,abc
+CSV
 # Two profiles of one model: the second counts.
 cat >"$results/test-gpu/profile.csv" <<'CSV'
 model,dtype,kv,context,rows,plain_us,launch,operation,us,early_us,ready_us,bytes,ceiling_gbps
@@ -78,6 +84,8 @@ Kernels measured 2026-01-02 to 2026-01-03, driver 580, CUDA 13.0. Ceilings of th
 | 8x64 | w=q8_0 x=f32 epilogue=none | default | 2.300 | – | – | – | – | 2.000 | 87.0 %, goal 88 | 50.0 % | 1980, 200 W |
 | 64 | x=f32 residual=0 | default | 1.290 | 1.3 met | torch-compile† | 1.250 | 1.032 | 1.01 | – | 1.100 | – |
 | tiny | bf16, bf16 | 1024 | tuned | 200.0 (199.0–201.0) | 100 met | 300 missed | 400 missed | fast | 160.0 | 1.25 | 25.0 % | 0.500 |
+| tiny | bf16, bf16 | 4096 | 1024 | cublas 13.0.2 bf16 | 43210 (43100–43300) | 41.23 | 15.1 |
+| tiny | bf16, bf16 | 4096 | 1 | steps | 210.0 (209.0–211.0) | 0.2000 | – |
 tiny bf16, bf16 cache, context 20, tuned rows: a step takes 10.00 µs, its launches add up to 11.00 µs (+10.0 %).
 | qkv | 2 | 6.000 | 54.5 % | 0.20 | 0.25 | 6.000 | 25.0 % |
 | down | 1 | 5.000 | 45.5 % | 0.00 | 0.10 | 4.000 | 20.0 % |
@@ -89,8 +97,21 @@ tiny bf16, bf16 cache, context 20, tuned rows: a step takes 10.00 µs, its launc
 Peers, measured on this device: cublaslt: 13.1.0; fast: v2; slow: v1; torch-mv: torch 3.
 † not measured beside ours, but cited: torch-compile: someone, 2021.
 LINES
-[ "$(grep -c '^| ' "$results/report")" = 16 ] || {
+[ "$(grep -c '^| ' "$results/report")" = 19 ] || {
 	cat "$results/report" >&2
 	echo "a row too many or too few" >&2
+	exit 1
+}
+
+# What was not measured has no heading; a folder may have prompts alone.
+mkdir "$results/no-prompts" "$results/prompts-alone"
+cp "$results/test-gpu/decode.csv" "$results/no-prompts"
+cp "$results/test-gpu/prefill.csv" "$results/prompts-alone"
+if scripts/report "$results/no-prompts" | grep -q '^## Prompts'; then
+	echo "a table of prompts that were not measured" >&2
+	exit 1
+fi
+[ "$(scripts/report "$results/prompts-alone" | grep -c '^# Test GPU$\|^## Prompts$')" = 2 ] || {
+	echo "no report of prompts alone" >&2
 	exit 1
 }

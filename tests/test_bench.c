@@ -9,6 +9,7 @@
 #include "bench/read_reference.h"
 #include "bench/report.h"
 #include "bench/stream_way.h"
+#include "device/cublas.h"
 #include "kernels/gemv.h"
 #include "kernels/mark.h"
 
@@ -577,6 +578,11 @@ static void usage_errors_name_the_option(void **state)
 	        {"--state lukewarm", "--state: 'lukewarm' is not cold, hot, stream or chain"},
 	        {"--state ''", "--state"},
 	        {"--kernel gem", "no kernel 'gem'"},
+	        {"--kernel gemm", "gemm is timed in whole prompts alone: warpsmith-run"},
+	        {"--kernel gemv,gemm --shape 64x64", "gemm is timed in whole prompts alone"},
+	        {"--kernel embed",
+	         "embed has no shapes of its own; these have: gemv gqa_attention rope rms_norm "
+	         "sample\n"},
 	        {"--dtype q9", "--dtype: no kernel takes 'q9'"},
 	        {"--dtype bf16:q9", "--dtype: no kernel takes 'bf16:q9'"},
 	        {"--dtype bf16:", "--dtype: no kernel takes 'bf16:'"},
@@ -604,7 +610,17 @@ static void usage_errors_name_the_option(void **state)
 static void lists_what_it_would_time(void **state)
 {
 	(void)state;
-	char output[8192];
+	char output[8192], names[] = "gemv gqa_attention rope rms_norm sample", *rest = names;
+	for (const char *name; (name = strsep(&rest, " "));)
+		assert_int_equal(
+		        run_command(output, sizeof output, BENCH " --list --kernel %s", name), 0);
+	/* however long the list */
+	assert_int_equal(
+	        run_command(output, sizeof output,
+	                    BENCH
+	                    " --list --shape $(yes 64x64 | head -n 400 | paste -sd ,),x 2>&1"),
+	        2);
+	assert_non_null(strstr(output, "--shape: 'x'"));
 	assert_int_equal(
 	        run_command(output, sizeof output,
 	                    BENCH " --list --kernel gemv --shape 64x32 --dtype q8_0 --state hot"),
@@ -702,6 +718,18 @@ static void google_benchmark_runs_each_match_once(void **state)
 	assert_int_equal(gbench_run("^nothing$", counted_report, &n_run), STATUS_USAGE);
 }
 
+/* What both libraries of cuBLAS say, as text. */
+static void what_libraries_say(void **state)
+{
+	char version[32];
+	(void)state;
+	cublas_format_version(131203, version);
+	assert_string_equal(version, "13.12.3");
+	assert_int_equal(cublas_check(CUBLAS_STATUS_SUCCESS, "cublasGemmEx"), STATUS_OK);
+	assert_int_equal(cublas_check(15, "cublasLtMatmul"), STATUS_UNSUPPORTED);
+	assert_string_equal(fail_message(), "cublasLtMatmul: cuBLAS status 15");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -726,6 +754,7 @@ int main(void)
 	        cmocka_unit_test(comparing_needs_two_runs),
 	        cmocka_unit_test(usage_errors_name_the_option),
 	        cmocka_unit_test(lists_what_it_would_time),
+	        cmocka_unit_test(what_libraries_say),
 	        cmocka_unit_test(google_benchmark_runs_each_match_once),
 	};
 	return cmocka_run_group_tests(tests, open_all, close_all);

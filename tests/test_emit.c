@@ -65,7 +65,7 @@ static const char *journal_path(const char *slug)
 struct verdict {
 	const struct device_info *info;
 	const char *kernel, *kase, *shape, *config, *us, *status, *source_hash;
-	const char *regret, *step, *space_hash;
+	const char *regret, *step, *space_hash, *samples;
 };
 
 static void put(struct verdict v)
@@ -96,6 +96,7 @@ static void put(struct verdict v)
 	cell[JOURNAL_default_us] = "20";
 	cell[JOURNAL_method] = "exhaustive + race";
 	cell[JOURNAL_date] = "2026-01-02";
+	cell[JOURNAL_samples] = v.samples;
 	cell[JOURNAL_regret_percent] = v.regret;
 	cell[JOURNAL_step] = v.step;
 	if (v.step) {
@@ -431,6 +432,9 @@ static void hostile_rows_are_left_out(void **state)
 	(void)state;
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", GEMV, "10", "win"});
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x0", GEMV, "10", "win"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "4294969472x896", GEMV, "10", "win"});
+	put((struct verdict){&gpu, "gemv", GEMV_CASE, "2176x896", GEMV, "10", "win",
+	                     .samples = "4294967392"});
 	put((struct verdict){&gpu, "gemv", "w=q9 x=f32", "896x896", GEMV, "10", "win"});
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=*/evil( \\", "*/ int",
 	                     "win"});
@@ -439,6 +443,7 @@ static void hostile_rows_are_left_out(void **state)
 	add_text("some-gpu", "torn,gemv,w=bf16");
 	assert_int_equal(emit(), 2);
 	assert_has("896, 896, 0, 0, " GEMV_ROW);
+	assert_lacks(" 2176, 896,"); /* what an int may hold of the first, and the second */
 	assert_has("/* left out (rows=__evil(): ROW(gemv");
 	assert_lacks("*/ int");
 }

@@ -188,6 +188,66 @@ static void chunks_have_no_edges(void **state)
 	}
 }
 
+/* Where logits by chunks are compared with those by steps. */
+struct reading {
+	struct pair *pair;
+	const float *by_steps; /* of the next token */
+	int n;                 /* tokens read */
+};
+
+static enum status read_logits(void *context, const float *logits, int n)
+{
+	struct reading *r = context;
+	const size_t vocab = (size_t)r->pair->model.hparams.vocab;
+	for (int i = 0; i < n; i++, r->n++, r->by_steps += vocab) {
+		/* the head is one product more than the four and more of layers */
+		const double allowed =
+		        sqrt(5. / 4) * golden_logit_tolerance(&r->pair->model,
+		                                              r->pair->step.state.capacity,
+		                                              r->pair->product, r->by_steps);
+		compare(r->pair, r->by_steps, logits + (size_t)i * vocab, vocab, allowed,
+		        "logits of a chunk");
+	}
+	return STATUS_OK;
+}
+
+/* Those of every token, of whole chunks and of the rest. */
+static void all_logits_are_those_of_steps(void **state)
+{
+	enum { T = 8, N = 2 * T + 3 };
+	static const char *const models[] = {
+	        "f32-g5-d40-untied",  "bf16-g1-d128-tied",  "q8_0-g7-d64-tied",
+	        "q5_1-g3-d32-untied", "q6_k-g4-d64-untied", "q4_k_m-g3-d64-odd",
+	};
+	struct pair p = {.product = *(const int *)*state};
+	char path[128];
+	int32_t ids[N];
+	golden_open();
+	for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+		snprintf(path, sizeof path, "tests/data/golden/%s.gguf", models[i]);
+		if (!has_turn((int)i, p.product))
+			continue;
+		open_pair(&p, path, T, true);
+		const size_t vocab = (size_t)p.model.hparams.vocab;
+		float *by_steps = malloc(N * vocab * sizeof *by_steps);
+		struct reading reading = {&p, by_steps, 0};
+		const struct logits_reader reader = {read_logits, &reading};
+		for (int t = 0; t < N; t++) {
+			ids[t] = t * 31 % (int)vocab;
+			OK(decoder_step(&p.step, ids[t], NULL, 0));
+			OK(decoder_logits(&p.step, by_steps + (size_t)t * vocab));
+		}
+		OK(prefill_logits(p.prefill, ids, N, &reader));
+		assert_int_equal(reading.n, N);
+		assert_int_equal(p.chunk.position, N);
+		compare_caches(&p);
+		print_message("%-20s %s: %.3f of the allowed\n", models[i], dtype_name(p.product),
+		              p.worst);
+		free(by_steps);
+		close_pair(&p);
+	}
+}
+
 /* Nothing is written by a prompt that does not fit, or has an unknown token. */
 static void the_cache_ends_in_an_error(void **state)
 {
@@ -235,6 +295,8 @@ int main(void)
 	        OF_PRODUCT(the_bundled_model_answers, DTYPE_BF16),
 	        OF_PRODUCT(chunks_have_no_edges, DTYPE_F32),
 	        OF_PRODUCT(chunks_have_no_edges, DTYPE_BF16),
+	        OF_PRODUCT(all_logits_are_those_of_steps, DTYPE_F32),
+	        OF_PRODUCT(all_logits_are_those_of_steps, DTYPE_BF16),
 	        cmocka_unit_test(the_cache_ends_in_an_error),
 	};
 	const char *spec = getenv("WARPSMITH_TEST_DEVICE");

@@ -127,21 +127,35 @@ static int count_lines(const char *path, const char *with)
 	return n;
 }
 
-/* The program itself, under a profiler that is a library: of 5 forwards through 3 layers. */
+/* The program itself, under a profiler that is a library, writes its ranges to the file. */
+static void run_profiled(const char *path, const char *const *argv)
+{
+	setenv("NVTX_INJECTION64_PATH", PLANTED_NVTX, 1);
+	setenv("PLANTED_RANGES", path, 1);
+	struct command_result result = command_run(argv);
+	if (result.exit_code)
+		fail_msg("%s", result.err);
+	command_free(&result);
+	unsetenv("NVTX_INJECTION64_PATH");
+}
+
+static void make_file(char *path)
+{
+	const int file = mkstemp(path);
+	assert_true(file >= 0);
+	close(file);
+}
+
+#define ON_TINY RUN, "-q", "-m", SOURCE_DIR "/models/warpsmith-tiny.gguf"
+
+/* Of 5 forwards through 3 layers. */
 static void a_profiler_sees_them(void **state)
 {
 	char path[] = "/tmp/warpsmith-ranges-XXXXXX";
-	const int file = mkstemp(path);
 	(void)state;
-	assert_true(file >= 0);
-	close(file);
-	setenv("NVTX_INJECTION64_PATH", PLANTED_NVTX, 1);
-	setenv("PLANTED_RANGES", path, 1);
+	make_file(path);
 	for (int replayed = 0; replayed < 2; replayed++) {
-		const char *const argv[] = {RUN,
-		                            "-q",
-		                            "-m",
-		                            SOURCE_DIR "/models/warpsmith-tiny.gguf",
+		const char *const argv[] = {ON_TINY,
 		                            "--tokens",
 		                            "5,6,7",
 		                            "-n",
@@ -149,16 +163,34 @@ static void a_profiler_sees_them(void **state)
 		                            "--ignore-eos",
 		                            replayed ? NULL : "--no-graph",
 		                            NULL};
-		struct command_result result = command_run(argv);
-		if (result.exit_code)
-			fail_msg("%s", result.err);
-		command_free(&result);
+		run_profiled(path, argv);
 		assert_int_equal(count_lines(path, "0 "), 5);
 		assert_int_equal(count_lines(path, "0 4 token"), 1);
 		assert_int_equal(count_lines(path, "1 4 layer 2"), !replayed);
 		assert_int_equal(count_lines(path, "2 "), replayed ? 0 : 5 * 3 * 5);
 	}
-	unsetenv("NVTX_INJECTION64_PATH");
+	unlink(path);
+}
+
+/* 637 predictions: 6 windows of 40 + 40 + 20 tokens and one of 37; or as many steps. */
+static void perplexity_goes_by_chunks(void **state)
+{
+	char path[] = "/tmp/warpsmith-ranges-XXXXXX";
+	(void)state;
+	make_file(path);
+	for (int chunk = 1; chunk <= 40; chunk += 39) {
+		const char *const argv[] = {ON_TINY,
+		                            "--ppl",
+		                            SOURCE_DIR "/tests/data/perplexity/stories.txt",
+		                            "-c",
+		                            "100",
+		                            "--chunk",
+		                            chunk == 1 ? "1" : "40",
+		                            NULL};
+		run_profiled(path, argv);
+		assert_int_equal(count_lines(path, "0 "), chunk == 1 ? 637 : 19);
+		assert_int_equal(count_lines(path, "0 40 prompt"), chunk == 1 ? 0 : 6);
+	}
 	unlink(path);
 }
 
@@ -174,6 +206,7 @@ int main(void)
 	        cmocka_unit_test_prestate(so_do_those_without_fusion, device),
 	        cmocka_unit_test_prestate(replay_has_tokens_alone, device),
 	        cmocka_unit_test(a_profiler_sees_them),
+	        cmocka_unit_test(perplexity_goes_by_chunks),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	device_close(&device);

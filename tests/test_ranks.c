@@ -158,8 +158,11 @@ static void assert_same_header(void)
 	assert_int_equal(number("cmp one/tuned.h many/tuned.h >&2; echo $?"), 0);
 }
 
-/* Every measurement is made once, on all devices together, and each race stays on its own; the
- * ranges of lengths, which race the same again, are rank 0's. */
+/* Of the log: lengths between those that are tuned, which are measured for ranges alone. */
+#define OFF_THE_GRID "grep '@\\(127\\|509\\|2039\\)\t' log"
+
+/* Every measurement is made once, on all devices together, and each race stays on its own: of the
+ * ranges of lengths, which race the same again, all of a length. */
 static void four_ranks_make_the_same_table(void **state)
 {
 	(void)state;
@@ -177,6 +180,11 @@ static void four_ranks_make_the_same_table(void **state)
 	        number("grep '\tround\t' log | grep -v gqa_attention | cut -f 1,3-5 | sort -u | "
 	               "cut -f 2- | sort | uniq -d | wc -l"),
 	        0);
+	assert_true(number(OFF_THE_GRID " | cut -f 1 | sort -u | wc -l") > 1);
+	assert_int_equal(number(OFF_THE_GRID
+	                        " | cut -f 1,5 | sort -u | cut -f 2 | sort | uniq -d | "
+	                        "wc -l"),
+	                 0);
 }
 
 /* A single search, too, is shared: its screenings, not its race. */
@@ -220,6 +228,46 @@ static void lost_ranks_cost_what_they_measured(void **state)
 	assert_int_equal(rows, count_rows_of("many", "ok"));
 	int known = number("cut -d , -f 6 many/replay/journal.csv | grep -c '^0$'");
 	assert_in_range(screenings, known, known + 3);
+}
+
+/* The first rank but 0 that measures for ranges. */
+static int wait_for_ranges(void)
+{
+	char command[128];
+	for (int i = 0; i < 2000; i++) {
+		for (int rank = 1; rank < 4; rank++) {
+			snprintf(command, sizeof command,
+			         "touch log; " OFF_THE_GRID " | grep -c '^%d\t'",
+			         (int)find_rank(rank, true));
+			if (number(command) > 0)
+				return rank;
+		}
+		sleep_ms(5);
+	}
+	fail_msg("no rank measures ranges");
+	return 0;
+}
+
+/* The length that a lost rank was at is measured by another. */
+static void ranges_go_on_without_a_rank(void **state)
+{
+	static const char tune[] = "--quiet --kernel gqa_attention --shape 14/2/64 ";
+	char command[256];
+	(void)state;
+	setenv("REPLAY_SLEEP", "1000", 1);
+	snprintf(command, sizeof command, SCRIPT "%s --journal many", tune);
+	pid_t pid = start(command);
+	int rank = wait_for_ranges();
+	kill(find_rank(rank, false), SIGKILL);
+	assert_int_equal(finish(pid), 0);
+	snprintf(command, sizeof command, "grep -c 'rank %d on .* is lost; the others' messages",
+	         rank);
+	assert_int_equal(number(command), 1);
+	setenv("REPLAY_SLEEP", "0", 1);
+	snprintf(command, sizeof command, REPLAY " %s --journal one", tune);
+	assert_int_equal(run(command), 0);
+	assert_same_header();
+	assert_int_equal(count_rows_of("many", "ok"), count_rows_of("one", "ok"));
 }
 
 /* What a candidate does to the worker of another rank is its own row, as ever. */
@@ -389,6 +437,7 @@ int main(int argc, char **argv)
 	        cmocka_unit_test(a_relay_starts_and_ends_workers),
 	        RANKS_TEST(idle_ranks_screen_for_others),
 	        RANKS_TEST(lost_ranks_cost_what_they_measured),
+	        RANKS_TEST(ranges_go_on_without_a_rank),
 	        RANKS_TEST(a_host_device_is_lost),
 	        RANKS_TEST(a_crash_in_another_rank_is_a_row),
 	        RANKS_TEST(interrupted_ranks_go_on),

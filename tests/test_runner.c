@@ -168,14 +168,15 @@ static void perplexity_needs_two_tokens(void **state)
 	expect_error(1, "/nonexistent.txt: No such file");
 }
 
-/* exp(nats) within 0.5 % of what transformers computes, with the default cache of bf16. */
+/* exp(nats) within 0.5 % of what transformers computes, with the default cache of bf16; by chunks
+ * the same but for the order of sums. */
 static void perplexity_matches_the_oracle(void **state)
 {
 	FILE *rows = fopen(SOURCE_DIR "/tests/data/perplexity.csv", "r");
 	char model[64], text[64], window[16], paths[2][512];
 	unsigned long expected_n, n;
-	double expected, nats;
-	int n_rows = 0, capacity;
+	double expected, nats, by_chunks;
+	int n_rows = 0, capacity, chunk;
 	(void)state;
 	assert_non_null(rows);
 	assert_int_equal(fscanf(rows, "%*[^\n]"), 0);
@@ -193,6 +194,16 @@ static void perplexity_matches_the_oracle(void **state)
 		assert_int_equal(capacity, atoi(window));
 		if (fabs(exp(nats - expected) - 1) > 0.005)
 			fail_msg("%s: %g nats, transformers %g", model, nats, expected);
+		RUN_WITH("-m", paths[0], "--ppl", paths[1], "-c", window, "--chunk", "150");
+		assert_int_equal(sscanf(result.out,
+		                        "%lu tokens predicted in windows of %*d, %d at a time: "
+		                        "%lf nats",
+		                        &n, &chunk, &by_chunks),
+		                 3);
+		assert_int_equal(n, expected_n);
+		assert_int_equal(chunk, capacity < 150 ? capacity : 150);
+		if (fabs(by_chunks - nats) > 1e-4)
+			fail_msg("%s: %.6f nats by steps, %.6f by chunks", model, nats, by_chunks);
 		n_rows++;
 	}
 	fclose(rows);
@@ -479,6 +490,8 @@ static void inspect_and_trace_find_nan(void **state)
 	assert_int_equal(result.exit_code, 0);
 	assert_string_equal(last_line(), "0 0"); /* as greedily */
 	RUN_WITH("-m", NAN_MODEL, "--ppl", SOURCE_DIR "/tests/data/tiny/open.txt");
+	expect_error(3, "the logits give token 1 of the text no probability");
+	RUN_WITH("-m", NAN_MODEL, "--chunk", "16", "--ppl", SOURCE_DIR "/tests/data/tiny/open.txt");
 	expect_error(3, "the logits give token 1 of the text no probability");
 	unlink(NAN_MODEL);
 }

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -102,11 +103,16 @@ static void shapes_survive_the_way_to_text(void **state)
 		const struct kernel *kernel = kernel_find(shapes[i][0]);
 		struct shape shape;
 		char text[64];
-		assert_int_equal(kernel->parse_shape(shapes[i][1], &shape), STATUS_OK);
+		assert_int_equal(kernel_read_shape(kernel, shapes[i][1], &shape), STATUS_OK);
 		kernel->format_shape(&shape, text);
 		assert_string_equal(text, shapes[i][1]);
-		assert_int_not_equal(kernel->parse_shape("x", &shape), STATUS_OK);
+		assert_int_not_equal(kernel_read_shape(kernel, "x", &shape), STATUS_OK);
 		assert_non_null(strstr(fail_message(), "'x'"));
+		/* 2^32 + 896, which an int may hold as 896 */
+		snprintf(text, sizeof text, "4294968192%s",
+		         shapes[i][1] + strspn(shapes[i][1], "0123456789"));
+		assert_int_not_equal(kernel_read_shape(kernel, text, &shape), STATUS_OK);
+		assert_non_null(strstr(fail_message(), text));
 	}
 }
 

@@ -32,6 +32,8 @@ static int set_up(void **state)
 	(void)state;
 	strcpy(folder, "/tmp/tuner-XXXXXX");
 	unsetenv("REPLAY_SLEEP_US");
+	unsetenv("REPLAY_CLOCK");
+	unsetenv("REPLAY_LENGTHS");
 	return !mkdtemp(folder);
 }
 
@@ -371,33 +373,42 @@ static pid_t start_on_terminal(int *terminal)
 	return pid;
 }
 
-/* When it says that it will end, seen from its start, by the time when it says so; up to
- * `interrupt_at`, when it is interrupted. Returns the number of estimates. */
-static int read_estimates(double interrupt_at, int max, double *at, double *end, double *total)
+/* What the clock of the replayed times says. */
+static double clock_seconds(void)
+{
+	double now = 0;
+	FILE *file = fopen(in_folder("clock"), "r");
+	if (file) {
+		assert_int_equal(fread(&now, sizeof now, 1, file), 1);
+		fclose(file);
+	}
+	return now;
+}
+
+/* When it says that it will end, by the time when it says so, both seen from its start. Returns the
+ * number of estimates, the exit code, and what it took. */
+static int read_estimates(int max, double *at, double *end, double *total, int *exit_code)
 {
 	char line[1024];
 	int terminal, n = 0;
 	size_t used = 0;
-	double started = seconds_now();
-	bool interrupted = false;
+	const double started = clock_seconds();
 	pid_t pid = start_on_terminal(&terminal);
 	while (used < sizeof line - 1 && read(terminal, line + used, 1) == 1) {
-		double now = seconds_now() - started;
+		double left, now;
 		line[++used] = 0;
-		char *part = strstr(line, " s left");
-		if (part && n < max) {
-			*part = 0;
-			at[n] = now;
-			end[n++] = now + atof(strrchr(line, ' '));
+		if (line[used - 1] != '\r')
+			continue;
+		char *part = strchr(line, '%');
+		if (part && n < max && sscanf(part, "%%, %lf s left, at %lf", &left, &now) == 2) {
+			at[n] = now - started;
+			end[n++] = now - started + left;
 		}
-		if (part || line[used - 1] == '\r')
-			used = 0;
-		if (!interrupted && now > interrupt_at)
-			interrupted = !kill(pid, SIGINT);
+		used = 0;
 	}
-	*total = seconds_now() - started;
 	close(terminal);
-	assert_int_equal(finish(pid), interrupted);
+	*exit_code = finish(pid);
+	*total = clock_seconds() - started;
 	return n;
 }
 
@@ -405,18 +416,27 @@ static int read_estimates(double interrupt_at, int max, double *at, double *end,
  * what nobody could expect: all the same. So it is when half of them was measured before. */
 static void the_time_left_proves_right(void **state)
 {
-	enum { MAX_ESTIMATES = 1000 };
+	enum { MAX_ESTIMATES = 2000 };
 	static double at[MAX_ESTIMATES], end[MAX_ESTIMATES];
-	double total;
+	double total, half = 0;
+	char clock[16];
+	int exit_code;
 	(void)state;
-	setenv("REPLAY_SLEEP_US", "6000", 1);
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+	setenv("REPLAY_SLEEP_US", "60000", 1);
 	setenv("REPLAY_LENGTHS", "1", 1);
 	for (int resumed = 0; resumed < 2; resumed++) {
 		int checked = 0;
-		unlink(in_folder("r/replay/journal.csv"));
-		if (resumed)
-			read_estimates(6, 0, at, end, &total);
-		int n = read_estimates(INFINITY, MAX_ESTIMATES, at, end, &total);
+		if (resumed) {
+			unlink(in_folder("r/replay/journal.csv"));
+			snprintf(clock, sizeof clock, "%.3f", clock_seconds() + half);
+			setenv("REPLAY_INTERRUPT", clock, 1);
+			read_estimates(0, at, end, &total, &exit_code);
+			unsetenv("REPLAY_INTERRUPT");
+			assert_int_equal(exit_code, 1);
+		}
+		int n = read_estimates(MAX_ESTIMATES, at, end, &total, &exit_code);
+		assert_int_equal(exit_code, 0);
 		for (int i = 0; i < n; i++) {
 			if (at[i] < total / 10)
 				continue;
@@ -427,6 +447,7 @@ static void the_time_left_proves_right(void **state)
 		}
 		printf("%.1f s, %d estimates\n", total, checked);
 		assert_true(checked > 20);
+		half = total / 2;
 	}
 }
 
@@ -706,6 +727,8 @@ static void explain_shows_the_candidates(void **state)
 	assert_true(has_message("no tuned row matches"));
 }
 
+#define NINE_SHAPES "64x64,64x128,64x192,64x320,64x384,64x448,64x512,64x640,64x704"
+
 /* The space, what is pruned and why, what is left to measure and for how long, which the journal
  * knows from launches that were tuned before. */
 static void dry_run_tells_what_is_left(void **state)
@@ -728,23 +751,24 @@ static void dry_run_tells_what_is_left(void **state)
 	assert_int_equal(points, illegal + unfit + candidates);
 	assert_int_equal(left, candidates < 512 ? candidates : 512);
 	assert_true(access(in_folder("r/replay"), F_OK));
-	double started = seconds_now();
-	assert_int_equal(shell("REPLAY_SLEEP_US=4000", "--quiet --kernel gemv --shape 64x64"), 0);
-	double took = seconds_now() - started;
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+	setenv("REPLAY_SLEEP_US", "4000", 1);
+	assert_int_equal(shell("", "--quiet --kernel gemv --shape 64x64"), 0);
 	assert_int_equal(shell("", "--dry-run --kernel gemv --shape 64x64"), 0);
 	assert_true(printed(
 	        "0 to measure now, about 0 s\n4 launches on replay by guided, about 0 s\n"));
-	assert_int_equal(shell("", "--dry-run --kernel gemv --shape "
-	                           "64x64,64x128,64x192,64x320,64x384,64x448,64x512,64x640,64x704"),
-	                 0);
+	assert_int_equal(shell("", "--dry-run --kernel gemv --shape " NINE_SHAPES), 0);
 	out = read_text(in_folder("out"));
 	char *total = strstr(out, "36 launches on replay");
 	assert_non_null(total);
 	assert_int_equal(sscanf(total, "36 launches on replay by guided, about %lf s", &seconds),
 	                 1);
 	free(out);
-	printf("%.1f s expected of 8 times %.1f\n", seconds, took);
-	assert_true(seconds > 0.75 * 8 * took && seconds < 1.25 * 8 * took);
+	const double started = clock_seconds();
+	assert_int_equal(shell("", "--quiet --kernel gemv --shape " NINE_SHAPES), 0);
+	const double took = clock_seconds() - started;
+	printf("%.1f s expected of %.1f\n", seconds, took);
+	assert_true(seconds > 0.75 * took && seconds < 1.25 * took);
 }
 
 /* Rewrites the journal as if the rows of one kernel were of other sources. */

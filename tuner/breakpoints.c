@@ -97,6 +97,7 @@ int ranges_choose(const double *regret, int n_lengths, int n_configs, double lim
 
 /* What was found at a length, by finalist. */
 struct finding {
+	enum { WANTED, UNDER_WAY, FOUND, NOT_FOUND } state;
 	int length, rounds;
 	double us[MAX_FINALISTS]; /* medians */
 	double regret[MAX_FINALISTS];
@@ -112,6 +113,8 @@ struct group {
 	int n_lengths;
 	struct config finalist[MAX_FINALISTS]; /* the default first */
 	int n_finalists;
+	struct progress *progress;
+	int n_done; /* lengths, of all groups */
 };
 
 static bool same_heads(const struct task *a, const struct task *b)
@@ -196,7 +199,7 @@ struct spot {
 	int n, n_rounds;
 };
 
-static enum status open_spot(struct group *g, int length, struct spot *s)
+static enum status open_spot(struct group *g, int length, struct worker *worker, struct spot *s)
 {
 	enum status status;
 	struct tune *t = g->tune;
@@ -206,20 +209,21 @@ static enum status open_spot(struct group *g, int length, struct spot *s)
 	TRY(candidates_open(&s->task, &t->worker.info, &s->candidates));
 	provenance_of(s->task.kernel, &t->worker.info, &s->provenance);
 	s->m = (struct measuring){.journal = &t->journal,
-	                          .worker = &t->worker,
+	                          .worker = worker,
 	                          .task = &s->task,
 	                          .candidates = &s->candidates,
 	                          .provenance = &s->provenance,
 	                          .interrupted = t->options->interrupted,
 	                          .default_us = NAN};
-	t->worker.task = NULL; /* another may have had this address */
+	worker->task = NULL; /* another may have had this address */
 done:
 	return status;
 }
 
-static void close_spot(struct group *g, struct spot *s)
+static void close_spot(struct spot *s)
 {
-	g->tune->worker.task = NULL;
+	if (s->m.worker)
+		s->m.worker->task = NULL;
 	candidates_close(&s->candidates);
 }
 
@@ -336,50 +340,80 @@ static void judge(struct finding *found, const struct spot *s)
 	found->rounds = s->n_rounds;
 }
 
-static enum status measure_length(struct group *g, struct finding *found)
+static enum status measure_length(struct group *g, struct worker *worker, struct finding *found)
 {
 	enum status status;
 	struct spot *s = calloc(1, sizeof *s);
 	if (!s)
 		return fail(STATUS_NO_MEMORY, "no memory for ranges of lengths");
-	*found = (struct finding){.length = found->length};
+	*found = (struct finding){.state = UNDER_WAY, .length = found->length};
 	for (int f = 0; f < MAX_FINALISTS; f++)
 		found->regret[f] = INFINITY;
-	TRY(open_spot(g, found->length, s));
+	TRY(open_spot(g, found->length, worker, s));
 	TRY(screen(g, found, s));
 	TRY(run_rounds(found, s));
 	if (s->n_rounds)
 		judge(found, s);
 done:
-	close_spot(g, s);
+	close_spot(s);
 	free(s);
 	return status;
 }
 
-/* A length that cannot be measured has no say: *measured is false. */
-static enum status try_length(struct group *g, struct progress *progress, int *n_done,
-                              struct finding *found, bool *measured)
+static struct finding *find_state(struct group *g, int state)
 {
-	enum status status = measure_length(g, found);
-	*measured = status == STATUS_OK;
-	progress_update(progress, ++*n_done, NULL);
-	if (status != STATUS_UNSUPPORTED)
-		return status;
-	fprintf(stderr, "warning: %s\n", fail_message());
-	return STATUS_OK;
+	for (int l = 0; l < g->n_lengths; l++)
+		if ((int)g->at[l].state == state)
+			return &g->at[l];
+	return NULL;
 }
 
-static enum status measure_lengths(struct group *g, struct progress *progress, int *n_done)
+/* One length, whole, since who is compared must be on one device. One that cannot be measured has
+ * no say, and that of a rank which is lost is measured by another. */
+static void run_length(struct group *g, struct worker *worker, struct finding *found)
 {
-	enum status status = STATUS_OK;
-	int n = 0;
-	for (int l = 0; l < g->n_lengths; l++) {
-		struct finding found = {.length = g->at[l].length};
-		bool measured;
-		TRY(try_length(g, progress, n_done, &found, &measured));
-		g->at[n] = found;
-		n += measured;
+	const enum status status = measure_length(g, worker, found);
+	if (status == STATUS_OK) {
+		found->state = FOUND;
+	} else if (worker->lost) {
+		found->state = WANTED;
+	} else {
+		found->state = NOT_FOUND;
+		if (status == STATUS_UNSUPPORTED)
+			fprintf(stderr, "warning: %s\n", fail_message());
+		else
+			crew_fail(&g->tune->crew, status);
 	}
+	if (found->state != WANTED)
+		progress_update(g->progress, ++g->n_done, NULL);
+	crew_changed(&g->tune->crew);
+}
+
+/* What a worker does while lengths are wanted, or may be again. */
+static void work(void *user, struct worker *worker)
+{
+	struct group *g = user;
+	struct crew *crew = &g->tune->crew;
+	while (crew->status == STATUS_OK && !worker->lost) {
+		struct finding *found = find_state(g, WANTED);
+		if (found)
+			run_length(g, worker, found);
+		else if (find_state(g, UNDER_WAY))
+			crew_wait(crew);
+		else
+			break;
+	}
+}
+
+/* Those that are wanted; who cannot be measured is left out. */
+static enum status measure_lengths(struct group *g)
+{
+	enum status status;
+	int n = 0;
+	TRY(tune_together(g->tune, work, g));
+	for (int l = 0; l < g->n_lengths; l++)
+		if (g->at[l].state == FOUND)
+			g->at[n++] = g->at[l];
 	g->n_lengths = n;
 done:
 	return status;
@@ -394,35 +428,49 @@ static int choose(const struct group *g, int choice[MAX_LENGTHS])
 	return ranges_choose(regret, g->n_lengths, g->n_finalists, REGRET_LIMIT, choice);
 }
 
-/* The first length whose range meets the next one too far away; -1: there is none. */
-static int find_gap(const struct group *g, const int *choice)
+/* The length to be measured behind length l, where its range meets the next one too far away; 0
+ * where not. */
+static int length_in_gap(const struct group *g, const int *choice, int l)
 {
-	for (int l = 0; l + 1 < g->n_lengths; l++)
-		if (choice[l] != choice[l + 1] && g->at[l + 1].length > NEAR * g->at[l].length &&
-		    length_between(g->at[l].length, g->at[l + 1].length) > g->at[l].length)
-			return l;
-	return -1;
+	const int shorter = g->at[l].length, longer = g->at[l + 1].length;
+	const int between = length_between(shorter, longer);
+	return choice[l] != choice[l + 1] && longer > NEAR * shorter && between > shorter ? between
+	                                                                                  : 0;
 }
 
-/* Measures between the lengths where ranges meet, until they are near each other or their number
- * has doubled. */
-static enum status refine(struct group *g, struct progress *progress, int *n_done, int *choice)
+/* Wants lengths in all such gaps, up to `most` lengths in all. Returns how many. */
+static int fill_gaps(struct group *g, const int *choice, int most)
+{
+	struct finding at[MAX_LENGTHS];
+	int n = 0, left = most - g->n_lengths;
+	for (int l = 0; l < g->n_lengths; l++) {
+		const int length = l + 1 < g->n_lengths && left ? length_in_gap(g, choice, l) : 0;
+		at[n++] = g->at[l];
+		if (length) {
+			at[n++] = (struct finding){.length = length};
+			left--;
+		}
+	}
+	const int added = n - g->n_lengths;
+	memcpy(g->at, at, (size_t)n * sizeof *at);
+	g->n_lengths = n;
+	return added;
+}
+
+/* Measures between the lengths where ranges meet, until they are near each other, their number has
+ * doubled, or one cannot be measured. */
+static enum status refine(struct group *g, int *choice)
 {
 	enum status status = STATUS_OK;
-	int gap, most = 2 * g->n_lengths < MAX_LENGTHS ? 2 * g->n_lengths : MAX_LENGTHS;
-	while (choose(g, choice), (gap = find_gap(g, choice)) >= 0 && g->n_lengths < most) {
-		struct finding found = {
-		        .length = length_between(g->at[gap].length, g->at[gap + 1].length)};
-		bool measured;
-		progress->total++;
-		TRY(try_length(g, progress, n_done, &found, &measured));
-		if (!measured)
-			break;
-		memmove(&g->at[gap + 2], &g->at[gap + 1],
-		        (size_t)(g->n_lengths - gap - 1) * sizeof *g->at);
-		g->at[gap + 1] = found;
-		g->n_lengths++;
+	const int most = 2 * g->n_lengths < MAX_LENGTHS ? 2 * g->n_lengths : MAX_LENGTHS;
+	for (int wanted = g->n_lengths, added = 1; added && g->n_lengths == wanted;) {
+		choose(g, choice);
+		added = fill_gaps(g, choice, most);
+		wanted = g->n_lengths;
+		g->progress->total += added;
+		TRY(measure_lengths(g));
 	}
+	choose(g, choice);
 done:
 	return status;
 }
@@ -477,7 +525,7 @@ static enum status record_length(struct group *g, const struct range *r, int l)
 	                    .default_us = found->us[0],
 	                    .runner_up_us = NAN,
 	                    .rounds = found->rounds};
-	TRY(open_spot(g, found->length, &s));
+	TRY(open_spot(g, found->length, &g->tune->worker, &s));
 	TRY(journal_key(&g->tune->journal, s.task.kernel, &s.provenance));
 	o.winner = find_candidate(&s, &g->finalist[r->finalist]);
 	snprintf(o.reason, sizeof o.reason,
@@ -486,7 +534,7 @@ static enum status record_length(struct group *g, const struct range *r, int l)
 	         g->at[r->to].length);
 	TRY(tune_record(g->tune, &s.m, &o, " + ranges", 100 * regret));
 done:
-	close_spot(g, &s);
+	close_spot(&s);
 	return status;
 }
 
@@ -595,13 +643,16 @@ enum status breakpoints_run(struct tune *t)
 	for (int i = 0; i < t->tasks.n; i++) {
 		if (!starts_group(&t->tasks, i) || !open_group(t, i, g))
 			continue;
+		g->progress = &progress;
+		g->n_done = n;
 		list_finalists(g);
-		TRY(measure_lengths(g, &progress, &n));
-		if (!g->n_lengths)
-			continue;
-		TRY(refine(g, &progress, &n, choice));
-		progress_clear(&progress);
-		TRY(conclude(g, choice));
+		TRY(measure_lengths(g));
+		if (g->n_lengths) {
+			TRY(refine(g, choice));
+			progress_clear(&progress);
+			TRY(conclude(g, choice));
+		}
+		n = g->n_done;
 	}
 	progress_finish(&progress, NULL);
 done:

@@ -228,12 +228,13 @@ enum status provenance_parse(const char *text, struct provenance *provenance)
 	char again[PROVENANCE_TEXT];
 	struct device_info *info = &provenance->info;
 	*provenance = (struct provenance){0};
-	int n = sscanf(text,
-	               "device=%63[^;]; slug=%63[^;]; sm=%d; lanes=%d; sm_count=%d; bus_gbps=%lf; "
-	               "driver=%31[^;]; toolkit=%31[^;]; sources=%16[0-9a-f]; space=%16[0-9a-f]",
-	               info->name, info->slug, &info->target.sm, &info->target.lanes,
-	               &info->sm_count, &info->bus_gbps, info->driver, info->toolkit,
-	               provenance->source_hash, provenance->space_hash);
+	int n = sscanf(
+	        text,
+	        "device=%63[^;]; slug=%63[^;]; sm=%9d; lanes=%9d; sm_count=%9d; bus_gbps=%lf; "
+	        "driver=%31[^;]; toolkit=%31[^;]; sources=%16[0-9a-f]; space=%16[0-9a-f]",
+	        info->name, info->slug, &info->target.sm, &info->target.lanes, &info->sm_count,
+	        &info->bus_gbps, info->driver, info->toolkit, provenance->source_hash,
+	        provenance->space_hash);
 	provenance_format(provenance, again);
 	if (n != 10 || strcmp(again, text))
 		return fail(STATUS_FAILED, "'%s' is no provenance", text);

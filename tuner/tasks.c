@@ -221,14 +221,50 @@ done:
 	return status;
 }
 
+enum { ITEM_TEXT = 256 }; /* bytes: more than any name or shape has */
+
+/* The next of a list separated by commas; false at its end. */
+static bool next_item(const char **list, char item[ITEM_TEXT])
+{
+	*list += strspn(*list, ",");
+	const size_t n = strcspn(*list, ",");
+	snprintf(item, ITEM_TEXT, "%.*s", (int)n, *list);
+	*list += n;
+	return n > 0;
+}
+
+/* Kernels that the functions above have tasks of. */
+static const char *const offered[] = {"gemv", "gqa_attention", "rope", "rms_norm", "sample"};
+
+static enum status check_kernel(const char *name)
+{
+	char names[128] = "";
+	size_t n = 0;
+	const struct kernel *kernel = kernel_find(name);
+	if (!kernel)
+		return fail(STATUS_USAGE, "--kernel: no kernel '%s'", name);
+	if (kernel->of_prompts)
+		return fail(STATUS_USAGE,
+		            "--kernel: %s is timed in whole prompts alone: warpsmith-run --random "
+		            "qwen2.5-0.5b --bench --prefill 4096",
+		            name);
+	for (size_t i = 0; i < sizeof offered / sizeof *offered; i++) {
+		if (!strcmp(offered[i], name))
+			return STATUS_OK;
+		n += (size_t)snprintf(names + n, sizeof names - n, " %s", offered[i]);
+	}
+	return fail(STATUS_USAGE, "--kernel: %s has no shapes of its own; these have:%s", name,
+	            names);
+}
+
 static enum status check_kernels(const char *list)
 {
-	char copy[512], *save = NULL;
-	snprintf(copy, sizeof copy, "%s", list ? list : "");
-	for (char *name = strtok_r(copy, ",", &save); name; name = strtok_r(NULL, ",", &save))
-		if (!kernel_find(name))
-			return fail(STATUS_USAGE, "--kernel: no kernel '%s'", name);
-	return STATUS_OK;
+	enum status status = STATUS_OK;
+	char name[ITEM_TEXT];
+	while (next_item(&list, name))
+		TRY(check_kernel(name));
+done:
+	return status;
 }
 
 /* "bf16" or "bf16:bf16", both as GEMV has them. */
@@ -251,21 +287,19 @@ enum status tasks_open(const struct tasks_request *request, const struct device_
 {
 	enum status status;
 	bool gpu = info->target.sm > 0;
-	char dtypes[256], shapes[1024], *save = NULL, *save_shape = NULL;
+	char dtype[ITEM_TEXT], shape[ITEM_TEXT];
+	const char *dtypes = request->dtypes ? request->dtypes : "bf16";
+	const char *shapes = request->shapes          ? request->shapes
+	                     : gpu && !request->quick ? "qwen2.5-0.5b,qwen2.5-7b"
+	                                              : "qwen2.5-0.5b";
 	struct builder b = {.request = request, .tasks = tasks};
 	*tasks = (struct tasks){0};
 	b.lengths = request->quick ? quick_lengths : gpu ? gpu_lengths : host_lengths;
-	TRY(check_kernels(request->kernels));
-	snprintf(dtypes, sizeof dtypes, "%s", request->dtypes ? request->dtypes : "bf16");
-	for (char *d = strtok_r(dtypes, ",", &save); d; d = strtok_r(NULL, ",", &save)) {
-		TRY(parse_dtypes(&b, d));
-		snprintf(shapes, sizeof shapes, "%s",
-		         request->shapes          ? request->shapes
-		         : gpu && !request->quick ? "qwen2.5-0.5b,qwen2.5-7b"
-		                                  : "qwen2.5-0.5b");
-		for (char *s = strtok_r(shapes, ",", &save_shape); s;
-		     s = strtok_r(NULL, ",", &save_shape))
-			TRY(add_shape(&b, s));
+	TRY(check_kernels(request->kernels ? request->kernels : ""));
+	while (next_item(&dtypes, dtype)) {
+		TRY(parse_dtypes(&b, dtype));
+		for (const char *left = shapes; next_item(&left, shape);)
+			TRY(add_shape(&b, shape));
 	}
 	if (!tasks->n)
 		status = fail(STATUS_USAGE,

@@ -128,8 +128,7 @@ static double seconds_left(const struct tune *t)
 	}
 	for (int i = 0; i < t->n_others; i++)
 		n_workers += !t->others[i].lost;
-	/* ranges are measured by this worker alone */
-	return left / n_workers + t->pace.a * t->n_later + t->pace.b * t->later_seconds;
+	return (left + t->pace.a * t->n_later + t->pace.b * t->later_seconds) / n_workers;
 }
 
 static enum status open_tasks(struct tune *t)
@@ -173,7 +172,8 @@ void tune_print_plan(struct tune *t)
 		printf("\n");
 	}
 	breakpoints_print_plan(t);
-	total = total / (1 + t->n_others) + t->pace.a * t->n_later + t->pace.b * t->later_seconds;
+	total += t->pace.a * t->n_later + t->pace.b * t->later_seconds;
+	total /= 1 + t->n_others;
 	if (t->race.budget.seconds > 0 && t->race.budget.seconds < total)
 		total = t->race.budget.seconds;
 	printf("%d launches on %s by %s, about ", t->tasks.n, t->worker.info.name,
@@ -349,6 +349,14 @@ static void complain(const struct tune *t, const char *text)
 	fprintf(stderr, "warpsmith-tune: %s\n", text);
 }
 
+static void complain_lost(const struct tune *t, const struct worker *worker)
+{
+	char text[512];
+	snprintf(text, sizeof text, "rank %d on %s is lost; the others take over its work",
+	         worker->rank, ranks_host(worker->rank));
+	complain(t, text);
+}
+
 /* Tunes a task. A rank that is lost leaves it to another, which finds in the journal what has been
  * measured. A task that cannot be tuned does not keep the others from it. */
 static void run_job(struct tune *t, int i, struct worker *worker)
@@ -422,8 +430,9 @@ static bool any_running(const struct tune *t)
 }
 
 /* What a worker does until there is nothing left for it. */
-static void work(struct tune *t, struct worker *worker)
+static void work(void *user, struct worker *worker)
 {
+	struct tune *t = user;
 	while (t->crew.status == STATUS_OK && !worker->lost) {
 		int i = next_task(t);
 		struct job *job = needs_help(t, worker);
@@ -436,51 +445,59 @@ static void work(struct tune *t, struct worker *worker)
 		else
 			break;
 	}
-	if (worker->lost) {
-		char text[512];
-		snprintf(text, sizeof text, "rank %d on %s is lost; the others take over its work",
-		         worker->rank, ranks_host(worker->rank));
-		complain(t, text);
-	}
 }
 
 struct member {
 	pthread_t thread;
 	struct tune *tune;
 	struct worker *worker;
+	void (*work)(void *user, struct worker *worker);
+	void *user;
 };
+
+static void take_part(const struct member *member)
+{
+	struct worker *worker = member->worker;
+	worker->from.lock = &member->tune->crew.lock;
+	member->work(member->user, worker);
+	worker->from.lock = NULL;
+	if (worker->lost)
+		complain_lost(member->tune, worker);
+}
 
 static void *run_member(void *user)
 {
 	struct member *member = user;
 	crew_enter(&member->tune->crew);
-	member->worker->from.lock = &member->tune->crew.lock;
-	work(member->tune, member->worker);
-	member->worker->from.lock = NULL;
+	take_part(member);
 	crew_leave(&member->tune->crew);
 	return NULL;
 }
 
-/* All workers, each in its thread; this one's in this thread, since a worker process dies with the
- * thread that started it. */
-static enum status work_together(struct tune *t)
+/* This process's own worker in this thread, since a worker process dies with the thread that
+ * started it. */
+enum status tune_together(struct tune *t, void (*work)(void *user, struct worker *worker),
+                          void *user)
 {
 	enum status status;
 	int n = 0;
+	const struct member own = {.tune = t, .worker = &t->worker, .work = work, .user = user};
 	struct member *members = calloc((size_t)t->n_others + 1, sizeof *members);
 	if (!members)
 		return fail(STATUS_NO_MEMORY, "no memory for %d workers", t->n_others + 1);
 	crew_open(&t->crew);
-	for (; n < t->n_others; n++) {
-		members[n] = (struct member){.tune = t, .worker = &t->others[n]};
+	for (int i = 0; i < t->n_others; i++) {
+		if (t->others[i].lost)
+			continue;
+		members[n] = own;
+		members[n].worker = &t->others[i];
 		if (pthread_create(&members[n].thread, NULL, run_member, &members[n])) {
 			crew_fail(&t->crew, fail(STATUS_FAILED, "cannot start a thread"));
 			break;
 		}
+		n++;
 	}
-	t->worker.from.lock = &t->crew.lock;
-	work(t, &t->worker);
-	t->worker.from.lock = NULL;
+	take_part(&own);
 	crew_leave(&t->crew);
 	for (int i = 0; i < n; i++)
 		pthread_join(members[i].thread, NULL);
@@ -498,7 +515,7 @@ enum status tune_run(struct tune *t)
 	t->race.budget.seconds -= fmin(t->later_seconds, t->race.budget.seconds / 2);
 	TRY(measure_ceiling(&t->worker, &t->ceiling_gbps));
 	progress_start(&t->progress, "tune", seconds_left(t), t->options->quiet);
-	TRY(work_together(t));
+	TRY(tune_together(t, work, t));
 	progress_finish(&t->progress, NULL);
 done:
 	return status;
@@ -572,7 +589,9 @@ static enum status open_others(struct tune *t)
 		if (worker->lost)
 			continue;
 		enum status status = i < n ? worker_launch(worker, device) : worker_greet(worker);
-		if (status != STATUS_OK && !worker->lost)
+		if (worker->lost)
+			complain_lost(t, worker);
+		else if (status != STATUS_OK)
 			return fail(status, "rank %d on %s: %s", worker->rank,
 			            ranks_host(worker->rank), fail_message());
 	}

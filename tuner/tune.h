@@ -63,6 +63,11 @@ MUST_CHECK enum status tune_record(struct tune *tune, const struct measuring *m,
                                    const struct outcome *outcome, const char *stage,
                                    double regret_percent);
 
+/* Has all workers that are not lost do `work`, each in its thread and under the crew's lock, until
+ * they have come back. Returns the crew's status. */
+MUST_CHECK enum status tune_together(struct tune *tune,
+                                     void (*work)(void *user, struct worker *worker), void *user);
+
 /* Starts the workers, lists the tasks and their candidates. */
 MUST_CHECK enum status tune_open(const struct tune_options *options, struct tune *tune);
 void tune_close(struct tune *tune);

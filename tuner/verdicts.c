@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <glob.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,17 @@ done:
 	return status;
 }
 
+/* A number of samples; 0 where the cell is empty. */
+static enum status read_count(const char *text, int *n)
+{
+	char *end;
+	const long value = strtol(text, &end, 10);
+	if (*end || value < 0 || value > INT_MAX)
+		return fail(STATUS_FAILED, "'%s' is no number of samples", text);
+	*n = (int)value;
+	return STATUS_OK;
+}
+
 static enum status read_verdict(const struct journal *journal, const struct journal_row *from,
                                 struct tuned_row *row)
 {
@@ -99,7 +111,7 @@ static enum status read_verdict(const struct journal *journal, const struct jour
 		return fail(STATUS_FAILED, "no kernel '%s'", name);
 	TRY(find_provenance(journal, from, &row->provenance));
 	TRY(read_case(from->cell[JOURNAL_case], row->kernel, row->kase.value));
-	TRY(row->kernel->parse_shape(from->cell[JOURNAL_shape], &row->shape));
+	TRY(kernel_read_shape(row->kernel, from->cell[JOURNAL_shape], &row->shape));
 	char problem[CONFIG_TEXT] = "";
 	read_config(from->cell[JOURNAL_config], row, &row->config, row->problem);
 	read_config(from->cell[JOURNAL_runner_up], row, &row->runner_up, problem);
@@ -111,7 +123,7 @@ static enum status read_verdict(const struct journal *journal, const struct jour
 	row->us = journal_number(from, JOURNAL_us);
 	row->default_us = journal_number(from, JOURNAL_default_us);
 	row->runner_up_us = journal_number(from, JOURNAL_runner_up_us);
-	row->samples = atoi(from->cell[JOURNAL_samples]);
+	TRY(read_count(from->cell[JOURNAL_samples], &row->samples));
 	row->gbps = journal_number(from, JOURNAL_gbps);
 	snprintf(row->case_text, sizeof row->case_text, "%s", from->cell[JOURNAL_case]);
 	snprintf(row->shape_text, sizeof row->shape_text, "%s", from->cell[JOURNAL_shape]);

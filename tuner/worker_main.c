@@ -121,7 +121,7 @@ static enum status open_task(struct rig *rig, char *rest)
 		return fail(STATUS_USAGE, "no such task");
 	const struct kernel *kernel = task->kernel;
 	TRY(params_parse(kernel->fields, kernel->n_fields, kase, task->kase.value));
-	TRY(kernel->parse_shape(rest, &task->shape));
+	TRY(kernel_read_shape(kernel, rest, &task->shape));
 	rig->bytes =
 	        problem_bytes(kernel, task->kase.value, &task->shape, device_info(rig->device));
 	rig->copies = cold_copies(task, device_info(rig->device));

@@ -26,10 +26,10 @@ static void parse_shape(const struct kernel *kernel, const char *text)
 {
 	struct shape shape, again;
 	char written[64];
-	if (kernel->parse_shape(text, &shape) != STATUS_OK)
+	if (kernel_read_shape(kernel, text, &shape) != STATUS_OK)
 		return;
 	kernel->format_shape(&shape, written);
-	if (kernel->parse_shape(written, &again) != STATUS_OK ||
+	if (kernel_read_shape(kernel, written, &again) != STATUS_OK ||
 	    memcmp(&shape, &again, sizeof shape))
 		fuzz_fail("%s: shape '%s' is written '%s' and then reads otherwise", kernel->name,
 		          text, written);
