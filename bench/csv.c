@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/replace.h"
+
 enum { ROW_BYTES = 8192 };
 
 struct reader {
@@ -391,53 +393,23 @@ done:
 	return status;
 }
 
-/* An empty file beside `path`, to be renamed to it or removed. */
-static enum status open_temporary(const char *path, char temporary[4096], int *file)
-{
-	struct stat info;
-	if (!stat(path, &info) && !S_ISREG(info.st_mode))
-		return fail(STATUS_FAILED, "%s: not a regular file", path);
-	if (snprintf(temporary, 4096, "%s.XXXXXX", path) >= 4096)
-		return fail(STATUS_FAILED, "%s: the name is too long", path);
-	*file = mkstemp(temporary);
-	return *file < 0 ? fail_errno(STATUS_FAILED, "%s", path) : STATUS_OK;
-}
-
 enum status check_replaceable(const char *path)
 {
-	enum status status;
-	char temporary[4096];
-	int file;
-	TRY(open_temporary(path, temporary, &file));
-	close(file);
-	unlink(temporary);
-done:
+	struct replacement r;
+	enum status status = replacement_open(path, &r);
+	replacement_close(&r);
 	return status;
 }
 
 enum status write_file_atomically(const char *path, const char *text, size_t bytes)
 {
-	enum status status = STATUS_OK;
-	char temporary[4096];
-	int file;
-	status = open_temporary(path, temporary, &file);
-	if (status != STATUS_OK)
-		return status;
-	for (size_t at = 0; at < bytes;) {
-		ssize_t n = write(file, text + at, bytes - at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			status = fail_errno(STATUS_FAILED, "%s", path);
-			goto done;
-		}
-		at += (size_t)n;
-	}
-	if (fchmod(file, 0644) || fsync(file) || rename(temporary, path))
-		status = fail_errno(STATUS_FAILED, "%s", path);
+	enum status status;
+	struct replacement r;
+	TRY(replacement_open(path, &r));
+	if (fwrite(text, 1, bytes, r.file) != bytes)
+		TRY(fail_errno(STATUS_FAILED, "%s", path));
+	TRY(replacement_commit(&r));
 done:
-	close(file);
-	if (status != STATUS_OK)
-		unlink(temporary);
+	replacement_close(&r);
 	return status;
 }
