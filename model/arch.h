@@ -52,12 +52,15 @@ struct tensor_row {
 };
 
 struct builder;
+struct gguf_writer;
 
 struct arch {
 	const char *name; /* general.architecture */
 	/* Every value checked; messages name file and key. vocab and tied follow from the tensors.
 	 */
 	enum status (*read)(const struct gguf *file, struct hparams *hparams);
+	/* The same keys but general.name; heads have hidden / heads elements. */
+	void (*write)(const struct hparams *hparams, struct gguf_writer *file);
 	const struct tensor_row *layer; /* LAYER_TENSORS rows */
 	struct tensor_row embed, norm, head;
 	/* Adds the launches of one step. */

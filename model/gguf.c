@@ -9,10 +9,9 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
-#define DEFAULT_ALIGNMENT 32
-#define MAX_KEY           65535
-#define MIN_PAIR_BYTES    (8 + 1 + 4 + 1)         /* length, key, type, value */
-#define MIN_TENSOR_BYTES  (8 + 1 + 4 + 8 + 4 + 8) /* length, name, n_dims, dim, type, offset */
+#define MAX_KEY          65535
+#define MIN_PAIR_BYTES   (8 + 1 + 4 + 1)         /* length, key, type, value */
+#define MIN_TENSOR_BYTES (8 + 1 + 4 + 8 + 4 + 8) /* length, name, n_dims, dim, type, offset */
 
 static const struct {
 	const char *name;
@@ -355,7 +354,7 @@ done:
 static enum status place_tensors(const struct cursor *c, struct gguf *g)
 {
 	enum status status;
-	uint32_t alignment = DEFAULT_ALIGNMENT;
+	uint32_t alignment = GGUF_ALIGNMENT;
 	TRY(gguf_u32(g, GGUF_OPTIONAL, "general.alignment", 8, 1u << 30, &alignment));
 	if (alignment & (alignment - 1))
 		return fail(STATUS_FAILED, "%s: key 'general.alignment' is %u, not a power of two",

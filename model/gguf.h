@@ -47,8 +47,9 @@ struct gguf_pair {
 	const uint8_t *data; /* first element, unaligned; strings: u64 length, then the bytes */
 };
 
-#define GGUF_MAX_DIMS 4
-#define GGUF_MAX_NAME 64
+#define GGUF_ALIGNMENT 32 /* of tensor data, where general.alignment is missing */
+#define GGUF_MAX_DIMS  4
+#define GGUF_MAX_NAME  64
 
 struct gguf_tensor {
 	char name[GGUF_MAX_NAME + 1];

@@ -10,7 +10,8 @@
 
 #define RANDOM_CONTEXT   131072
 #define RANDOM_ROPE_BASE 1e6
-#define RANDOM_EPS       1e-6
+#define RANDOM_EPS       1e-6f /* as a file stores it */
+
 size_t tensor_row_bytes(const struct tensor *tensor)
 {
 	return dtype_bytes(tensor->dtype, tensor->cols);
@@ -128,6 +129,16 @@ static const struct {
         {17, "q5_k_m"}, {18, "q6_k"}, {32, "bf16"},
 };
 
+bool model_file_type(const char *types, uint32_t *value)
+{
+	for (size_t i = 0; i < sizeof file_types / sizeof *file_types; i++)
+		if (!strcmp(file_types[i].name, types)) {
+			*value = file_types[i].value;
+			return true;
+		}
+	return false;
+}
+
 /* As the file says, else the type of all matrices of the layers. */
 static enum status name_types(struct model *m)
 {
@@ -225,7 +236,7 @@ enum status model_open_random(const char *spec, struct model *m)
 	        .vocab = size->vocab,
 	        .context = RANDOM_CONTEXT,
 	        .rope_base = RANDOM_ROPE_BASE,
-	        .eps = RANDOM_EPS,
+	        .eps = (double)RANDOM_EPS,
 	        .tied = size->tied,
 	};
 	snprintf(hparams.name, sizeof hparams.name, "%s", size->name);

@@ -36,6 +36,9 @@ MUST_CHECK enum status model_make_random(const struct arch *arch, const struct h
                                          int dtype, struct model *model);
 void model_close(struct model *model);
 
+/* What general.file_type says of a model with these `types`; false when it has no value for it. */
+bool model_file_type(const char *types, uint32_t *value);
+
 /* Rows [first, first + n) in file layout. */
 void tensor_rows(const struct tensor *tensor, size_t first, size_t n, void *to);
 /* The same as floats. */

@@ -2,10 +2,12 @@
  * NeoX RoPE, SwiGLU. */
 #include <float.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "model/arch.h"
+#include "model/gguf_write.h"
 #include "model/plan.h"
 
 #define MAX_LAYERS  1024
@@ -79,36 +81,57 @@ done:
 	return status;
 }
 
+/* Keys of the hyperparameters that every file has. */
+static const struct {
+	const char *key;
+	size_t value; /* an int of struct hparams */
+	uint32_t min, max;
+} counts[] = {
+        {"qwen2.block_count", offsetof(struct hparams, layers), 1, MAX_LAYERS},
+        {"qwen2.context_length", offsetof(struct hparams, context), 1, MAX_CONTEXT},
+        {"qwen2.embedding_length", offsetof(struct hparams, hidden), 8, MAX_HIDDEN},
+        {"qwen2.feed_forward_length", offsetof(struct hparams, ffn), 1, MAX_FFN},
+        {"qwen2.attention.head_count", offsetof(struct hparams, heads), 1, MAX_HEADS},
+};
+static const char kv_heads_key[] = "qwen2.attention.head_count_kv";
+static const char rope_base_key[] = "qwen2.rope.freq_base";
+static const char eps_key[] = "qwen2.attention.layer_norm_rms_epsilon";
+
+#define N_COUNTS (sizeof counts / sizeof *counts)
+
 static enum status read_qwen2(const struct gguf *file, struct hparams *h)
 {
 	enum status status;
 	struct gguf_string name = {"", 0};
-	uint32_t heads, kv_heads, context, v;
+	uint32_t v;
 	float base = 10000, eps;
 	TRY(gguf_string(file, GGUF_OPTIONAL, "general.name", &name));
 	snprintf(h->name, sizeof h->name, "%.*s", (int)name.len, name.data);
-	TRY(gguf_u32(file, GGUF_REQUIRED, "qwen2.block_count", 1, MAX_LAYERS, &v));
-	h->layers = (int)v;
-	TRY(gguf_u32(file, GGUF_REQUIRED, "qwen2.embedding_length", 8, MAX_HIDDEN, &v));
-	h->hidden = (int)v;
-	TRY(gguf_u32(file, GGUF_REQUIRED, "qwen2.feed_forward_length", 1, MAX_FFN, &v));
-	h->ffn = (int)v;
-	TRY(gguf_u32(file, GGUF_REQUIRED, "qwen2.attention.head_count", 1, MAX_HEADS, &heads));
-	h->heads = (int)heads;
-	kv_heads = heads;
-	TRY(gguf_u32(file, GGUF_OPTIONAL, "qwen2.attention.head_count_kv", 1, heads, &kv_heads));
-	h->kv_heads = (int)kv_heads;
-	TRY(gguf_u32(file, GGUF_REQUIRED, "qwen2.context_length", 1, MAX_CONTEXT, &context));
-	h->context = (int)context;
-	TRY(gguf_f32(file, GGUF_OPTIONAL, "qwen2.rope.freq_base", 1.0001f, FLT_MAX, &base));
+	for (size_t i = 0; i < N_COUNTS; i++) {
+		TRY(gguf_u32(file, GGUF_REQUIRED, counts[i].key, counts[i].min, counts[i].max, &v));
+		*(int *)((char *)h + counts[i].value) = (int)v;
+	}
+	v = (uint32_t)h->heads;
+	TRY(gguf_u32(file, GGUF_OPTIONAL, kv_heads_key, 1, v, &v));
+	h->kv_heads = (int)v;
+	TRY(gguf_f32(file, GGUF_OPTIONAL, rope_base_key, 1.0001f, FLT_MAX, &base));
 	h->rope_base = (double)base;
-	TRY(gguf_f32(file, GGUF_REQUIRED, "qwen2.attention.layer_norm_rms_epsilon", FLT_MIN, 1,
-	             &eps));
+	TRY(gguf_f32(file, GGUF_REQUIRED, eps_key, FLT_MIN, 1, &eps));
 	h->eps = (double)eps;
 	TRY(read_head_dim(file, h));
 	TRY(refuse_scaling(file));
 done:
 	return status;
+}
+
+static void write_qwen2(const struct hparams *h, struct gguf_writer *file)
+{
+	for (size_t i = 0; i < N_COUNTS; i++)
+		gguf_put_u32(file, counts[i].key,
+		             *(const uint32_t *)((const char *)h + counts[i].value));
+	gguf_put_u32(file, kv_heads_key, (uint32_t)h->kv_heads);
+	gguf_put_f32(file, rope_base_key, (float)h->rope_base);
+	gguf_put_f32(file, eps_key, (float)h->eps);
 }
 
 static void build_qwen2(struct builder *b)
@@ -133,6 +156,7 @@ static void build_qwen2(struct builder *b)
 const struct arch qwen2 = {
         .name = "qwen2",
         .read = read_qwen2,
+        .write = write_qwen2,
         .layer = layer_rows,
         .embed = {"token_embd.weight", EXTENT_VOCAB, EXTENT_HIDDEN, 0, 0},
         .norm = {"output_norm.weight", EXTENT_ONE, EXTENT_HIDDEN, 1, 0.1f},

@@ -9,6 +9,7 @@
 #include "core/options.h"
 #include "model/check.h"
 #include "model/decode_bench.h"
+#include "model/export.h"
 #include "model/generate.h"
 #include "model/inspect.h"
 #include "model/prefill_bench.h"
@@ -24,7 +25,7 @@ enum {
 
 struct arguments {
 	const char *model, *random, *prompt, *file, *tokens, *device, *kv, *logits, *ppl, *csv;
-	const char *trace_layer, *trace_head;
+	const char *trace_layer, *trace_head, *write_gguf;
 	int n, context, top_k, length, prefill, chunk, trace, check_at;
 	double temperature, top_p;
 	unsigned long long seed;
@@ -53,6 +54,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	        {"model", 'm', OPTION_TEXT, &a->model, "FILE", "GGUF file (Qwen2, Qwen2.5)"},
 	        {"random", 0, OPTION_TEXT, &a->random, "SIZE[:TYPE]",
 	         "random weights: qwen2.5-0.5b, -1.5b, -3b, -7b, -14b, -32b, -72b; bf16, q8_0"},
+	        {"write-gguf", 0, OPTION_TEXT, &a->write_gguf, "FILE",
+	         "write the random weights to a file and end"},
 	        {"prompt", 'p', OPTION_TEXT, &a->prompt, "TEXT",
 	         "prompt; special tokens are parsed"},
 	        {"file", 'f', OPTION_TEXT, &a->file, "FILE", "prompt from a file"},
@@ -131,6 +134,8 @@ static enum status check_arguments(const struct arguments *a)
 		return fail(STATUS_USAGE, "give only one of -p, -f, --tokens and --ppl");
 	if (a->random && (a->prompt || a->file || a->ppl || a->tokenize || a->detokenize))
 		return fail(STATUS_USAGE, "--random has no vocabulary: give --tokens");
+	if (a->write_gguf && !a->random)
+		return fail(STATUS_USAGE, "--write-gguf needs --random SIZE");
 	if (a->tokenize && !a->prompt && !a->file)
 		return fail(STATUS_USAGE, "--tokenize needs -p TEXT or -f FILE");
 	if (a->detokenize && !a->tokens)
@@ -487,6 +492,8 @@ static enum status run_session(struct session *s)
 	TRY(open_model(s));
 	if (a->inspect)
 		return inspect(&s->model, s->out);
+	if (a->write_gguf)
+		return export_gguf(&s->model, a->write_gguf, a->quiet);
 	TRY(open_prompt(s));
 	if (a->tokenize) {
 		print_ids(s->out, s->prompt, s->n_prompt);

@@ -7,14 +7,14 @@
 
 #include "model/nfc.h"
 
-enum token_type {
-	TOKEN_CONTROL = 3,
-	TOKEN_USER_DEFINED = 4,
-	TOKEN_MAX = 6,
-};
+int tokenizer_byte_code(int byte)
+{
+	bool printable = (byte > ' ' && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
+	if (printable)
+		return byte;
+	return byte <= ' ' ? 0x100 + byte : byte <= 0xa0 ? 0x121 + byte - 0x7f : 0x143;
+}
 
-/* Byte-level BPE writes each byte as a printable character: itself where Latin-1 has one, else the
- * next free one from U+0100 on. */
 struct byte_map {
 	int code_of[256];
 	int byte_of[512]; /* -1: no byte */
@@ -22,14 +22,11 @@ struct byte_map {
 
 static void make_byte_map(struct byte_map *map)
 {
-	int next = 256;
 	for (int code = 0; code < 512; code++)
 		map->byte_of[code] = -1;
 	for (int byte = 0; byte < 256; byte++) {
-		bool printable = (byte > ' ' && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
-		int code = printable ? byte : next++;
-		map->code_of[byte] = code;
-		map->byte_of[code] = byte;
+		map->code_of[byte] = tokenizer_byte_code(byte);
+		map->byte_of[map->code_of[byte]] = byte;
 	}
 }
 

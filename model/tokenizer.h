@@ -18,6 +18,15 @@ extern "C" {
 
 #define TOKENIZER_MAX_ENDS 4
 
+/* tokenizer.ggml.token_type */
+enum token_type {
+	TOKEN_NORMAL = 1,
+	TOKEN_CONTROL = 3,
+	TOKEN_USER_DEFINED = 4,
+	TOKEN_UNUSED = 5,
+	TOKEN_MAX = 6,
+};
+
 struct tokenizer {
 	char *path; /* of the file, for messages */
 	size_t n_tokens;
@@ -33,6 +42,10 @@ struct tokenizer {
 	int32_t ends[TOKENIZER_MAX_ENDS];
 	int n_ends;
 };
+
+/* Byte-level BPE writes each byte as a printable character: itself where Latin-1 has one, else the
+ * next free one from U+0100 on. */
+int tokenizer_byte_code(int byte);
 
 /* Keeps no reference to the file. */
 MUST_CHECK enum status tokenizer_open(const struct gguf *g, struct tokenizer *t);
