@@ -88,6 +88,7 @@ static void refuses_bad_usage(void **state)
 	        {{"-m", MODEL, "--prefill", "0", "--bench"}, "--prefill: 1 to"},
 	        {{"-m", MODEL, "--tokenize"}, "--tokenize needs -p TEXT"},
 	        {{"-m", MODEL, "--trace", "1", "--trace-layer", "9"}, "nothing to decode"},
+	        {{"-m", MODEL, "--write-gguf", OUTPUT}, "--write-gguf needs --random SIZE"},
 	        {{"--random", "qwen3-1b"}, "unknown model 'qwen3-1b'"},
 	        {{"--random", "qwen2.5-0.5b:q2"}, "unknown type 'q2'"},
 	        {{"--random", "qwen2.5-0.5b", "-p", "x"}, "--random has no vocabulary"},
@@ -114,6 +115,8 @@ static void names_what_fails(void **state)
 	RUN_WITH("-m", MODEL, "-p", "x", "--logits", "/dev/full");
 	assert_int_equal(result.exit_code, 1);
 	assert_non_null(strstr(result.err, "--logits /dev/full: No space left"));
+	RUN_WITH("--random", "qwen2.5-0.5b", "--write-gguf", "/nonexistent/x.gguf");
+	expect_error(1, "/nonexistent/x.gguf: No such file");
 	RUN_WITH("-m", MODEL, "-p", "x", "--device", "cuda:99");
 	assert_int_equal(result.exit_code, 1);
 	/* before anything is measured */

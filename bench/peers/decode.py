@@ -7,13 +7,10 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from form import interval
+from form import cache_bytes, interval, sizes
 from kernels import TORCH, reason_of
 
-SIZES = {
-    "qwen2.5-0.5b": dict(vocab=151936, hidden=896, ffn=4864, layers=24, heads=14, kv_heads=2, tied=True),
-    "qwen2.5-7b": dict(vocab=152064, hidden=3584, ffn=18944, layers=28, heads=28, kv_heads=4, tied=False),
-}
+MODELS = ["qwen2.5-0.5b", "qwen2.5-7b"]
 CONTEXTS = [1024, 32768]
 STEPS, WARMUP, MIN_ROUNDS, MAX_ROUNDS, HALF_WIDTH, LIMIT_S = 64, 8, 5, 25, 0.005, 5.0
 
@@ -23,7 +20,7 @@ def token_bytes(c, context):
     d = c["hidden"] // c["heads"]
     qkv = (c["heads"] + 2 * c["kv_heads"]) * d
     layer = qkv * c["hidden"] + c["hidden"] ** 2 + 3 * c["ffn"] * c["hidden"]
-    return 2 * (c["layers"] * layer + c["vocab"] * c["hidden"]) + 4 * c["layers"] * c["kv_heads"] * d * context
+    return 2 * (c["layers"] * layer + c["vocab"] * c["hidden"]) + cache_bytes(c, context)
 
 
 def norm(x, w):
@@ -193,20 +190,21 @@ PEERS = [("torch-compile", lambda: TORCH, plain), ("transformers-static", transf
 
 
 def decode():
-    """Yields (model, context, bytes, peer, version, (seconds, lo, hi) or reason)."""
+    """Yields (model, dtype, kv, context, bytes, peer, version, (seconds, lo, hi) or reason)."""
     for name, version_of, run in PEERS:
         try:
             version = version_of()
         except ImportError as error:
-            yield "", 0, 0, name, "", f"absent: {reason_of(error)}"
+            yield "", "", "", 0, 0, name, "", f"absent: {reason_of(error)}"
             continue
         for context in CONTEXTS if run is plain else CONTEXTS[:1]:
-            for model, c in SIZES.items():
+            for model in MODELS:
+                c = sizes()[model]
                 try:
                     with torch.no_grad():
                         got = run(c, context)
                 except Exception as error:
                     got = reason_of(error)
-                yield model, context, token_bytes(c, context), name, version, got
+                yield model, "bf16", "bf16", context, token_bytes(c, context), name, version, got
                 torch._dynamo.reset()
                 torch.cuda.empty_cache()

@@ -1,4 +1,5 @@
-"""What bench.csv and decode.csv look like, and the statistics of their times. Needs no torch."""
+"""What bench.csv, decode.csv and prefill.csv look like, the statistics of their times, and what the sources say of models
+and types. Needs no torch."""
 
 import csv
 import datetime
@@ -16,12 +17,39 @@ def bench_columns():
     return re.findall(r"X\((\w+)\)", body)
 
 
-def decode_columns():
-    """As model/decode_bench.c writes them, and who was measured."""
-    text = (ROOT / "model/decode_bench.c").read_text()
-    literals = re.search(r'"decode\.csv",\s*((?:"[^"]*"\s*)+)', text).group(1)
+def logged_columns(source, name):
+    """As a source writes them into a CSV of that name, and who was measured."""
+    text = (ROOT / source).read_text()
+    literals = re.search(r'"%s",\s*((?:"[^"]*"\s*)+)' % re.escape(name), text).group(1)
     names = "".join(re.findall(r'"([^"]*)"', literals)).split(",")
     return names + [name for name in ("peer", "peer_version", "date") if name not in names]
+
+
+def decode_columns():
+    return logged_columns("model/decode_bench.c", "decode.csv")
+
+
+def prefill_columns():
+    return logged_columns("model/prefill_bench.c", "prefill.csv")
+
+
+def sizes():
+    """The named models, as model/sizes.c lists them."""
+    rows = re.findall(r'\{"([^"]+)", ((?:\d+, ){6})(true|false)\}', (ROOT / "model/sizes.c").read_text())
+    fields = ("layers", "hidden", "heads", "kv_heads", "ffn", "vocab")
+    return {name: dict(zip(fields, map(int, numbers.split(", ")[:6])), tied=tied == "true")
+            for name, numbers, tied in rows}
+
+
+def dtype_bytes(name, n):
+    """Bytes of n elements, by core/dtype.h."""
+    row = re.search(r"X\(\w+, %s, \d+, (\d+), ([\d, ]+)\)" % name, (ROOT / "core/dtype.h").read_text())
+    return n // int(row.group(1)) * sum(map(int, row.group(2).split(", ")))
+
+
+def cache_bytes(c, context):
+    """Of keys and values of two bytes."""
+    return 4 * c["layers"] * c["kv_heads"] * (c["hidden"] // c["heads"]) * context
 
 
 def slug(device):

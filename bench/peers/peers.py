@@ -3,11 +3,12 @@
 needs this.
 
   python3 bench/peers/peers.py --csv results                     all peers, into results/<device>/peers.csv
+  python3 bench/peers/peers.py --csv results --only llama        llama.cpp, for which random weights become files
   python3 bench/peers/peers.py --csv results --only norm,rope    some of them
   python3 bench/peers/peers.py --selftest                        the form of the files; needs no GPU and no torch
 
-peers.csv has the columns of bench.csv and peers_decode.csv those of decode.csv. A peer that is not installed is named
-absent in one line on stderr."""
+peers.csv, peers_decode.csv and peers_prefill.csv have the columns of bench.csv, decode.csv and prefill.csv. A peer that is
+not installed is named absent in one line on stderr."""
 
 import argparse
 import csv
@@ -17,8 +18,10 @@ import tempfile
 import time
 
 import form
+import llama
 
-FAMILIES = ("attention", "norm", "rope", "gemv", "decode")
+TORCH_FAMILIES = ("attention", "norm", "rope", "gemv", "decode")
+FAMILIES = (*TORCH_FAMILIES, "llama")
 
 
 def say(text):
@@ -41,15 +44,36 @@ def bench_row(log, ceiling, measured):
 
 
 def decode_row(log, ceiling, measured):
-    model, context, n_bytes, peer, version, got = measured
+    model, dtype, kv, context, n_bytes, peer, version, got = measured
     if isinstance(got, str):
         say(f"{' '.join(filter(None, (peer, model, str(context or ''))))}: {got}")
         return False
     seconds, lo, hi = got
-    log.row(model=model, dtype="bf16", kv="bf16", context=context, plan="peer", tok_s=1 / seconds, tok_s_lo=1 / hi,
+    log.row(model=model, dtype=dtype, kv=kv, context=context, plan="peer", tok_s=1 / seconds, tok_s_lo=1 / hi,
             tok_s_hi=1 / lo, bytes=n_bytes, ceiling_gbps=ceiling,
             percent=100 * n_bytes / seconds / 1e9 / ceiling if ceiling else None, peer=peer, peer_version=version)
     print(f"{model} at {context} {peer}: {1 / seconds:.4g} tok/s", flush=True)
+    return True
+
+
+def llama_row(folder, ceilings, measured):
+    """Where the device is that llama.cpp names."""
+    spec, got = measured
+    if isinstance(got, str):
+        say(f"{' '.join(filter(None, (llama.PEER, spec)))}: {got}")
+        return False
+    device, columns = got
+    if "context" in columns:
+        log = form.Log(folder, device, "peers_decode.csv", form.decode_columns())
+        ceiling = ceilings.get(device)
+        if ceiling:
+            columns.update(ceiling_gbps=ceiling, percent=100 * columns["bytes"] * columns["tok_s"] / 1e9 / ceiling)
+        where = f"at {columns['context']}"
+    else:
+        log = form.Log(folder, device, "peers_prefill.csv", form.prefill_columns())
+        where = f"prompt of {columns['prompt']} by {columns['chunk']}"
+    log.row(**columns)
+    print(f"{spec} {where} {llama.PEER}: {columns['tok_s']:.4g} tok/s", flush=True)
     return True
 
 
@@ -64,37 +88,55 @@ def take(rows, write, deadline):
     return n
 
 
-def measure(options):
+def torch_rows(options, ceilings):
+    """(family, rows, what writes them) of those that need torch; notes the device's read ceiling."""
     try:
         import torch
     except ImportError as error:
-        say(f"torch is absent ({error}): nothing to measure")
-        return 1
+        say(f"torch is absent ({error})")
+        return
     if not torch.cuda.is_available():
-        say("torch finds no GPU: nothing to measure")
-        return 1
+        say("torch finds no GPU")
+        return
     import decode
     import kernels
     import timing
 
-    deadline = time.monotonic() + options.seconds
     device = torch.cuda.get_device_name()
+    ceiling = ceilings[device] = timing.read_ceiling()
+    say(f"{device}, {kernels.cudnn_version()}, read ceiling " + (f"{ceiling:.0f} GB/s" if ceiling else "unknown (no triton)"))
     bench = form.Log(options.csv, device, "peers.csv", form.bench_columns())
     steps = form.Log(options.csv, device, "peers_decode.csv", form.decode_columns())
-    ceiling = timing.read_ceiling()
-    say(f"{device}, {kernels.cudnn_version()}, read ceiling " + (f"{ceiling:.0f} GB/s" if ceiling else "unknown (no triton)"))
     lengths = [int(n) for n in options.lengths.split(",")] if options.lengths else None
-    n = 0
-    for family in options.only:
+    for family in TORCH_FAMILIES:
+        if family not in options.only:
+            continue
+        if family == "decode":
+            yield family, decode.decode(), lambda row: decode_row(steps, ceiling, row)
+        else:
+            rows = kernels.attention(lengths) if family == "attention" else getattr(kernels, family)()
+            yield family, rows, lambda row: bench_row(bench, ceiling, row)
+
+
+def all_rows(options):
+    ceilings = {}
+    yield from torch_rows(options, ceilings)
+    if "llama" in options.only:
+        rows = llama.measure(options.llama_bench, options.runner, options.models.split(","))
+        yield "llama", rows, lambda row: llama_row(options.csv, ceilings, row)
+
+
+def measure(options):
+    deadline, n = time.monotonic() + options.seconds, 0
+    for family, rows, write in all_rows(options):
         start = time.monotonic()
         if start > deadline:
             say(f"{family}: left out, time is up (--seconds)")
-        elif family == "decode":
-            n += take(decode.decode(), lambda row: decode_row(steps, ceiling, row), deadline)
-        else:
-            rows = kernels.attention(lengths) if family == "attention" else getattr(kernels, family)()
-            n += take(rows, lambda row: bench_row(bench, ceiling, row), deadline)
+            continue
+        n += take(rows, write, deadline)
         say(f"{family}: {time.monotonic() - start:.0f} s")
+    if not n:
+        say("nothing was measured")
     return 0 if n else 1
 
 
@@ -123,7 +165,7 @@ def selftest():
             assert bench_row(log, 1000.0, ("gemv", "c", "8x32", "cold", 512, "torch, mv", "torch 2", FakeTiming()))
             assert not bench_row(log, 1000.0, ("gemv", "c", "8x32", "cold", 512, "x", "", "absent: not installed"))
             log = form.Log(folder, "NVIDIA H200", "peers_decode.csv", form.decode_columns())
-            assert decode_row(log, 1000.0, ("m", 1024, 10**9, "torch-compile", "torch 2", (0.002, 0.001, 0.004)))
+            assert decode_row(log, 1000.0, ("m", "bf16", "bf16", 1024, 10**9, "torch-compile", "torch 2", (0.002, 0.001, 0.004)))
         with open(pathlib.Path(folder) / "nvidia-h200/peers.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         assert len(rows) == 2 and rows[0]["peer"] == "torch, mv" and rows[0]["us"] == "4"
@@ -144,10 +186,14 @@ def selftest():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--csv", metavar="DIR", help="append to DIR/<device>/peers.csv and peers_decode.csv")
+    parser.add_argument("--csv", metavar="DIR", help="append to DIR/<device>/peers.csv, peers_decode.csv, peers_prefill.csv")
     parser.add_argument("--only", metavar="NAME,...", default=",".join(FAMILIES), help="of " + ", ".join(FAMILIES))
     parser.add_argument("--seconds", type=float, default=240, metavar="N", help="leave out what is not begun by then (240)")
     parser.add_argument("--lengths", metavar="N,...", help="cache lengths of attention")
+    parser.add_argument("--models", metavar="SIZE:TYPE,...", default=",".join(llama.MODELS),
+                        help="of llama: as warpsmith-run --random takes them (%(default)s)")
+    parser.add_argument("--llama-bench", metavar="PROGRAM", default="llama-bench", help="(from the PATH)")
+    parser.add_argument("--runner", metavar="PROGRAM", help="warpsmith-run, which writes their files (the newest build's)")
     parser.add_argument("--selftest", action="store_true", help="check the form of the files")
     options = parser.parse_args()
     options.only = options.only.split(",")
