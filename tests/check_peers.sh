@@ -1,5 +1,5 @@
 #!/bin/sh
-# check_peers.sh WARPSMITH-RUN: bench/peers with a llama-bench that prints what was recorded from one: it is given a file of
+# check_peers.sh WARPSMITH-RUN: bench/peers with a llama-bench that prints in the form of llama.cpp 0c1e570: it is given a file of
 # random weights, and its rows are those of decode.csv and prefill.csv.
 set -eu
 runner=$1
@@ -18,13 +18,14 @@ with open(flags["-m"], "rb") as file:
     assert file.read(8) == b"GGUF\3\0\0\0"
 assert (flags["-fa"], flags["-r"], flags["-o"]) == ("1", "6", "jsonl"), flags
 recorded = {
-    "build_commit": "8cf427ff", "build_number": 5163, "cpu_info": "AMD Ryzen 7 7800X3D 8-Core Processor",
-    "gpu_info": "NVIDIA GeForce RTX 4080", "backends": "CUDA", "model_filename": flags["-m"],
-    "model_type": "qwen2 1B Q4_0", "model_size": 278000000, "model_n_params": 494032768, "n_batch": 2048, "n_ubatch": 512,
-    "n_threads": 8, "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "type_k": "f16", "type_v": "f16", "n_gpu_layers": 99,
-    "split_mode": "layer", "main_gpu": 0, "no_kv_offload": False, "flash_attn": True, "tensor_split": "0.00",
-    "use_mmap": True, "embeddings": False, "n_prompt": 0, "n_gen": 0, "n_depth": 0, "test_time": "2025-04-24T11:59:33Z",
-    "avg_ns": 0, "stddev_ns": 0, "avg_ts": 0.0, "stddev_ts": 0.0}
+    "build_commit": "0c1e570", "build_number": 1, "cpu_info": "AMD EPYC", "gpu_info": "NVIDIA GeForce RTX 4080", "backends": "CUDA",
+    "model_filename": flags["-m"], "model_type": "qwen2 1B Q4_0", "model_size": 278139392, "model_n_params": 494032768,
+    "n_batch": 2048, "n_ubatch": 512, "n_threads": 2, "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "type_k": "f16",
+    "type_v": "f16", "n_gpu_layers": -1, "n_cpu_moe": 0, "split_mode": "layer", "main_gpu": 0, "no_kv_offload": False,
+    "flash_attn": 1, "devices": "auto", "tensor_split": "0.00", "tensor_buft_overrides": "none", "load_mode": "auto",
+    "lazy_mode": "auto", "embeddings": False, "no_op_offload": 0, "no_host": False, "repack": True, "fit_target": 0,
+    "fit_min_ctx": 0, "n_prompt": 0, "n_gen": 0, "n_depth": 0, "test_time": "2026-11-30T09:25:16Z", "avg_ns": 0, "stddev_ns": 0,
+    "avg_ts": 0.0, "stddev_ts": 0.0}
 spread = [1.01, 0.98, 1.0, 1.02, 1.0, 0.99]
 
 def tell(seconds, **changes):
@@ -48,7 +49,7 @@ esac
 for file; do :; done
 printf 'GGUF\003\000\000\000' >"$file"
 END
-sed '/^else:/,$d; s/278000000/4677120000/; /tell(0.32/a\        print("error: out of memory", file=sys.stderr); sys.exit(1)' "$folder/bin/llama-bench" >"$folder/bin/broken"
+sed '/^else:/,$d; s/278139392/4677120000/; /tell(0.32/a\        print("error: out of memory", file=sys.stderr); sys.exit(1)' "$folder/bin/llama-bench" >"$folder/bin/broken"
 printf '#!/bin/sh\necho "| model | t/s |"\n' >"$folder/bin/other"
 printf '#!/bin/sh\necho "{}"\n' >"$folder/bin/empty"
 chmod +x "$folder"/bin/*
@@ -88,11 +89,11 @@ same() {
 PATH=$folder/bin:$PATH
 peers --runner "$runner" --models qwen2.5-0.5b:q4_0 || wrong "the recorded peer failed"
 gpu="NVIDIA GeForce RTX 4080"
-peer="llama.cpp,llama.cpp 8cf427ff (5163)"
+peer="llama.cpp,llama.cpp 0c1e570 (1)"
 cat >"$folder/expected" <<END
 device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,ceiling_gbps,percent,joule,source_hash,peer,peer_version
-$gpu,qwen2.5-0.5b,q4_0,f16,1024,peer,200,196.078,204.082,290582912,,,,,$peer
-$gpu,qwen2.5-0.5b,q4_0,f16,32768,peer,100,98.0392,102.041,680653184,,,,,$peer
+$gpu,qwen2.5-0.5b,q4_0,f16,1024,peer,200,196.078,204.082,290722304,,,,,$peer
+$gpu,qwen2.5-0.5b,q4_0,f16,32768,peer,100,98.0392,102.041,680792576,,,,,$peer
 END
 same peers_decode.csv
 cat >"$folder/expected" <<END
