@@ -12,7 +12,7 @@
 	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "d78907d1de85714b", "7aca3ef50fb82c21", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "6c1689c6624498cc", "b705c6fc3bed2a00", "2026-11-30", "decode loop")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "6b67461a933d74a6", "b705c6fc3bed2a00", "2026-11-30", "decode loop")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v657, toolkit gcc 12.2.0, tuned 2026-11-30 by guided + race ---- */
 
@@ -58,44 +58,44 @@
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_NVIDIA_H200_GEMV(ROW) \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 4, 3, 2, 1, 1, 1, 1, 1, 1, 16) /* 1.86 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +6.78 % tokens/s (+6.61 +6.88); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 2, 4, 32, 14, 1, 1, 1, 0, 2, 1, 1, 0, 4) /* 2.28 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +20.95 % tokens/s (+20.85 +21.21); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 32, 1, 8, 5, 0, 0, 2, 1, 1, 1, 8) /* 4.06 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +5.17 % tokens/s (+5.04 +5.32); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 32, 8, 1, 5, 0, 2, 1, 1, 1, 0, 4) /* 20.20 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +33.64 % tokens/s (+33.36 +33.90); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 8, 32, 1, 4, 2, 0, 0, 1, 1, 1, 0, 4) /* 2.76 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +12.46 % tokens/s (+12.25 +12.58); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 8, 32, 1, 5, 1, 0, 4, 4, 1, 1, 1, 4) /* 32.52 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +19.51 % tokens/s (+19.27 +19.75); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 2, 2, 16, 4, 1, 1, 0, 0, 1, 1, 1, 0, 4) /* 1.03 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +11.89 % tokens/s (+11.68 +12.00); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 8, 1, 5, 0, 2, 2, 1, 1, 0, 4) /* 6.25 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +4.70 % tokens/s (+4.61 +4.88); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 8, 32, 1, 4, 1, 0, 4, 1, 1, 1, 0, 4) /* 33.90 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +5.55 % tokens/s (+5.40 +5.74); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 4, 1, 1, 0, 4, 4, 1, 1, 0, 4) /* 133.80 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +2.27 % tokens/s (+2.20 +2.43); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 8, 1, 4, 0, 2, 1, 1, 1, 1, 8) /* 4.24 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +8.85 % tokens/s (+8.35 +9.14); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 2, 4, 4, 0, 0, 2, 1, 1, 3, 1) /* 15.77 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +17.13 % tokens/s (+16.87 +17.37); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 2, 2, 4, 0, 4, 4, 0, 1, 3, 1) /* 21.32 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +52.96 % tokens/s (+52.67 +53.29); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 1, 16, 1, 8, 5, 0, 2, 1, 1, 1, 1, 1) /* 4.46 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +6.95 % tokens/s (+6.67 +7.05); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 16, 4, 4, 2, 0, 1, 1, 1, 128, 0, 4) /* 5.67 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +6.22 % tokens/s (+5.78 +6.59); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 3, 0, 0, 2, 0, 32, 2, 2) /* 19.59 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +16.25 % tokens/s (+16.08 +16.36); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 0, 0, 1, 0, 1, 0, 4) /* 3.06 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +2.70 % tokens/s (+2.63 +2.99); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 2, 2, 1, 0, 4, 4, 1, 32, 2, 8) /* 110.31 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +6.96 % tokens/s (+6.74 +7.18); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 7, 1, 1, 1, 0, 4, 1, 1, 1, 2) /* 0.76 us, win, stale, in the step of qwen2.5-0.5b at 1024 +9.38 % tokens/s (+9.20 +9.61); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 8, 1, 3, 1, 0, 1, 1, 1, 0, 4) /* 2.51 us, win, stale, in the step of qwen2.5-0.5b at 1024 +24.59 % tokens/s (+24.43 +24.84); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 5, 5, 0, 0, 2, 1, 1, 1, 8) /* 6.83 us, win, stale, in the step of qwen2.5-7b at 1024 +1.30 % tokens/s (+1.20 +1.34); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 1, 8, 7, 0, 2, 1, 1, 1, 0, 4) /* 32.81 us, win, stale, in the step of qwen2.5-7b at 1024 +18.02 % tokens/s (+17.82 +18.11); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 4, 32, 4, 3, 1, 1, 3, 1, 1, 1, 0, 4) /* 4.59 us, win, stale, in the step of qwen2.5-0.5b at 1024 +6.16 % tokens/s (+5.97 +6.33); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 14, 1, 1, 1, 2, 2, 1, 1, 0, 4) /* 58.03 us, win, stale, in the step of qwen2.5-7b at 1024 +3.01 % tokens/s (+2.92 +3.11); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 32, 4, 2, 2, 1, 0, 1, 0, 1, 0, 4) /* 0.69 us, win, stale, in the step of qwen2.5-0.5b at 1024 +13.04 % tokens/s (+12.87 +13.19); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 4, 1, 1, 3, 4) /* 9.47 us, win, stale, in the step of qwen2.5-7b at 1024 +2.44 % tokens/s (+2.36 +2.60); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 8, 8, 7, 1, 2, 1, 0, 1, 1, 1, 0, 4) /* 60.09 us, win, stale, in the step of qwen2.5-0.5b at 1024 +0.77 % tokens/s (+0.51 +0.95); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 239.89 us, default, stale, in the step of qwen2.5-7b at 1024 */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 2.19 us, 16 % of 4643 GB/s, 1.27x, win, stale; 32 samples, +7.17 % to (0, 2, 8, 7, 1, 5, 1, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 1, 32, 7, 1, 3, 1, 0, 1, 1, 1, 0, 4) /* 3.96 us, 47 % of 4652 GB/s, 1.76x, tie, stale; 56 samples, -0.22 % to (0, 1, 32, 7, 1, 4, 1, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 2.30 us, 19 % of 4643 GB/s, 1.25x, win, stale; 32 samples, +10.40 % to (0, 2, 8, 7, 1, 5, 1, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 1, 1, 0, 4) /* 7.72 us, 72 % of 4652 GB/s, 1.18x, tie, stale; 56 samples, -0.04 % to (0, 4, 32, 7, 1, 2, 1, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 4, 32, 2, 4, 2, 0, 0, 2, 1, 1, 0, 4) /* 34.77 us, 84 % of 4652 GB/s, 1.47x, tie, stale; 56 samples, -0.16 % to (0, 4, 32, 4, 4, 1, 0, 0, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 1, 1, 0, 4) /* 9.30 us, 76 % of 4652 GB/s, 1.40x, tie, stale; 56 samples, -0.09 % to (0, 2, 32, 4, 1, 4, 1, 0, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 6.08 us, 62 % of 4643 GB/s, 1.16x, win, stale; 32 samples, +4.58 % to (0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 62.77 us, 93 % of 4643 GB/s, 1.02x, win, stale; 32 samples, +0.53 % to (0, 2, 16, 4, 1, 8, 0, 0, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 8, 16, 7, 2, 1, 1, 8, 1, 1, 1, 0, 4) /* 61.93 us, 95 % of 4643 GB/s, 1.04x, win, stale; 32 samples, +1.20 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 8, 32, 16, 1, 1, 1, 8, 2, 1, 1, 0, 4) /* 235.96 us, 100 % of 4643 GB/s, 1.02x, win, stale; 32 samples, +0.70 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 4, 3, 2, 1, 1, 1, 1, 1, 1, 16) /* 1.86 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +6.78 % tokens/s (+6.61 +6.88); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 2, 4, 32, 14, 1, 1, 1, 0, 2, 1, 1, 0, 4) /* 2.28 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +20.95 % tokens/s (+20.85 +21.21); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 32, 1, 8, 5, 0, 0, 2, 1, 1, 1, 8) /* 4.06 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +5.17 % tokens/s (+5.04 +5.32); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 32, 8, 1, 5, 0, 2, 1, 1, 1, 0, 4) /* 20.20 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +33.64 % tokens/s (+33.36 +33.90); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 8, 32, 1, 4, 2, 0, 0, 1, 1, 1, 0, 4) /* 2.76 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +12.46 % tokens/s (+12.25 +12.58); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 8, 32, 1, 5, 1, 0, 4, 4, 1, 1, 1, 4) /* 32.52 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +19.51 % tokens/s (+19.27 +19.75); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 2, 2, 16, 4, 1, 1, 0, 0, 1, 1, 1, 0, 4) /* 1.03 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +11.89 % tokens/s (+11.68 +12.00); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 8, 1, 5, 0, 2, 2, 1, 1, 0, 4) /* 6.25 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +4.70 % tokens/s (+4.61 +4.88); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 8, 32, 1, 4, 1, 0, 4, 1, 1, 1, 0, 4) /* 33.90 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +5.55 % tokens/s (+5.40 +5.74); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 4, 1, 1, 0, 4, 4, 1, 1, 0, 4) /* 133.80 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +2.27 % tokens/s (+2.20 +2.43); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 8, 1, 4, 0, 2, 1, 1, 1, 1, 8) /* 4.24 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +8.85 % tokens/s (+8.35 +9.14); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 2, 4, 4, 0, 0, 2, 1, 1, 3, 1) /* 15.77 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +17.13 % tokens/s (+16.87 +17.37); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 2, 2, 4, 0, 4, 4, 0, 1, 3, 1) /* 21.32 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +52.96 % tokens/s (+52.67 +53.29); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 1, 16, 1, 8, 5, 0, 2, 1, 1, 1, 1, 1) /* 4.46 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +6.95 % tokens/s (+6.67 +7.05); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 16, 4, 4, 2, 0, 1, 1, 1, 128, 0, 4) /* 5.67 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +6.22 % tokens/s (+5.78 +6.59); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 3, 0, 0, 2, 0, 32, 2, 2) /* 19.59 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +16.25 % tokens/s (+16.08 +16.36); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 0, 0, 1, 0, 1, 0, 4) /* 3.06 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +2.70 % tokens/s (+2.63 +2.99); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 2, 2, 1, 0, 4, 4, 1, 32, 2, 8) /* 110.31 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +6.96 % tokens/s (+6.74 +7.18); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 7, 1, 1, 1, 0, 4, 1, 1, 1, 2) /* 0.76 us, win, in the step of qwen2.5-0.5b at 1024 +9.38 % tokens/s (+9.20 +9.61); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 8, 1, 3, 1, 0, 1, 1, 1, 0, 4) /* 2.51 us, win, in the step of qwen2.5-0.5b at 1024 +24.59 % tokens/s (+24.43 +24.84); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 5, 5, 0, 0, 2, 1, 1, 1, 8) /* 6.83 us, win, in the step of qwen2.5-7b at 1024 +1.30 % tokens/s (+1.20 +1.34); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 1, 8, 7, 0, 2, 1, 1, 1, 0, 4) /* 32.81 us, win, in the step of qwen2.5-7b at 1024 +18.02 % tokens/s (+17.82 +18.11); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 4, 32, 4, 3, 1, 1, 3, 1, 1, 1, 0, 4) /* 4.59 us, win, in the step of qwen2.5-0.5b at 1024 +6.16 % tokens/s (+5.97 +6.33); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 14, 1, 1, 1, 2, 2, 1, 1, 0, 4) /* 58.03 us, win, in the step of qwen2.5-7b at 1024 +3.01 % tokens/s (+2.92 +3.11); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 32, 4, 2, 2, 1, 0, 1, 0, 1, 0, 4) /* 0.69 us, win, in the step of qwen2.5-0.5b at 1024 +13.04 % tokens/s (+12.87 +13.19); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 4, 1, 1, 3, 4) /* 9.47 us, win, in the step of qwen2.5-7b at 1024 +2.44 % tokens/s (+2.36 +2.60); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 8, 8, 7, 1, 2, 1, 0, 1, 1, 1, 0, 4) /* 60.09 us, win, in the step of qwen2.5-0.5b at 1024 +0.77 % tokens/s (+0.51 +0.95); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 239.89 us, default, in the step of qwen2.5-7b at 1024 */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 2.19 us, 16 % of 4643 GB/s, 1.27x, win; 32 samples, +7.17 % to (0, 2, 8, 7, 1, 5, 1, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 1, 32, 7, 1, 3, 1, 0, 1, 1, 1, 0, 4) /* 3.96 us, 47 % of 4652 GB/s, 1.76x, tie; 56 samples, -0.22 % to (0, 1, 32, 7, 1, 4, 1, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 2.30 us, 19 % of 4643 GB/s, 1.25x, win; 32 samples, +10.40 % to (0, 2, 8, 7, 1, 5, 1, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 1, 1, 0, 4) /* 7.72 us, 72 % of 4652 GB/s, 1.18x, tie; 56 samples, -0.04 % to (0, 4, 32, 7, 1, 2, 1, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 4, 32, 2, 4, 2, 0, 0, 2, 1, 1, 0, 4) /* 34.77 us, 84 % of 4652 GB/s, 1.47x, tie; 56 samples, -0.16 % to (0, 4, 32, 4, 4, 1, 0, 0, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 1, 1, 0, 4) /* 9.30 us, 76 % of 4652 GB/s, 1.40x, tie; 56 samples, -0.09 % to (0, 2, 32, 4, 1, 4, 1, 0, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 6.08 us, 62 % of 4643 GB/s, 1.16x, win; 32 samples, +4.58 % to (0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 62.77 us, 93 % of 4643 GB/s, 1.02x, win; 32 samples, +0.53 % to (0, 2, 16, 4, 1, 8, 0, 0, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 8, 16, 7, 2, 1, 1, 8, 1, 1, 1, 0, 4) /* 61.93 us, 95 % of 4643 GB/s, 1.04x, win; 32 samples, +1.20 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 8, 32, 16, 1, 1, 1, 8, 2, 1, 1, 0, 4) /* 235.96 us, 100 % of 4643 GB/s, 1.02x, win; 32 samples, +0.70 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
@@ -104,9 +104,8 @@
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 138, 214, 64, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 3.49 us at 179, 1 % of 4646 GB/s, 1.24x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 215, 273, 4, 1, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 3.75 us at 256, 1 % of 4640 GB/s, 1.19x, win; 104 samples, +2.61 % to (4, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 274, 721, 64, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.47 us at 509, 1 % of 4646 GB/s, 1.00x, default, at most 1.41 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 1114, 66, 16, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.30 us at 1024, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +2.89 % tokens/s (+2.83 +3.12); 32 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1115, 2889, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.99 us at 2039, 5 % of 4646 GB/s, 1.08x, tie, at most 0.83 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2890, 5792, 64, 16, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 5.49 us at 4096, 8 % of 4640 GB/s, 1.27x, tie; 56 samples, -0.13 % to (64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, 66, 16, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.30 us at 1024, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +2.89 % tokens/s (+2.83 +3.12); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 5792, 64, 16, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 5.49 us at 4096, 8 % of 4640 GB/s, 1.27x, tie; 56 samples, -0.13 % to (64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 5793, 11584, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 6.41 us at 8191, 14 % of 4646 GB/s, 1.23x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 11585, 23163, 64, 8, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 7.59 us at 16384, 24 % of 4640 GB/s, 1.25x, tie; 56 samples, -0.22 % to (64, 16, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 23164, 50513, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 12.96 us at 46327, 39 % of 4646 GB/s, 1.12x, tie, at most 0.40 % over the fastest at 2 lengths; 16 samples */ \
@@ -117,10 +116,8 @@
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 91, 180, 64, 2, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.77 us at 127, 1 % of 4646 GB/s, 1.16x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 181, 360, 4, 2, 4, 16, 1, 1, 1, 1, 0, 4, 1, 0) /* 5.10 us at 256, 2 % of 4649 GB/s, 1.20x, tie; 104 samples, -0.36 % to (64, 2, 4, 16, 1, 1, 1, 1, 1, 2, 1, 0) */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 361, 721, 64, 2, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.45 us at 509, 4 % of 4646 GB/s, 1.10x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1114, 32, 16, 4, 16, 1, 2, 1, 1, 0, 1, 1, 1) /* 4.91 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +1.85 % tokens/s (+1.46 +2.24); 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1115, 1321, 99, 16, 4, 16, 1, 2, 1, 1, 0, 2, 1, 0) /* 6.06 us at 1213, 9 % of 4646 GB/s, 1.28x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1322, 2889, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 6.40 us at 2039, 14 % of 4646 GB/s, 1.27x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2890, 5792, 48, 16, 4, 16, 2, 2, 1, 1, 0, 3, 1, 0) /* 7.65 us at 4096, 24 % of 4649 GB/s, 1.56x, win; 56 samples, +0.54 % to (64, 16, 4, 16, 2, 2, 1, 1, 1, 3, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 2048, 32, 16, 4, 16, 1, 2, 1, 1, 0, 1, 1, 1) /* 4.91 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +1.85 % tokens/s (+1.46 +2.24); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 5792, 48, 16, 4, 16, 2, 2, 1, 1, 0, 3, 1, 0) /* 7.65 us at 4096, 24 % of 4649 GB/s, 1.56x, win; 56 samples, +0.54 % to (64, 16, 4, 16, 2, 2, 1, 1, 1, 3, 1, 0) */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5793, 12623, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 13.42 us at 11579, 38 % of 4646 GB/s, 1.26x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 12624, 15016, 99, 16, 1, 16, 1, 1, 1, 1, 0, 3, 1, 0) /* 14.53 us at 13763, 42 % of 4646 GB/s, 1.24x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 15017, 23163, 32, 16, 4, 16, 1, 2, 1, 1, 0, 3, 1, 0) /* 13.70 us at 16384, 53 % of 4649 GB/s, 1.43x, win; 104 samples, +0.53 % to (33, 16, 4, 16, 1, 2, 1, 1, 0, 3, 1, 0) */ \

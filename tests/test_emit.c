@@ -375,15 +375,34 @@ static void ranges_say_their_regret(void **state)
 	assert_has("14, 2, 361, 131072, 32,");
 	assert_has("win, at most 1.25 % over the fastest at 3 lengths */");
 	assert_has("win, at most 0.75 % over the fastest at 2 lengths */");
-	put_length("14/2/64@127", "splits=2", NULL, "m at 127");
+	put_length("14/2/64@128", "splits=2", NULL, "m at 128");
 	assert_int_equal(emit(), 2);
-	assert_has("at 127, 25 % of 200 GB/s, 2.22x, win, at most 0.50 % over the fastest at 2 "
-	           "lengths, in the step of m at 127 +1.50 % tokens/s (+1.25 +1.75) */");
-	put_length("14/2/64@127", "splits=8", NULL, "m at 127");
+	assert_has("at 128, 25 % of 200 GB/s, 2.22x, win, at most 0.50 % over the fastest at 2 "
+	           "lengths, in the step of m at 128 +1.50 % tokens/s (+1.25 +1.75) */");
+	put_length("14/2/64@128", "splits=8", NULL, "m at 128");
 	assert_int_equal(emit(), 4);
 	assert_has("14, 2, 1, 90, 2,");
-	assert_has("14, 2, 91, 180, 8,");
-	assert_has("14, 2, 181, 360, 2,");
+	assert_has("14, 2, 91, 181, 8,");
+	assert_has("14, 2, 182, 360, 2,");
+}
+
+/* What was measured alone near a length of the decode loop makes way for its choice, but not from
+ * twice as far on. */
+static void decode_loop_decides_nearby(void **state)
+{
+	(void)state;
+	put_length("14/2/64@512", "splits=2", "0", NULL);
+	put_length("14/2/64@513", "splits=4", "0", NULL);
+	put_length("14/2/64@2039", "splits=4", "0", NULL);
+	put_length("14/2/64@2048", "splits=2", "0", NULL);
+	put_length("28/4/64@1000", "splits=2", "0", NULL);
+	assert_int_equal(emit(), 4);
+	put_length("14/2/64@1024", "splits=8", NULL, "m at 1024");
+	assert_int_equal(emit(), 4);
+	assert_has("14, 2, 1, 724, 2,");
+	assert_has("14, 2, 725, 1448, 8,");
+	assert_has("14, 2, 1449, 131072, 2,");
+	assert_has("28, 4, 1, 131072, 2,");
 }
 
 /* Lengths of other sources are not between those of the present ones. */
@@ -484,6 +503,7 @@ int main(void)
 	        EMIT_TEST(another_space_is_stale),
 	        EMIT_TEST(newest_verdict_counts),
 	        EMIT_TEST(decode_loop_decides),
+	        EMIT_TEST(decode_loop_decides_nearby),
 	        EMIT_TEST(lengths_become_ranges),
 	        EMIT_TEST(ranges_say_their_regret),
 	        EMIT_TEST(old_lengths_make_way),

@@ -20,15 +20,23 @@ static void upper(const char *from, char *to, size_t bytes)
 	to[i] = 0;
 }
 
-/* Whether rows of other sources are beside one of the present, for other lengths: what they say of
- * their lengths is no longer true, and the present one serves those too. */
+/* Whether `other` serves the length of a row too: the row is of other sources, so that what it says
+ * of its length is no longer true; or it was measured alone, within a factor of two of a length at
+ * which the decode loop decided. */
+static bool replaces(const struct tuned_row *other, const struct tuned_row *row)
+{
+	if (!other->fresh || verdict_compare_groups(other, row))
+		return false;
+	return !row->fresh ||
+	       (other->step[0] && !row->step[0] && other->shape.len < 2 * row->shape.len &&
+	        row->shape.len < 2 * other->shape.len);
+}
+
 static bool is_replaced(const struct verdicts *table, int i)
 {
 	const struct tuned_row *row = &table->row[i];
-	if (row->fresh || !row->shape.len)
-		return false;
-	for (int j = 0; j < table->n; j++)
-		if (table->row[j].fresh && !verdict_compare_groups(&table->row[j], row))
+	for (int j = 0; row->shape.len && j < table->n; j++)
+		if (replaces(&table->row[j], row))
 			return true;
 	return false;
 }
