@@ -51,18 +51,14 @@ int profile_capacity(int length)
 	return length - 1 + STEPS;
 }
 
-static int min_blocks_of(const struct variant *variant, const struct kernel *kernel)
-{
-	for (int i = 0; i < kernel->n_params; i++)
-		if (!strcmp(kernel->params[i].name, "min_blocks"))
-			return variant->config.value[i];
-	return 1;
-}
-
+/* The twin needs a few registers more. Where the instance's count is the last that lets so many
+ * blocks share a multiprocessor, they would make a third of a step's blocks wait for room: the
+ * compiler must make do with what the instance has. */
 static enum status compile_twin(const struct profile *p, const struct launch *l, struct twin *twin)
 {
 	enum status status;
 	struct device *device = p->decoder->device;
+	struct entry_resources has;
 	const struct jit_request request = {.kernel = l->kernel->name,
 	                                    .n = 1,
 	                                    .kases = &l->variant->kase,
@@ -70,8 +66,8 @@ static enum status compile_twin(const struct profile *p, const struct launch *l,
 	                                    .n_fields = l->kernel->n_fields,
 	                                    .n_params = l->kernel->n_params,
 	                                    .sm = device_info(device)->target.sm};
-	TRY(jit_stamped(&request, l->grid.threads, min_blocks_of(l->variant, l->kernel),
-	                &twin->module));
+	TRY(device_resources(device, l->variant->entry, l->grid, &has));
+	TRY(jit_stamped(&request, l->grid.threads, has.blocks_per_sm, &twin->module));
 	if (!twin->module.instances[0].symbol)
 		return fail(STATUS_FAILED, "compiling %s with stamps: %s", l->kernel->name,
 		            twin->module.instances[0].reason);

@@ -430,6 +430,47 @@ static void stamped_instances_are_like_the_plain_ones(void **state)
 	}
 }
 
+/* Blocks that find registers on a Hopper multiprocessor, which gives them out by eight. */
+static int blocks_that_fit(const struct cubin_resources *r)
+{
+	return 65536 / ((r->registers + 7) / 8 * 8 * r->max_threads);
+}
+
+/* Here three blocks share a multiprocessor, and two would if the stamps had their way. */
+static void stamps_need_no_more_room(void **state)
+{
+	(void)state;
+	need_nvrtc();
+	const struct kernel *k = kernel_find("gemv");
+	struct kase kase;
+	struct config config;
+	struct jit_module plain = {0}, stamped = {0};
+	for (int p = 0; p < k->n_params; p++)
+		config.value[p] = k->params[p].default_value;
+	assert_int_equal(params_parse(k->fields, k->n_fields, "w=bf16 x=f32 norm=1 epilogue=swiglu",
+	                              kase.value),
+	                 STATUS_OK);
+	assert_int_equal(params_parse(k->params, k->n_params,
+	                              "rows=4 lanes=32 slices=4 tiles=3 unroll=1 held=1 blocks=3",
+	                              config.value),
+	                 STATUS_OK);
+	const struct jit_request request = {.kernel = k->name,
+	                                    .n = 1,
+	                                    .kases = &kase,
+	                                    .configs = &config,
+	                                    .n_fields = k->n_fields,
+	                                    .n_params = k->n_params,
+	                                    .sm = 90};
+	assert_int_equal(jit_compile(&request, &plain), STATUS_OK);
+	const struct cubin_resources *a = &plain.instances[0].resources;
+	const int room = blocks_that_fit(a);
+	assert_int_equal(jit_stamped(&request, (unsigned)a->max_threads, room, &stamped),
+	                 STATUS_OK);
+	assert_in_range(blocks_that_fit(&stamped.instances[0].resources), room, 32);
+	jit_close(&plain);
+	jit_close(&stamped);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -445,6 +486,7 @@ int main(void)
 	        cmocka_unit_test(unknown_kernel_is_an_error),
 	        cmocka_unit_test_setup(cache_is_used_until_damaged, empty_cache),
 	        cmocka_unit_test(stamped_instances_are_like_the_plain_ones),
+	        cmocka_unit_test(stamps_need_no_more_room),
 	};
 	return cmocka_run_group_tests(tests, use_own_cache, remove_cache);
 }
