@@ -14,10 +14,15 @@
 
 enum { MAX_LINE = 4096, MAX_NAME = 64 + 2 * CONFIG_TEXT, MAX_EXCEPTIONS = 64, REGISTERS = 256 };
 
-/* Loads of a thread that are issued together. */
+/* Where loads go to: registers; shared memory, waited for as a group; the same in bulk, waited for
+ * by the bytes that arrive. */
+enum loads_to { TO_REGISTERS, TO_SHARED, IN_BULK };
+
+/* Loads of a thread that are issued together, of 16 bytes each or, in bulk, of as many as it asks.
+ */
 struct promise {
 	int loads;
-	bool copies;  /* into shared memory, waited for as a group; else into registers */
+	enum loads_to to;
 	bool weights; /* by the path of what is read once */
 	bool early;   /* before the dependency wait */
 };
@@ -33,9 +38,9 @@ static struct promise promise_of_gemv(const int *kase, const int *config)
 	                        .early = c.early > 0};
 }
 
-/* mma: copies of the first `stages` steps, each of `unroll` tiles of keys and values. fma: keys and
- * values of a step; of the generic instance a chunk, for it looks after each whether the head has
- * more. */
+/* mma: copies of the first `stages` steps, each of `unroll` tiles of keys and values; in bulk, one
+ * of each. fma: keys and values of a step; of the generic instance a chunk, for it looks after each
+ * whether the head has more. */
 static struct promise promise_of_attention(const int *kase, const int *config)
 {
 	static const struct target target = {.sm = 90, .lanes = 32};
@@ -46,10 +51,12 @@ static struct promise promise_of_attention(const int *kase, const int *config)
 	const int row = k.head_dim / dtype_chunk(k.kv);
 	const int lanes = k.head_dim / 8 < c.lanes ? k.head_dim / 8 : c.lanes;
 	if (gqa_attention_uses_mma(k, c, target))
-		return (struct promise){.loads =
-		                                c.stages * c.unroll * 2 * ATTENTION_TILE * row / 32,
-		                        .copies = true,
-		                        .early = c.prefetch};
+		return (struct promise){
+		        .loads = c.stages * (c.copy == COPY_BULK
+		                                     ? 2
+		                                     : c.unroll * 2 * ATTENTION_TILE * row / 32),
+		        .to = c.copy == COPY_BULK ? IN_BULK : TO_SHARED,
+		        .early = c.prefetch};
 	return (struct promise){.loads = k.head_dim ? 2 * c.unroll * row / lanes : 2};
 }
 
@@ -119,11 +126,13 @@ static bool begins(const char *text, const char *with)
 
 static bool is_promised_load(const struct promise *p, const char *name)
 {
+	if (p->to == IN_BULK)
+		return begins(name, "UBLKCP");
 	if (!strstr(name, ".128"))
 		return false;
-	return p->copies ? begins(name, "LDGSTS")
-	                 : begins(name, "LDG.") && !strstr(name, "STRONG") &&
-	                           (!p->weights || strstr(name, "CONSTANT"));
+	return p->to == TO_SHARED ? begins(name, "LDGSTS")
+	                          : begins(name, "LDG.") && !strstr(name, "STRONG") &&
+	                                    (!p->weights || strstr(name, "CONSTANT"));
 }
 
 /* Whether a register occurs in the operands that a load is still to fill. */
@@ -143,7 +152,7 @@ static void see_load(struct instance *x, const char *operands)
 {
 	unsigned first;
 	x->loads++;
-	if (!x->promise.copies && sscanf(operands, "R%u,", &first) == 1)
+	if (x->promise.to == TO_REGISTERS && sscanf(operands, "R%u,", &first) == 1)
 		for (unsigned r = first; r < first + 4 && r < REGISTERS; r++)
 			x->pending[r] = true;
 }
@@ -159,7 +168,9 @@ static void see_instruction(struct instance *x, const char *name, const char *op
 	else if (p->early && begins(name, "ACQBULK"))
 		x->used = true;
 	else if (x->loads)
-		x->used = p->copies ? begins(name, "DEPBAR") : mentions_pending(x, operands);
+		x->used = p->to == IN_BULK     ? begins(name, "SYNCS.PHASECHK")
+		          : p->to == TO_SHARED ? begins(name, "DEPBAR")
+		                               : mentions_pending(x, operands);
 }
 
 /* Behind the address in a comment, which ends at `text`: "@!P0 LDG.E.128 R44, [R44.64] ;" */
@@ -208,8 +219,9 @@ static int end_instance(const struct instance *x)
 	if (x->spills)
 		fprintf(stderr, "%s: spills\n", x->name);
 	if (lacks)
-		fprintf(stderr, "%s: %d loads of 16 bytes in flight, %d promised\n", x->name,
-		        x->loads, x->promise.loads);
+		fprintf(stderr, "%s: %d %s in flight, %d promised\n", x->name, x->loads,
+		        x->promise.to == IN_BULK ? "bulk copies" : "loads of 16 bytes",
+		        x->promise.loads);
 	return 1;
 }
 
