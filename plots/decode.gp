@@ -24,7 +24,12 @@ set xrange [256:131072]
 set key below Left reverse maxcols 3
 array colour[8] = ['#2060a0', '#b04020', '#208050', '#806020', '#703080', '#505050', '#2090a0', '#a09020']
 of(i, column) = strcol(1) eq name[i] ? column : NaN
-plot for [i = 1:n] input using 2:(of(i, column(3))) with linespoints linewidth 2 pointtype 7 pointsize 0.8 \
-	linecolor rgb colour[(i - 1) % 8 + 1] title name[i], \
-	for [i = 1:n] input using 2:(of(i, column(4))) with points pointtype 10 pointsize 1 \
-	linecolor rgb colour[(i - 1) % 8 + 1] title i == 1 ? 'the same at the read ceiling' : ''
+# default rows: hollow, in the colour of the tuned ones
+suffix(text) = strstrt(text, ', default rows')
+tuned(i) = suffix(name[i]) ? place(name[i][1:suffix(name[i]) - 1]) : i
+models(i) = sum [j = 1:i] (suffix(name[j]) ? 0 : 1)
+hue(i) = colour[(models(tuned(i) ? tuned(i) : i) - 1) % 8 + 1]
+plot for [i = 1:n] input using 2:(of(i, column(3))) with linespoints linewidth 2 pointtype (suffix(name[i]) ? 6 : 7) pointsize 0.8 \
+	linecolor rgb hue(i) title name[i], \
+	for [i = 1:n] input using 2:(suffix(name[i]) ? NaN : of(i, column(4))) with points pointtype 10 pointsize 1 \
+	linecolor rgb hue(i) title i == 1 ? 'the same at the read ceiling' : ''
