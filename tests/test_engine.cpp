@@ -632,6 +632,16 @@ const planted_bug bugs[] = {
          STATUS_VIOLATION,
          "a bulk copy is not aligned to 16 bytes",
          {}},
+        {SIMT_ENTRY(planted::read_bulk<planted::BULK_TWICE>),
+         32,
+         STATUS_VIOLATION,
+         "asks for more before a phase of bulk copies is over",
+         {}},
+        {SIMT_ENTRY(planted::read_bulk<planted::BULK_NEXT_PHASE>),
+         32,
+         STATUS_VIOLATION,
+         "waits for ever for bulk copies: nobody asks for them",
+         {}},
         {SIMT_ENTRY(planted::shuffle_outside_mask),
          32,
          STATUS_VIOLATION,
@@ -684,6 +694,8 @@ void test_poison(void **)
 		           all_nan);
 		expect_nan(SIMT_ENTRY(planted::read_copy<1>), SIMT_ENTRY(planted::read_copy<0>),
 		           all_nan);
+		expect_nan(SIMT_ENTRY(planted::read_bulk<planted::BULK_TOO_EARLY>),
+		           SIMT_ENTRY(planted::read_bulk<planted::BULK_RIGHT>), all_nan);
 		expect_nan(SIMT_ENTRY(planted::uninitialised_shared<true>),
 		           SIMT_ENTRY(planted::uninitialised_shared<false>),
 		           [](const float *y) { return std::isnan(y[0]) && y[1] == 1.0f; });

@@ -89,7 +89,16 @@ __global__ void read_copy(const args a)
 	a.y[threadIdx.x] = mine[1];
 }
 
-enum bulk_bug { BULK_RIGHT, BULK_UNAWAITED, BULK_TOO_MUCH, BULK_TOO_LITTLE, BULK_ODD };
+enum bulk_bug {
+	BULK_RIGHT,
+	BULK_UNAWAITED,
+	BULK_TOO_EARLY,
+	BULK_TOO_MUCH,
+	BULK_TOO_LITTLE,
+	BULK_ODD,
+	BULK_TWICE,
+	BULK_NEXT_PHASE
+};
 
 /* A warp copies four floats per lane in bulk; each lane reads one. */
 template <bulk_bug Bug>
@@ -104,10 +113,17 @@ __global__ void read_bulk(const args a)
 		simt::bulk_copy(part, a.x, Bug == BULK_TOO_LITTLE ? bytes / 2 : bytes, &barrier);
 		if (Bug == BULK_ODD)
 			simt::bulk_copy(part, a.x, 8, &barrier);
+		if (Bug == BULK_TWICE)
+			simt::bulk_expect(&barrier, all);
 	}
+	simt::sync_warp();
+	const float early = part[4 * threadIdx.x];
+	simt::sync_warp();
 	if (Bug != BULK_UNAWAITED)
 		simt::bulk_wait(&barrier, 0);
-	a.y[threadIdx.x] = part[4 * threadIdx.x];
+	if (Bug == BULK_NEXT_PHASE)
+		simt::bulk_wait(&barrier, 1);
+	a.y[threadIdx.x] = Bug == BULK_TOO_EARLY ? early : part[4 * threadIdx.x];
 }
 
 template <bool Bug>
