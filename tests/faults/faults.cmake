@@ -1,9 +1,5 @@
-# Faults planted in copies of the sources, each of which the runner must find and name.
-#
-# fault(NAME FILE "OLD" "NEW" ["OLD" "NEW" ...] FINDS EXPECTED OPTIONS...): a runner built with a copy of FILE in which each
-# OLD, which must occur exactly once, is NEW; with OPTIONS it must exit with code 3 and a message that contains EXPECTED.
-# Of attention and rope only the cases named in `cases` are compiled, with default configurations.
-include(${PROJECT_SOURCE_DIR}/cmake/plant.cmake)
+# With one lane.
+include(${CMAKE_CURRENT_LIST_DIR}/fault.cmake)
 
 set(fault_model ${PROJECT_SOURCE_DIR}/tests/data/golden/q8_0-g2-d64-long.gguf)
 set(fault_prompt 130,183,271,14,238,127,26,80,57,190,240,126)
@@ -12,50 +8,7 @@ set(cases_rope "X(DTYPE_BF16, 1)")
 set(cases_advance "X(1)")
 set(cases_sample "X(DTYPE_F32, 0) X(DTYPE_F32, 1)")
 set(cases_gemv "GEMV_CASES_OF(X, DTYPE_Q8_0)")
-
-add_executable(fault faults/fault.c command.c)
-target_link_libraries(fault PRIVATE settings)
-
-function(fault name file)
-	set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${file})
-	file(READ ${PROJECT_SOURCE_DIR}/${file} text)
-	set(i 2)
-	while(NOT ARGV${i} STREQUAL FINDS)
-		math(EXPR next "${i} + 1")
-		substitute_once(text ${file} "${text}" "${ARGV${i}}" "${ARGV${next}}")
-		math(EXPR i "${i} + 2")
-	endwhile()
-	math(EXPR i "${i} + 1")
-	set(expected "${ARGV${i}}")
-	set(options "")
-	math(EXPR i "${i} + 1")
-	math(EXPR last "${ARGC} - 1")
-	foreach(j RANGE ${i} ${last})
-		list(APPEND options ${ARGV${j}})
-	endforeach()
-
-	get_filename_component(kernel ${file} NAME_WE)
-	get_filename_component(type ${file} EXT)
-	if(type STREQUAL .cu)
-		set(type .cpp)
-		string(TOUPPER ${kernel} KERNEL)
-		string(REPLACE "\nDEFINE_VARIANTS"
-			"\n#undef ${KERNEL}_CASES\n#define ${KERNEL}_CASES(X) ${cases_${kernel}}\nDEFINE_VARIANTS"
-			text "${text}")
-	endif()
-	set(copy ${CMAKE_CURRENT_BINARY_DIR}/faults/${name}/${kernel}${type})
-	file(GENERATE OUTPUT ${copy} CONTENT "${text}")
-
-	# The copy defines what the library's object defines, so that one is not linked.
-	add_executable(fault_${name} ${PROJECT_SOURCE_DIR}/model/main.c ${copy})
-	target_include_directories(fault_${name} BEFORE PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/faults)
-	target_compile_options(fault_${name} PRIVATE
-		$<$<COMPILE_LANGUAGE:CXX>:-O2 ${host_arch} -Wno-unknown-pragmas -Wno-unused>)
-	target_link_libraries(fault_${name} PRIVATE runner)
-	set_target_properties(fault_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/faults)
-	add_test(NAME fault_${name} COMMAND fault ${expected} $<TARGET_FILE:fault_${name}>
-		-m ${fault_model} --tokens ${fault_prompt} -n 1 --device auto --quiet ${options})
-endfunction()
+set(config_gqa_attention "")
 
 fault(interleaved_rope kernels/gemv.cu
 	"vec::put<K.x>(a.y, head * dim + i, turned.x);" "vec::put<K.x>(a.y, head * dim + 2 * i, turned.x);"
