@@ -32,9 +32,9 @@ static void violate(struct trace *t, int layer, int head, const char *format, ..
 /* Of keys 0 .. last, how many are a split's. */
 static int keys_of_split(int split, int n_splits, int run, int last)
 {
-	const int round = run * n_splits;
-	const int rest = (last + 1) % round - split * run;
-	return (last + 1) / round * run + (rest < 0 ? 0 : rest < run ? rest : run);
+	const long round = (long)run * n_splits;
+	const long rest = (last + 1) % round - (long)split * run;
+	return (int)((last + 1) / round * run + (rest < 0 ? 0 : rest < run ? rest : run));
 }
 
 /* The splits must share keys 0 .. position in runs, without gap or overlap, and all be combined. */
