@@ -598,6 +598,97 @@ static void verify_finds_what_no_longer_holds(void **state)
 	assert_int_equal(shell(settings, "--quiet --verify"), 0);
 }
 
+/* Rows of folder/out whose cell `holds` is this one. */
+static int count_holds(const char *holds)
+{
+	struct csv_table table;
+	int n = 0;
+	assert_int_equal(csv_read(in_folder("out"), &table), STATUS_OK);
+	for (int i = 0; i < table.n_rows; i++)
+		n += !strcmp(csv_cell(&table, i, csv_column(&table, "holds")), holds);
+	csv_close(&table);
+	return n;
+}
+
+/* The third row's configuration, and how many rows have it. */
+static int third_config(char config[CONFIG_TEXT])
+{
+	struct csv_table table;
+	int n = 0;
+	assert_int_equal(csv_read(in_folder("out"), &table), STATUS_OK);
+	const int column = csv_column(&table, "config");
+	snprintf(config, CONFIG_TEXT, "%s", csv_cell(&table, 2, column));
+	for (int i = 0; i < table.n_rows; i++)
+		n += !strcmp(csv_cell(&table, i, column), config);
+	csv_close(&table);
+	return n;
+}
+
+/* A hundred rows, by a clock that measurements advance: whatever they take, all are listed when the
+ * budget is over, what could not be told is no violation, and what no longer holds is found. */
+static void verify_keeps_to_its_budget(void **state)
+{
+	static const struct {
+		long setup_us, sample_us;
+		const char *budget;
+		double seconds;
+		bool all_timed, all_told;
+	} cases[] = {
+	        {500000, 2000, "", 110, true, true},
+	        {500000, 2000, "--budget 20s", 20, false, false},
+	        {1000, 50000, "--budget 200s", 200, false, false},
+	        {2000000, 2000, "", 110, false, false},
+	};
+	char shapes[1024] = "64x64", arguments[1200], settings[512], config[CONFIG_TEXT];
+	(void)state;
+	for (int i = 2; i <= 25; i++)
+		sprintf(shapes + strlen(shapes), ",%dx64", 64 * i);
+	snprintf(arguments, sizeof arguments,
+	         "--quiet --quick --budget 12 --kernel gemv --shape %s", shapes);
+	assert_int_equal(shell("", arguments), 0);
+	assert_int_equal(shell("", "--quiet --verify --budget 12"), 2);
+	assert_true(has_message("'12' is no Ns"));
+	assert_int_equal(shell("", "--quiet --verify"), 0);
+	assert_int_equal(count_holds("yes"), 100);
+	const int n_shifted = third_config(config);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		for (int shifted = 0; shifted < 2; shifted++) {
+			unlink(in_folder("clock"));
+			setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+			snprintf(settings, sizeof settings,
+			         "REPLAY_SETUP_US=%ld REPLAY_SLEEP_US=%ld REPLAY_NOISE=%s/noise "
+			         "REPLAY_SHIFTED='%s' REPLAY_SHIFT=%d",
+			         cases[i].setup_us, cases[i].sample_us, folder, config,
+			         100 * shifted);
+			snprintf(arguments, sizeof arguments, "--quiet --verify %s",
+			         cases[i].budget);
+			assert_int_equal(shell(settings, arguments), shifted ? 3 : 0);
+			const int yes = count_holds("yes"), no = count_holds("no"),
+			          unsure = count_holds("unsure"), untimed = count_holds("untimed");
+			printf("%.1f s: %d hold, %d not, %d unsure, %d not timed\n",
+			       clock_seconds(), yes, no, unsure, untimed);
+			assert_int_equal(yes + no + unsure + untimed, 100);
+			/* what is being measured at the end goes on */
+			assert_true(clock_seconds() <
+			            cases[i].seconds + 1e-6 * (double)(cases[i].setup_us +
+			                                               3 * cases[i].sample_us));
+			assert_true(shifted ? no > 0 && no <= n_shifted : no == 0);
+			assert_int_equal(untimed == 0, cases[i].all_timed);
+			assert_int_equal(unsure + untimed == 0, cases[i].all_told);
+			assert_int_equal(has_message("cannot be told"), !cases[i].all_told);
+		}
+}
+
+/* A set-up that does not end is ended with what it may have of the time. */
+static void verify_does_not_wait_for_a_hang(void **state)
+{
+	(void)state;
+	assert_int_equal(shell("", "--quiet --kernel gemv --shape 64x64"), 0);
+	assert_int_equal(shell("REPLAY_SETUP_US=5000000", "--quiet --verify --budget 0.4s"), 0);
+	assert_int_equal(count_holds("untimed"), 4);
+	assert_true(printed("cannot be set up: hang: "));
+}
+
 /* The journal's last verdict again with another cell and no runner-up. Returns by how many percent
  * its time would have to grow to be 1.5 % over the default's. */
 static double repeat_last(enum journal_column column, const char *text, char config[CONFIG_TEXT])
@@ -1002,6 +1093,8 @@ int main(int argc, char **argv)
 	        TUNER_TEST(winning_when_warm_does_not_win),
 	        TUNER_TEST(winners_do_not_flip_under_noise),
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
+	        TUNER_TEST(verify_keeps_to_its_budget),
+	        TUNER_TEST(verify_does_not_wait_for_a_hang),
 	        TUNER_TEST(verify_judges_by_what_a_row_is_for),
 	        TUNER_TEST(what_lent_rows_cost),
 	        TUNER_TEST(dry_run_tells_what_is_left),

@@ -243,6 +243,8 @@ static enum status screen(struct rig *rig, char *rest)
 		fflush(rig->out);
 		goto done;
 	}
+	problem_compute_reference(
+	        rig->problem); /* which the deadline of a launch does not allow for */
 	tell_at(rig, 0);
 	TRY(problem_check(rig->problem, r.entry, r.config.value));
 	TRY(time_once(&r, &once_us));
