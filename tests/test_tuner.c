@@ -939,6 +939,165 @@ static void only_what_changed_is_tuned_again(void **state)
 	free((char *)path);
 }
 
+#define BUDGETED "--quiet --kernel gemv --shape 896x896 --budget "
+
+/* The tuner with a GPU's space and samples that are off; the log of what it measures is
+ * folder/log. */
+static int tune_budget(const char *settings, const char *budget)
+{
+	char all[512], arguments[128];
+	unlink(in_folder("log"));
+	snprintf(all, sizeof all, "REPLAY_GPU=90 REPLAY_NOISE=%s/noise REPLAY_LOG=%s/log %s",
+	         folder, folder, settings);
+	snprintf(arguments, sizeof arguments, BUDGETED "%s", budget);
+	return shell(all, arguments);
+}
+
+/* Lines of folder/log with this request. */
+static int count_requests(const char *verb)
+{
+	char *log = read_text(in_folder("log")), part[32];
+	int n = 0;
+	snprintf(part, sizeof part, "\t%s\t", verb);
+	for (char *at = log; (at = strstr(at, part)); at++)
+		n++;
+	free(log);
+	return n;
+}
+
+/* Whether the first round of a launch in folder/log has the configuration. */
+static bool in_first_round(const char *kase, const char *config)
+{
+	char *log = read_text(in_folder("log")), part[128];
+	snprintf(part, sizeof part, "\tround\tgemv\t%s\t", kase);
+	char *round = strstr(log, part);
+	assert_non_null(round);
+	round[strcspn(round, "\n")] = 0;
+	const bool found = strstr(round, config) != NULL;
+	free(log);
+	return found;
+}
+
+/* The journal again without what verdicts say of the number that they rest on, as it once was. */
+static void forget_tried(const char *path)
+{
+	struct journal old, forgetful;
+	assert_int_equal(journal_read(path, &old), STATUS_OK);
+	unlink(path);
+	assert_int_equal(journal_open(path, &forgetful), STATUS_OK);
+	for (int i = 0; i < old.n_rows; i++) {
+		const char *cell[N_JOURNAL_COLUMNS];
+		memcpy(cell, old.rows[i].cell, sizeof cell);
+		cell[JOURNAL_tried] = "";
+		assert_int_equal(journal_append(&forgetful, cell), STATUS_OK);
+	}
+	journal_close(&forgetful);
+	journal_close(&old);
+}
+
+/* What rests on as many configurations as the budget asks for is done, whatever the seed, unless it
+ * is of another driver. */
+static void a_smaller_budget_measures_nothing(void **state)
+{
+	static const char *const budgets[] = {"128", "64", "64 --seed 2", "20%", "128"};
+	const char *path = strdup(in_folder("r/replay/journal.csv"));
+	(void)state;
+	assert_int_equal(tune_budget("", "128"), 0);
+	assert_int_equal(count_requests("screen"), 4 * 128);
+	char *header = read_text(in_folder("r/tuned.h"));
+	for (size_t i = 0; i < sizeof budgets / sizeof *budgets; i++) {
+		if (i == 4)
+			forget_tried(path);
+		char *before = read_text(path);
+		assert_int_equal(tune_budget("", budgets[i]), 0);
+		char *after = read_text(path), *again = read_text(in_folder("r/tuned.h"));
+		assert_string_equal(before, after);
+		assert_string_equal(header, again);
+		assert_true(printed(", 128 tried, "));
+		free(before);
+		free(after);
+		free(again);
+	}
+	assert_int_equal(
+	        shell("REPLAY_GPU=90", "--dry-run --kernel gemv --shape 896x896 --budget 64"), 0);
+	assert_true(printed("0 to measure now, about 0 s\n4 launches"));
+	assert_int_equal(tune_budget("REPLAY_DRIVER=newer", "64"), 0);
+	assert_int_equal(count_requests("screen"), 4 * 64);
+	free(header);
+	free((char *)path);
+}
+
+/* The verdict on a case, and a screening row of its winner that was disturbed. */
+static void disturb_winner(const char *kase, char config[CONFIG_TEXT])
+{
+	struct journal journal;
+	const char *cell[N_JOURNAL_COLUMNS] = {0};
+	assert_int_equal(journal_open(in_folder("r/replay/journal.csv"), &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++) {
+		const char *const *row = journal.rows[i].cell;
+		if (!row[JOURNAL_round][0] && !strcmp(row[JOURNAL_case], kase))
+			snprintf(config, CONFIG_TEXT, "%s", row[JOURNAL_config]);
+	}
+	for (int i = 0; i < journal.n_rows; i++) {
+		const char *const *row = journal.rows[i].cell;
+		if (!strcmp(row[JOURNAL_round], "0") && !strcmp(row[JOURNAL_case], kase) &&
+		    !strcmp(row[JOURNAL_config], config))
+			memcpy(cell, row, sizeof cell);
+	}
+	assert_non_null(cell[JOURNAL_config]);
+	cell[JOURNAL_us] = "100";
+	assert_int_equal(journal_append(&journal, cell), STATUS_OK);
+	journal_close(&journal);
+}
+
+/* A larger budget tries what had not been tried, and races it with those that came out of the race
+ * before, though their first samples say nothing for them. */
+static void a_larger_budget_goes_on(void **state)
+{
+	static const char kase[] = "w=bf16 x=f32 norm=0 epilogue=none";
+	char config[CONFIG_TEXT];
+	(void)state;
+	assert_int_equal(tune_budget("", "100"), 0);
+	assert_int_equal(tune_budget("", "164 --seed 2"), 0);
+	assert_int_equal(count_requests("screen"), 4 * 64);
+	assert_true(count_requests("round") > 0);
+	assert_true(printed(", 164 tried, "));
+	count_rows(in_folder("r/replay/journal.csv"), NULL); /* no two of one measurement */
+	disturb_winner(kase, config);
+	assert_int_equal(tune_budget("", "180"), 0);
+	assert_int_equal(count_requests("screen"), 4 * 16);
+	assert_true(in_first_round(kase, config));
+}
+
+/* Interrupted or not, it comes to the same. */
+static void a_larger_budget_resumes(void **state)
+{
+	enum { PARTS = 8 };
+	char settings[128], *header[2];
+	double took = 0;
+	(void)state;
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+	setenv("REPLAY_SLEEP_US", "1000", 1);
+	for (int i = 0; i < 2; i++) {
+		unlink(in_folder("r/replay/journal.csv"));
+		assert_int_equal(shell("REPLAY_GPU=90", BUDGETED "64"), 0);
+		const double started = clock_seconds();
+		for (int part = 1; i && part < PARTS; part++) {
+			snprintf(settings, sizeof settings, "REPLAY_GPU=90 REPLAY_INTERRUPT=%.3f",
+			         started + took * part / PARTS);
+			assert_int_equal(shell(settings, BUDGETED "128"), 1);
+			assert_true(has_message("interrupted"));
+		}
+		assert_int_equal(shell("REPLAY_GPU=90", BUDGETED "128"), 0);
+		took = clock_seconds() - started;
+		header[i] = read_text(in_folder("r/tuned.h"));
+	}
+	assert_non_null(strstr(header[0], "ROW(gemv"));
+	assert_string_equal(header[0], header[1]);
+	free(header[0]);
+	free(header[1]);
+}
+
 /* Whether the header's rows of a kernel are marked; fails when it has none. */
 static bool is_stale(const char *kernel)
 {
@@ -1100,6 +1259,9 @@ int main(int argc, char **argv)
 	        TUNER_TEST(dry_run_tells_what_is_left),
 	        TUNER_TEST(explain_shows_the_candidates),
 	        TUNER_TEST(only_what_changed_is_tuned_again),
+	        TUNER_TEST(a_smaller_budget_measures_nothing),
+	        TUNER_TEST(a_larger_budget_goes_on),
+	        TUNER_TEST(a_larger_budget_resumes),
 	        TUNER_TEST(changes_make_rows_stale),
 	        TUNER_TEST(the_fewest_ranges_of_lengths),
 	};
