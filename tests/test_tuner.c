@@ -19,6 +19,7 @@
 
 #include "core/progress.h"
 #include "tests/tune.h"
+#include "tuner/candidates.h"
 #include "tuner/journal.h"
 
 #include <cmocka.h> /* last: it takes the name `fail` */
@@ -598,6 +599,32 @@ static void verify_finds_what_no_longer_holds(void **state)
 	assert_int_equal(shell(settings, "--quiet --verify"), 0);
 }
 
+#define BUDGETED "--quiet --kernel gemv --shape 896x896 --budget "
+
+/* The tuner with a GPU's space and samples that are off; the log of what it measures is
+ * folder/log. */
+static int tune_budget(const char *settings, const char *budget)
+{
+	char all[512], arguments[128];
+	unlink(in_folder("log"));
+	snprintf(all, sizeof all, "REPLAY_GPU=90 REPLAY_NOISE=%s/noise REPLAY_LOG=%s/log %s",
+	         folder, folder, settings);
+	snprintf(arguments, sizeof arguments, BUDGETED "%s", budget);
+	return shell(all, arguments);
+}
+
+/* Lines of folder/log with this request. */
+static int count_requests(const char *verb)
+{
+	char *log = read_text(in_folder("log")), part[32];
+	int n = 0;
+	snprintf(part, sizeof part, "\t%s\t", verb);
+	for (char *at = log; (at = strstr(at, part)); at++)
+		n++;
+	free(log);
+	return n;
+}
+
 /* Rows of folder/out whose cell `holds` is this one. */
 static int count_holds(const char *holds)
 {
@@ -677,6 +704,68 @@ static void verify_keeps_to_its_budget(void **state)
 			assert_int_equal(unsure + untimed == 0, cases[i].all_told);
 			assert_int_equal(has_message("cannot be told"), !cases[i].all_told);
 		}
+}
+
+/* On a GPU the rows to come are compiled while one is measured, each once. */
+static void verify_announces_rows(void **state)
+{
+	(void)state;
+	assert_int_equal(tune_budget("", "12"), 0);
+	unlink(in_folder("log"));
+	char settings[256];
+	snprintf(settings, sizeof settings, "REPLAY_GPU=90 REPLAY_LOG=%s/log", folder);
+	assert_int_equal(shell(settings, "--quiet --verify"), 0);
+	assert_int_equal(count_requests("ahead"), 4);
+	char *log = read_text(in_folder("log"));
+	char *second = strstr(strstr(log, "\tahead\t") + 1, "\tahead\t");
+	assert_non_null(second);
+	assert_true(second < strstr(log, "\tround\t"));
+	free(log);
+}
+
+/* What a worker says to requests, one line each, in folder/out. */
+static void ask_worker(const char *requests)
+{
+	char line[256];
+	FILE *file = fopen(in_folder("requests"), "w");
+	assert_non_null(file);
+	assert_true(fputs(requests, file) >= 0 && !fclose(file));
+	snprintf(line, sizeof line, "%s --worker %s < %s/requests > %s/out 2> %s/messages", PLANTED,
+	         HOST, folder, folder, folder);
+	assert_int_equal(system(line), 0);
+}
+
+/* What was announced serves its own task, and tasks of its case, and no other. */
+static void a_worker_prepares_ahead(void **state)
+{
+	static const char a[] = "x=f32 residual=0", b[] = "x=f32 residual=1";
+	char config[CONFIG_TEXT], requests[4096];
+	const struct kernel *kernel = kernel_find("rms_norm");
+	const struct config plain = config_default(kernel);
+	int n = 0, n_ok = 0;
+	(void)state;
+	params_format(kernel->params, kernel->n_params, plain.value, config);
+	snprintf(requests, sizeof requests,
+	         "prepare\t%s\nahead\trms_norm\t%s\t%s\nahead\trms_norm\t%s\t%s\n"
+	         "ahead\tno_kernel\t%s\t%s\nahead\trms_norm\t%s\twidth=x\n"
+	         "task\trms_norm\t%s\t896\nprepare\t%s\nscreen\t0\t%s\n"
+	         "task\trms_norm\t%s\t1024\nahead\trms_norm\t%s\t%s\nscreen\t0\t%s\n"
+	         "task\trms_norm\t%s\t896\nscreen\t0\t%s\n",
+	         config, a, config, b, config, a, config, a, a, config, config, a, a, config,
+	         config, b, config);
+	ask_worker(requests);
+	char *out = read_text(in_folder("out"));
+	for (char *line = strtok(out, "\n"); line; line = strtok(NULL, "\n")) {
+		if (!strncmp(line, "info", 4) || !strncmp(line, "at", 2))
+			continue;
+		const bool bad = n == 0 || n == 3 || n == 4;
+		assert_int_equal(!strncmp(line, "ok\t", 3), !bad);
+		n_ok += !bad;
+		n++;
+	}
+	assert_int_equal(n, 13);
+	assert_int_equal(n_ok, 10);
+	free(out);
 }
 
 /* A set-up that does not end is ended with what it may have of the time. */
@@ -937,32 +1026,6 @@ static void only_what_changed_is_tuned_again(void **state)
 	assert_int_equal(count_kernel(path, "gemv"), 3 * gemv);
 	assert_int_equal(count_kernel(path, "rms_norm"), 2 * norm);
 	free((char *)path);
-}
-
-#define BUDGETED "--quiet --kernel gemv --shape 896x896 --budget "
-
-/* The tuner with a GPU's space and samples that are off; the log of what it measures is
- * folder/log. */
-static int tune_budget(const char *settings, const char *budget)
-{
-	char all[512], arguments[128];
-	unlink(in_folder("log"));
-	snprintf(all, sizeof all, "REPLAY_GPU=90 REPLAY_NOISE=%s/noise REPLAY_LOG=%s/log %s",
-	         folder, folder, settings);
-	snprintf(arguments, sizeof arguments, BUDGETED "%s", budget);
-	return shell(all, arguments);
-}
-
-/* Lines of folder/log with this request. */
-static int count_requests(const char *verb)
-{
-	char *log = read_text(in_folder("log")), part[32];
-	int n = 0;
-	snprintf(part, sizeof part, "\t%s\t", verb);
-	for (char *at = log; (at = strstr(at, part)); at++)
-		n++;
-	free(log);
-	return n;
 }
 
 /* Whether the first round of a launch in folder/log has the configuration. */
@@ -1253,6 +1316,8 @@ int main(int argc, char **argv)
 	        TUNER_TEST(winners_do_not_flip_under_noise),
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
 	        TUNER_TEST(verify_keeps_to_its_budget),
+	        TUNER_TEST(verify_announces_rows),
+	        TUNER_TEST(a_worker_prepares_ahead),
 	        TUNER_TEST(verify_does_not_wait_for_a_hang),
 	        TUNER_TEST(verify_judges_by_what_a_row_is_for),
 	        TUNER_TEST(what_lent_rows_cost),

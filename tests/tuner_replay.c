@@ -304,6 +304,8 @@ int worker_main(const char *device)
 			log_request(verb, rest);
 			answer(rest, sweeps);
 		} else {
+			if (!strcmp(verb, "ahead"))
+				log_request(verb, rest);
 			printf("ok\t%d\t0\n", !strcmp(verb, "ceiling") ? 10 : 0);
 		}
 		fflush(stdout);

@@ -8,6 +8,7 @@
 
 #include "bench/timer.h"
 #include "tuner/breakpoints.h"
+#include "tuner/instances.h"
 #include "tuner/retime.h"
 #include "tuner/verdicts.h"
 
@@ -16,6 +17,7 @@ static const double ALL_SECONDS = 110;
 /* One row that cannot be set up, or hangs, takes this much of what is left, or its share if that is
  * more. */
 static const double MOST_OF_REST = 0.25;
+static const double ANNOUNCE_SECONDS = 10;
 
 /* What the times say of a row. */
 enum holds { HOLDS, BROKEN, UNSURE, UNTIMED, N_HOLDS };
@@ -26,7 +28,10 @@ struct verification {
 	struct worker worker;
 	struct progress progress;
 	double started, seconds, confidence;
+	const struct tuned_row **row; /* n */
 	int n, done, count[N_HOLDS];
+	int announced; /* rows whose configurations this worker was told of: */
+	pid_t pid;
 };
 
 bool verdict_wanted(const struct tuned_row *v, const struct device_info *info,
@@ -158,6 +163,39 @@ static void print_row(const struct trial *trial, const struct retiming *r, doubl
 	fflush(stdout);
 }
 
+static void announce_row(struct verification *v, const struct tuned_row *row)
+{
+	char request[WORKER_LINE];
+	struct answer answer;
+	const struct rivals rivals = rivals_of(row);
+	char *end = request + sprintf(request, "ahead\t%s\t%s", row->kernel->name, row->case_text);
+	for (int i = 0; i < rivals.n; i++) {
+		*end++ = '\t';
+		params_format(row->kernel->params, row->kernel->n_params, rivals.config[i].value,
+		              end);
+		end += strlen(end);
+	}
+	strcpy(end, "\n");
+	worker_ask(&v->worker, request);
+	worker_answer(&v->worker, ANNOUNCE_SECONDS, 0, &answer); /* a failure shows in its row */
+}
+
+/* Has a GPU's worker compile the next rows while it measures: that takes longer than to measure
+ * one. */
+static void announce(struct verification *v)
+{
+	const int until = v->done + instances_compilers();
+	if (!v->worker.info.target.sm)
+		return;
+	if (v->pid != v->worker.pid)
+		v->announced = v->done;
+	v->pid = v->worker.pid;
+	for (; v->announced < v->n && v->announced <= until && worker_alive(&v->worker);
+	     v->announced++)
+		if (!v->row[v->announced]->problem[0])
+			announce_row(v, v->row[v->announced]);
+}
+
 /* Times one row in its share of what is left, its set-up included. */
 static enum status time_row(struct verification *v, const struct trial *trial, double left,
                             struct retiming *r)
@@ -174,6 +212,7 @@ static enum status time_row(struct verification *v, const struct trial *trial, d
 	strcpy(task.case_text, row->case_text);
 	strcpy(task.shape_text, row->shape_text);
 	v->worker.until = seconds_now() + fmax(share, MOST_OF_REST * left);
+	announce(v);
 	enum status status = retime(&v->worker, &task, trial->rivals.config, trial->rivals.n,
 	                            row->default_us, &plan, v->options->interrupted, r);
 	v->worker.task = NULL;
@@ -249,8 +288,14 @@ enum status verify(const char *folder, const struct tune_options *options, doubl
 	                         .seconds = seconds > 0 ? seconds : ALL_SECONDS};
 	TRY(verdicts_open(folder, &verdicts));
 	TRY(worker_start(&v.worker, options->device));
+	v.row = malloc(((size_t)verdicts.n + 1) * sizeof *v.row);
+	if (!v.row) {
+		status = fail(STATUS_NO_MEMORY, "no memory for %d rows", verdicts.n);
+		goto done;
+	}
 	for (int i = 0; i < verdicts.n; i++)
-		v.n += verdict_wanted(&verdicts.row[i], &v.worker.info, options);
+		if (verdict_wanted(&verdicts.row[i], &v.worker.info, options))
+			v.row[v.n++] = &verdicts.row[i];
 	if (!v.n) {
 		status = fail(STATUS_FAILED, "%s: no tuned rows of %s", folder, v.worker.info.name);
 		goto done;
@@ -259,15 +304,14 @@ enum status verify(const char *folder, const struct tune_options *options, doubl
 	printf("kernel,case,shape,config,verdict,holds,us,default_ratio,runner_up_ratio,rounds,"
 	       "reason\n");
 	progress_start(&v.progress, "verify", v.seconds, options->quiet);
-	for (int i = 0; i < verdicts.n; i++) {
-		if (!verdict_wanted(&verdicts.row[i], &v.worker.info, options))
-			continue;
-		TRY(verify_row(&v, &verdicts.row[i]));
+	for (int i = 0; i < v.n; i++) {
+		TRY(verify_row(&v, v.row[i]));
 		show_progress(&v);
 	}
 	TRY(conclude(&v));
 done:
 	worker_stop(&v.worker);
+	free(v.row);
 	verdicts_close(&verdicts);
 	return status;
 }
