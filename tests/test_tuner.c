@@ -703,7 +703,7 @@ static void verify_keeps_to_its_budget(void **state)
 			assert_true(shifted ? no > 0 && no <= n_shifted : no == 0);
 			assert_int_equal(untimed == 0, cases[i].all_timed);
 			assert_int_equal(unsure + untimed == 0, cases[i].all_told);
-			assert_int_equal(has_message("cannot be told"), !cases[i].all_told);
+			assert_int_equal(has_message("could not be told"), !cases[i].all_told);
 		}
 }
 

@@ -271,9 +271,9 @@ static enum status conclude(struct verification *v)
 	progress_finish(&v->progress, NULL);
 	if (count[UNSURE] || count[UNTIMED])
 		fprintf(stderr,
-		        "warpsmith-tune: of %d rows %d cannot be told, %d were not timed; a "
-		        "longer --budget may\n",
-		        v->n, count[UNSURE], count[UNTIMED]);
+		        "warpsmith-tune: of %d rows %d could not be told and %d not timed in %g "
+		        "s\n",
+		        v->n, count[UNSURE], count[UNTIMED], v->seconds);
 	if (count[BROKEN])
 		return fail(STATUS_VIOLATION, "%d of %d rows no longer hold", count[BROKEN], v->n);
 	return STATUS_OK;
