@@ -1,6 +1,6 @@
 /* Any kernel with a case and a shape, set up on a device: random inputs, canaries behind every
- * buffer, the double-precision reference computed once, so that tests, bench and tuner check and
- * launch every configuration by the same code. */
+ * buffer, the double-precision reference computed once, when it is needed, so that tests, bench and
+ * tuner check and launch every configuration by the same code. */
 #ifndef BENCH_PROBLEM_H
 #define BENCH_PROBLEM_H
 
@@ -34,6 +34,8 @@ bool problem_can_chain(const struct kernel *kernel, const int *kase, const struc
 MUST_CHECK enum status problem_launch_chained(struct problem *problem, const void *entry,
                                               const int *config, int copy, int from);
 
+/* Has the reference computed now, not by the first check: for a large problem it takes seconds. */
+void problem_compute_reference(struct problem *problem);
 /* Poisons the outputs of copy 0, launches and compares. STATUS_VIOLATION when an element is off by
  * more than its tolerance, was not written, or a canary was; the message names buffer, element,
  * expected and got. Other failures are those of the launch. */

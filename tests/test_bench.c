@@ -461,6 +461,36 @@ static void a_link_takes_what_the_last_one_wrote(void **state)
 	problem_close(&problem);
 }
 
+static int n_references;
+
+static void counting_reference(const struct shape *shape, const int *kase, const void *const *data,
+                               double *const *expected, double *const *tolerance)
+{
+	n_references++;
+	kernel_find("rms_norm")->reference(shape, kase, data, expected, tolerance);
+}
+
+/* Once, and not for launches that nobody checks. */
+static void references_are_computed_when_needed(void **state)
+{
+	struct kernel kernel = *kernel_find("rms_norm");
+	const struct shape shape = {.m = 64};
+	const struct variant *variants;
+	struct problem *problem;
+	(void)state;
+	assert_true(kernel_variants(&kernel, device_info(device), &variants) > 0);
+	const int *kase = variants->kase.value, *config = variants->config.value;
+	kernel.reference = counting_reference;
+	assert_int_equal(problem_open(device, &kernel, kase, &shape, 1, 1, &problem), STATUS_OK);
+	assert_int_equal(problem_launch(problem, variants->entry, config, 0), STATUS_OK);
+	assert_int_equal(n_references, 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(problem_check(problem, variants->entry, config), STATUS_OK);
+		assert_int_equal(n_references, 1);
+	}
+	problem_close(&problem);
+}
+
 /* A bench.csv with rows "shape,choice,us,lo,hi,status"; "-" stands for an empty cell. */
 static void write_run(const char *name, const char *const *rows)
 {
@@ -748,6 +778,7 @@ int main(void)
 	        cmocka_unit_test(marks_wait_and_tell_the_time),
 	        cmocka_unit_test(chains_need_an_output_like_the_input),
 	        cmocka_unit_test(a_link_takes_what_the_last_one_wrote),
+	        cmocka_unit_test(references_are_computed_when_needed),
 	        cmocka_unit_test(prints_a_line_for_each_task),
 	        cmocka_unit_test(compares_by_intervals),
 	        cmocka_unit_test(a_failure_counts_as_slower),

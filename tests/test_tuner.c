@@ -2,6 +2,7 @@
  * lie. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <pty.h>
 #include <setjmp.h>
@@ -19,6 +20,7 @@
 
 #include "core/progress.h"
 #include "tests/tune.h"
+#include "tuner/candidates.h"
 #include "tuner/journal.h"
 
 #include <cmocka.h> /* last: it takes the name `fail` */
@@ -598,6 +600,185 @@ static void verify_finds_what_no_longer_holds(void **state)
 	assert_int_equal(shell(settings, "--quiet --verify"), 0);
 }
 
+#define BUDGETED "--quiet --kernel gemv --shape 896x896 --budget "
+
+/* The tuner with a GPU's space and samples that are off; the log of what it measures is
+ * folder/log. */
+static int tune_budget(const char *settings, const char *budget)
+{
+	char all[512], arguments[128];
+	unlink(in_folder("log"));
+	snprintf(all, sizeof all, "REPLAY_GPU=90 REPLAY_NOISE=%s/noise REPLAY_LOG=%s/log %s",
+	         folder, folder, settings);
+	snprintf(arguments, sizeof arguments, BUDGETED "%s", budget);
+	return shell(all, arguments);
+}
+
+/* Lines of folder/log with this request. */
+static int count_requests(const char *verb)
+{
+	char *log = read_text(in_folder("log")), part[32];
+	int n = 0;
+	snprintf(part, sizeof part, "\t%s\t", verb);
+	for (char *at = log; (at = strstr(at, part)); at++)
+		n++;
+	free(log);
+	return n;
+}
+
+/* Rows of folder/out whose cell `holds` is this one. */
+static int count_holds(const char *holds)
+{
+	struct csv_table table;
+	int n = 0;
+	assert_int_equal(csv_read(in_folder("out"), &table), STATUS_OK);
+	for (int i = 0; i < table.n_rows; i++)
+		n += !strcmp(csv_cell(&table, i, csv_column(&table, "holds")), holds);
+	csv_close(&table);
+	return n;
+}
+
+/* The third row's configuration, and how many rows have it. */
+static int third_config(char config[CONFIG_TEXT])
+{
+	struct csv_table table;
+	int n = 0;
+	assert_int_equal(csv_read(in_folder("out"), &table), STATUS_OK);
+	const int column = csv_column(&table, "config");
+	snprintf(config, CONFIG_TEXT, "%s", csv_cell(&table, 2, column));
+	for (int i = 0; i < table.n_rows; i++)
+		n += !strcmp(csv_cell(&table, i, column), config);
+	csv_close(&table);
+	return n;
+}
+
+/* A hundred rows, by a clock that measurements advance: whatever they take, all are listed when the
+ * budget is over, what could not be told is no violation, and what no longer holds is found. */
+static void verify_keeps_to_its_budget(void **state)
+{
+	static const struct {
+		long setup_us, sample_us;
+		const char *budget;
+		double seconds;
+		bool all_timed, all_told;
+	} cases[] = {
+	        {500000, 2000, "", 110, true, true},
+	        {500000, 2000, "--budget 20s", 20, false, false},
+	        {1000, 50000, "--budget 200s", 200, false, false},
+	        {2000000, 2000, "", 110, false, false},
+	};
+	char shapes[1024] = "64x64", arguments[1200], settings[512], config[CONFIG_TEXT];
+	(void)state;
+	for (int i = 2; i <= 25; i++)
+		sprintf(shapes + strlen(shapes), ",%dx64", 64 * i);
+	snprintf(arguments, sizeof arguments,
+	         "--quiet --quick --budget 12 --kernel gemv --shape %s", shapes);
+	assert_int_equal(shell("", arguments), 0);
+	assert_int_equal(shell("", "--quiet --verify --budget 12"), 2);
+	assert_true(has_message("'12' is no Ns"));
+	assert_int_equal(shell("", "--quiet --verify"), 0);
+	assert_int_equal(count_holds("yes"), 100);
+	const int n_shifted = third_config(config);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		for (int shifted = 0; shifted < 2; shifted++) {
+			unlink(in_folder("clock"));
+			setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+			snprintf(settings, sizeof settings,
+			         "REPLAY_SETUP_US=%ld REPLAY_SLEEP_US=%ld REPLAY_NOISE=%s/noise "
+			         "REPLAY_SHIFTED='%s' REPLAY_SHIFT=%d",
+			         cases[i].setup_us, cases[i].sample_us, folder, config,
+			         100 * shifted);
+			snprintf(arguments, sizeof arguments, "--quiet --verify %s",
+			         cases[i].budget);
+			assert_int_equal(shell(settings, arguments), shifted ? 3 : 0);
+			const int yes = count_holds("yes"), no = count_holds("no"),
+			          unsure = count_holds("unsure"), untimed = count_holds("untimed");
+			printf("%.1f s: %d hold, %d not, %d unsure, %d not timed\n",
+			       clock_seconds(), yes, no, unsure, untimed);
+			assert_int_equal(yes + no + unsure + untimed, 100);
+			/* what is being measured at the end goes on */
+			assert_true(clock_seconds() <
+			            cases[i].seconds + 1e-6 * (double)(cases[i].setup_us +
+			                                               3 * cases[i].sample_us));
+			assert_true(shifted ? no > 0 && no <= n_shifted : no == 0);
+			assert_int_equal(untimed == 0, cases[i].all_timed);
+			assert_int_equal(unsure + untimed == 0, cases[i].all_told);
+			assert_int_equal(has_message("could not be told"), !cases[i].all_told);
+		}
+}
+
+/* On a GPU the rows to come are compiled while one is measured, each once. */
+static void verify_announces_rows(void **state)
+{
+	(void)state;
+	assert_int_equal(tune_budget("", "12"), 0);
+	unlink(in_folder("log"));
+	char settings[256];
+	snprintf(settings, sizeof settings, "REPLAY_GPU=90 REPLAY_LOG=%s/log", folder);
+	assert_int_equal(shell(settings, "--quiet --verify"), 0);
+	assert_int_equal(count_requests("ahead"), 4);
+	char *log = read_text(in_folder("log"));
+	char *second = strstr(strstr(log, "\tahead\t") + 1, "\tahead\t");
+	assert_non_null(second);
+	assert_true(second < strstr(log, "\tround\t"));
+	free(log);
+}
+
+/* What a worker says to requests, one line each, in folder/out. */
+static void ask_worker(const char *requests)
+{
+	char line[256];
+	FILE *file = fopen(in_folder("requests"), "w");
+	assert_non_null(file);
+	assert_true(fputs(requests, file) >= 0 && !fclose(file));
+	snprintf(line, sizeof line, "%s --worker %s < %s/requests > %s/out 2> %s/messages", PLANTED,
+	         HOST, folder, folder, folder);
+	assert_int_equal(system(line), 0);
+}
+
+/* What was announced serves its own task, and tasks of its case, and no other. */
+static void a_worker_prepares_ahead(void **state)
+{
+	static const char a[] = "x=f32 residual=0", b[] = "x=f32 residual=1";
+	char config[CONFIG_TEXT], requests[4096];
+	const struct kernel *kernel = kernel_find("rms_norm");
+	const struct config plain = config_default(kernel);
+	int n = 0, n_ok = 0;
+	(void)state;
+	params_format(kernel->params, kernel->n_params, plain.value, config);
+	snprintf(requests, sizeof requests,
+	         "prepare\t%s\nahead\trms_norm\t%s\t%s\nahead\trms_norm\t%s\t%s\n"
+	         "ahead\tno_kernel\t%s\t%s\nahead\trms_norm\t%s\twidth=x\n"
+	         "task\trms_norm\t%s\t896\nprepare\t%s\nscreen\t0\t%s\n"
+	         "task\trms_norm\t%s\t1024\nahead\trms_norm\t%s\t%s\nscreen\t0\t%s\n"
+	         "task\trms_norm\t%s\t896\nscreen\t0\t%s\n",
+	         config, a, config, b, config, a, config, a, a, config, config, a, a, config,
+	         config, b, config);
+	ask_worker(requests);
+	char *out = read_text(in_folder("out"));
+	for (char *line = strtok(out, "\n"); line; line = strtok(NULL, "\n")) {
+		if (!strncmp(line, "info", 4) || !strncmp(line, "at", 2))
+			continue;
+		const bool bad = n == 0 || n == 3 || n == 4;
+		assert_int_equal(!strncmp(line, "ok\t", 3), !bad);
+		n_ok += !bad;
+		n++;
+	}
+	assert_int_equal(n, 13);
+	assert_int_equal(n_ok, 10);
+	free(out);
+}
+
+/* A set-up that does not end is ended with what it may have of the time. */
+static void verify_does_not_wait_for_a_hang(void **state)
+{
+	(void)state;
+	assert_int_equal(shell("", "--quiet --kernel gemv --shape 64x64"), 0);
+	assert_int_equal(shell("REPLAY_SETUP_US=5000000", "--quiet --verify --budget 0.4s"), 0);
+	assert_int_equal(count_holds("untimed"), 4);
+	assert_true(printed("cannot be set up: hang: "));
+}
+
 /* The journal's last verdict again with another cell and no runner-up. Returns by how many percent
  * its time would have to grow to be 1.5 % over the default's. */
 static double repeat_last(enum journal_column column, const char *text, char config[CONFIG_TEXT])
@@ -617,8 +798,8 @@ static double repeat_last(enum journal_column column, const char *text, char con
 	return 100 * (1.015 * default_us / us - 1);
 }
 
-/* A row may be 1 % slower than the default, that of a range 2 % at a length, and that of a decode
- * loop is not judged by what it takes alone. */
+/* A row may be 1 % slower than the default, if that is shown; that of a range 2 % at a length, and
+ * that of a decode loop is not judged by what it takes alone. */
 static void verify_judges_by_what_a_row_is_for(void **state)
 {
 	static const struct {
@@ -638,6 +819,16 @@ static void verify_judges_by_what_a_row_is_for(void **state)
 		         percent);
 		assert_int_equal(shell(settings, "--quiet --verify"), cases[i].exit_code);
 	}
+	/* 0.7 % slower, under noise: neither can be shown */
+	unlink(in_folder("r/replay/journal.csv"));
+	assert_int_equal(shell("", "--quiet --kernel rms_norm --shape 896"), 0);
+	const double percent = repeat_last(JOURNAL_date, "2026-01-01", config);
+	snprintf(settings, sizeof settings,
+	         "REPLAY_NOISE=%s/noise REPLAY_SHIFTED='%s' REPLAY_SHIFT=%.4f", folder, config,
+	         (100 + percent) * 1.007 / 1.015 - 100);
+	assert_int_equal(shell(settings, "--quiet --verify"), 0);
+	assert_int_equal(count_holds("unsure"), 1);
+	assert_true(printed("ended by samples"));
 }
 
 /* The last measurement of a gemv without epilogue in the journal; 0: there is none. */
@@ -848,6 +1039,163 @@ static void only_what_changed_is_tuned_again(void **state)
 	free((char *)path);
 }
 
+/* Whether the first round of a launch in folder/log has the configuration. */
+static bool in_first_round(const char *kase, const char *config)
+{
+	char *log = read_text(in_folder("log")), part[128];
+	snprintf(part, sizeof part, "\tround\tgemv\t%s\t", kase);
+	char *round = strstr(log, part);
+	assert_non_null(round);
+	round[strcspn(round, "\n")] = 0;
+	const bool found = strstr(round, config) != NULL;
+	free(log);
+	return found;
+}
+
+/* The journal again without what verdicts say of the number that they rest on, as it once was. */
+static void forget_tried(const char *path)
+{
+	struct journal old, forgetful;
+	assert_int_equal(journal_read(path, &old), STATUS_OK);
+	unlink(path);
+	assert_int_equal(journal_open(path, &forgetful), STATUS_OK);
+	for (int i = 0; i < old.n_rows; i++) {
+		const char *cell[N_JOURNAL_COLUMNS];
+		memcpy(cell, old.rows[i].cell, sizeof cell);
+		cell[JOURNAL_tried] = "";
+		assert_int_equal(journal_append(&forgetful, cell), STATUS_OK);
+	}
+	journal_close(&forgetful);
+	journal_close(&old);
+}
+
+/* What rests on as many configurations as the budget asks for is done, whatever the seed, unless it
+ * is of another driver. */
+static void a_smaller_budget_measures_nothing(void **state)
+{
+	static const char *const budgets[] = {"128", "64", "64 --seed 2", "20%", "128"};
+	const char *path = strdup(in_folder("r/replay/journal.csv"));
+	(void)state;
+	assert_int_equal(tune_budget("REPLAY_DRIVER=older", "128"), 0);
+	assert_int_equal(tune_budget("", "128"), 0);
+	assert_int_equal(count_requests("screen"), 4 * 128);
+	char *header = read_text(in_folder("r/tuned.h"));
+	for (size_t i = 0; i < sizeof budgets / sizeof *budgets; i++) {
+		if (i == 4)
+			forget_tried(path);
+		char *before = read_text(path);
+		assert_int_equal(tune_budget("", budgets[i]), 0);
+		char *after = read_text(path), *again = read_text(in_folder("r/tuned.h"));
+		assert_string_equal(before, after);
+		assert_string_equal(header, again);
+		assert_true(printed(", 128 tried, "));
+		free(before);
+		free(after);
+		free(again);
+	}
+	assert_int_equal(
+	        shell("REPLAY_GPU=90", "--dry-run --kernel gemv --shape 896x896 --budget 64"), 0);
+	assert_true(printed("0 to measure now, about 0 s\n4 launches"));
+	free(header);
+	free((char *)path);
+}
+
+/* The verdict on a case, and a screening row of its winner that was disturbed. */
+static void disturb_winner(const char *kase, char config[CONFIG_TEXT])
+{
+	struct journal journal;
+	const char *cell[N_JOURNAL_COLUMNS] = {0};
+	assert_int_equal(journal_open(in_folder("r/replay/journal.csv"), &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++) {
+		const char *const *row = journal.rows[i].cell;
+		if (!row[JOURNAL_round][0] && !strcmp(row[JOURNAL_case], kase))
+			snprintf(config, CONFIG_TEXT, "%s", row[JOURNAL_config]);
+	}
+	for (int i = 0; i < journal.n_rows; i++) {
+		const char *const *row = journal.rows[i].cell;
+		if (!strcmp(row[JOURNAL_round], "0") && !strcmp(row[JOURNAL_case], kase) &&
+		    !strcmp(row[JOURNAL_config], config))
+			memcpy(cell, row, sizeof cell);
+	}
+	assert_non_null(cell[JOURNAL_config]);
+	cell[JOURNAL_us] = "100";
+	assert_int_equal(journal_append(&journal, cell), STATUS_OK);
+	journal_close(&journal);
+}
+
+/* The first and last round that the case's rows of the journal from this one on are of, and how
+ * many rows the journal has. */
+static int find_rounds(const char *kase, int from, int *first, int *last)
+{
+	struct journal journal;
+	assert_int_equal(journal_read(in_folder("r/replay/journal.csv"), &journal), STATUS_OK);
+	*first = INT_MAX;
+	*last = 0;
+	for (int i = from; i < journal.n_rows; i++) {
+		const int round = atoi(journal.rows[i].cell[JOURNAL_round]);
+		if (!round || strcmp(journal.rows[i].cell[JOURNAL_case], kase) != 0)
+			continue;
+		*first = round < *first ? round : *first;
+		*last = round > *last ? round : *last;
+	}
+	const int n = journal.n_rows;
+	journal_close(&journal);
+	return n;
+}
+
+/* A larger budget tries what had not been tried, and races it with those that came out of the race
+ * before, though their first samples say nothing for them. */
+static void a_larger_budget_goes_on(void **state)
+{
+	static const char kase[] = "w=bf16 x=f32 norm=0 epilogue=none";
+	char config[CONFIG_TEXT];
+	int first, last, before;
+	(void)state;
+	assert_int_equal(tune_budget("", "100"), 0);
+	const int n = find_rounds(kase, 0, &first, &before);
+	assert_int_equal(first, 1);
+	assert_int_equal(tune_budget("", "164 --seed 2"), 0);
+	assert_int_equal(count_requests("screen"), 4 * 64);
+	assert_true(count_requests("round") > 0);
+	assert_true(printed(", 164 tried, "));
+	count_rows(in_folder("r/replay/journal.csv"), NULL); /* no two of one measurement */
+	find_rounds(kase, n, &first, &last);
+	assert_int_equal(first, before + 1); /* nothing is judged by rounds that chose it */
+	disturb_winner(kase, config);
+	assert_int_equal(tune_budget("", "180"), 0);
+	assert_int_equal(count_requests("screen"), 4 * 16);
+	assert_true(in_first_round(kase, config));
+}
+
+/* Interrupted or not, it comes to the same. */
+static void a_larger_budget_resumes(void **state)
+{
+	enum { PARTS = 8 };
+	char settings[128], *header[2];
+	double took = 0;
+	(void)state;
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+	setenv("REPLAY_SLEEP_US", "1000", 1);
+	for (int i = 0; i < 2; i++) {
+		unlink(in_folder("r/replay/journal.csv"));
+		assert_int_equal(shell("REPLAY_GPU=90", BUDGETED "64"), 0);
+		const double started = clock_seconds();
+		for (int part = 1; i && part < PARTS; part++) {
+			snprintf(settings, sizeof settings, "REPLAY_GPU=90 REPLAY_INTERRUPT=%.3f",
+			         started + took * part / PARTS);
+			assert_int_equal(shell(settings, BUDGETED "128"), 1);
+			assert_true(has_message("interrupted"));
+		}
+		assert_int_equal(shell("REPLAY_GPU=90", BUDGETED "128"), 0);
+		took = clock_seconds() - started;
+		header[i] = read_text(in_folder("r/tuned.h"));
+	}
+	assert_non_null(strstr(header[0], "ROW(gemv"));
+	assert_string_equal(header[0], header[1]);
+	free(header[0]);
+	free(header[1]);
+}
+
 /* Whether the header's rows of a kernel are marked; fails when it has none. */
 static bool is_stale(const char *kernel)
 {
@@ -1002,11 +1350,18 @@ int main(int argc, char **argv)
 	        TUNER_TEST(winning_when_warm_does_not_win),
 	        TUNER_TEST(winners_do_not_flip_under_noise),
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
+	        TUNER_TEST(verify_keeps_to_its_budget),
+	        TUNER_TEST(verify_announces_rows),
+	        TUNER_TEST(a_worker_prepares_ahead),
+	        TUNER_TEST(verify_does_not_wait_for_a_hang),
 	        TUNER_TEST(verify_judges_by_what_a_row_is_for),
 	        TUNER_TEST(what_lent_rows_cost),
 	        TUNER_TEST(dry_run_tells_what_is_left),
 	        TUNER_TEST(explain_shows_the_candidates),
 	        TUNER_TEST(only_what_changed_is_tuned_again),
+	        TUNER_TEST(a_smaller_budget_measures_nothing),
+	        TUNER_TEST(a_larger_budget_goes_on),
+	        TUNER_TEST(a_larger_budget_resumes),
 	        TUNER_TEST(changes_make_rows_stale),
 	        TUNER_TEST(the_fewest_ranges_of_lengths),
 	};

@@ -5,6 +5,7 @@
  *	REPLAY_LOG        a file that gets what is measured: process, request, task, configurations
  *	REPLAY_SLEEP_US   what a measurement takes
  *	REPLAY_SLEEP      and that many times the time that it finds
+ *	REPLAY_SETUP_US   what setting a task up takes
  *	REPLAY_CLOCK      a file with the time, which measurements advance instead of sleeping
  *	REPLAY_INTERRUPT  when the tune is interrupted, by that clock
  *	REPLAY_SPREAD     times are 10 us and up to this more (default 10)
@@ -208,14 +209,19 @@ static void log_request(const char *verb, const char *rest)
 	close(file);
 }
 
-static void take_time(double us)
+static void spend(double us)
 {
 	const char *path = getenv("REPLAY_CLOCK");
-	const double taken_us = setting("REPLAY_SLEEP_US", 0) + setting("REPLAY_SLEEP", 0) * us;
 	if (path)
-		advance(path, 1e-6 * taken_us);
+		advance(path, 1e-6 * us);
 	else
-		usleep((useconds_t)taken_us);
+		usleep((useconds_t)us);
+}
+
+/* Of a measurement. */
+static void take_time(double us)
+{
+	spend(setting("REPLAY_SLEEP_US", 0) + setting("REPLAY_SLEEP", 0) * us);
 }
 
 /* As screening does: from 3 samples to 7, until they are within 1 %. */
@@ -283,8 +289,10 @@ int worker_main(const char *device)
 		char *rest = line, *verb;
 		line[strcspn(line, "\n")] = 0;
 		verb = strsep(&rest, "\t");
-		if (!strcmp(verb, "task"))
+		if (!strcmp(verb, "task")) {
 			snprintf(task, sizeof task, "%s", rest);
+			spend(setting("REPLAY_SETUP_US", 0));
+		}
 		if (!strcmp(verb, "screen")) {
 			strsep(&rest, "\t");
 			log_request(verb, rest);
@@ -296,6 +304,8 @@ int worker_main(const char *device)
 			log_request(verb, rest);
 			answer(rest, sweeps);
 		} else {
+			if (!strcmp(verb, "ahead"))
+				log_request(verb, rest);
 			printf("ok\t%d\t0\n", !strcmp(verb, "ceiling") ? 10 : 0);
 		}
 		fflush(stdout);

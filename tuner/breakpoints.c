@@ -7,7 +7,7 @@
 
 #include "bench/statistics.h"
 
-enum { MAX_FINALISTS = 24, ROUNDS = 8, FIRST_ROUND = 1000 };
+enum { MAX_FINALISTS = 24, ROUNDS = 8 };
 /* Slower than the fastest by more than this: not timed again. */
 static const double SCREENED_OUT = 1.5;
 /* Ranges meet between measured lengths no farther apart than this. */
@@ -291,7 +291,7 @@ static enum status run_rounds(struct finding *found, struct spot *s)
 	bool stays[MAX_FINALISTS];
 	double us[MAX_FINALISTS];
 	const int sweeps = race_full.sweeps;
-	for (int round = FIRST_ROUND; s->n_rounds < ROUNDS && s->n > 1; round++) {
+	for (int round = FIRST_RANGE_ROUND; s->n_rounds < ROUNDS && s->n > 1; round++) {
 		const int known = measure_known(&s->m, round, s->which, s->n);
 		if (known && known < s->n)
 			continue; /* cut short, so that it is no round of anything */

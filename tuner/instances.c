@@ -77,6 +77,12 @@ void instances_open(struct device *device, const struct task *task, struct insta
 }
 
 /* Half of the processors compile, the rest measure. */
+int instances_compilers(void)
+{
+	const long wanted = sysconf(_SC_NPROCESSORS_ONLN) / 2;
+	return wanted < 1 ? 1 : wanted > MAX_COMPILERS ? MAX_COMPILERS : (int)wanted;
+}
+
 static enum status start_compilers(struct instances *instances)
 {
 	struct programs *programs = calloc(1, sizeof *programs);
@@ -87,9 +93,7 @@ static enum status start_compilers(struct instances *instances)
 	programs->last = &programs->first;
 	pthread_mutex_init(&programs->lock, NULL);
 	pthread_cond_init(&programs->changed, NULL);
-	long wanted = sysconf(_SC_NPROCESSORS_ONLN) / 2;
-	wanted = wanted < 1 ? 1 : wanted > MAX_COMPILERS ? MAX_COMPILERS : wanted;
-	while (programs->n_threads < wanted &&
+	while (programs->n_threads < instances_compilers() &&
 	       !pthread_create(&programs->thread[programs->n_threads], NULL, compile_waiting,
 	                       programs))
 		programs->n_threads++;
@@ -109,39 +113,6 @@ static void stop_compilers(struct programs *programs)
 		pthread_join(programs->thread[i], NULL);
 }
 
-enum status instances_prepare(struct instances *instances, const struct config *configs, int n)
-{
-	enum status status = STATUS_OK;
-	if (!device_info(instances->device)->target.sm)
-		return STATUS_OK;
-	if (!instances->programs)
-		TRY(start_compilers(instances));
-	struct programs *programs = instances->programs;
-	/* enough programs for all compilers, few enough that what each costs at least does not
-	 * count */
-	int size = (n + programs->n_threads - 1) / programs->n_threads;
-	size = size < LEAST_SIZE ? LEAST_SIZE : size > PROGRAM_SIZE ? PROGRAM_SIZE : size;
-	for (int i = 0; i < n; i += size) {
-		struct program *program = calloc(1, sizeof *program);
-		if (!program)
-			return fail(STATUS_NO_MEMORY, "no memory for compiled candidates");
-		program->n = n - i < size ? n - i : size;
-		for (int j = 0; j < program->n; j++) {
-			program->config[j] = configs[i + j];
-			program->kase[j] = instances->task->kase;
-		}
-		pthread_mutex_lock(&programs->lock);
-		*programs->last = program;
-		programs->last = &program->next;
-		if (!programs->waiting)
-			programs->waiting = program;
-		pthread_cond_broadcast(&programs->changed);
-		pthread_mutex_unlock(&programs->lock);
-	}
-done:
-	return status;
-}
-
 /* The program that holds a configuration, NULL when none was asked for; *index is its place there.
  */
 static struct program *find_program(const struct instances *instances, const struct config *config,
@@ -153,6 +124,51 @@ static struct program *find_program(const struct instances *instances, const str
 			if (!memcmp(&p->config[*index], config, sizeof *config))
 				return p;
 	return NULL;
+}
+
+/* Leaves the program to the compilers. */
+static void queue(struct programs *programs, struct program *program)
+{
+	pthread_mutex_lock(&programs->lock);
+	*programs->last = program;
+	programs->last = &program->next;
+	if (!programs->waiting)
+		programs->waiting = program;
+	pthread_cond_broadcast(&programs->changed);
+	pthread_mutex_unlock(&programs->lock);
+}
+
+enum status instances_prepare(struct instances *instances, const struct config *configs, int n)
+{
+	enum status status = STATUS_OK;
+	struct program *program = NULL;
+	if (!device_info(instances->device)->target.sm)
+		return STATUS_OK;
+	if (!instances->programs)
+		TRY(start_compilers(instances));
+	struct programs *programs = instances->programs;
+	/* enough programs for all compilers, few enough that what each costs at least does not
+	 * count */
+	int place, size = (n + programs->n_threads - 1) / programs->n_threads;
+	size = size < LEAST_SIZE ? LEAST_SIZE : size > PROGRAM_SIZE ? PROGRAM_SIZE : size;
+	for (int i = 0; i < n; i++) {
+		if (find_program(instances, &configs[i], &place))
+			continue;
+		if (!program)
+			program = calloc(1, sizeof *program);
+		if (!program)
+			return fail(STATUS_NO_MEMORY, "no memory for compiled candidates");
+		program->config[program->n] = configs[i];
+		program->kase[program->n++] = instances->task->kase;
+		if (program->n < size)
+			continue;
+		queue(programs, program);
+		program = NULL;
+	}
+	if (program)
+		queue(programs, program);
+done:
+	return status;
 }
 
 static enum status find_compiled(struct instances *instances, const struct config *config,

@@ -14,8 +14,10 @@ struct instances {
 	struct programs *programs;
 };
 
+/* Programs of a task that are compiled at the same time. */
+int instances_compilers(void);
 void instances_open(struct device *device, const struct task *task, struct instances *instances);
-/* Starts compiling; instances_find() waits for what it needs. */
+/* Starts compiling what is not compiled yet; instances_find() waits for what it needs. */
 MUST_CHECK enum status instances_prepare(struct instances *instances, const struct config *configs,
                                          int n);
 /* Fails with the compiler's reason, STATUS_UNSUPPORTED, when there is no such instance. */

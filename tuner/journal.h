@@ -16,7 +16,8 @@
  * regret    of a verdict by ranges: time beyond that of the fastest at this length
  * step      of the decode loop: "qwen2.5-0.5b at 1024", and how many percent more tokens/s a trial
  *           makes than the step before it, or a verdict than the default; the chance that a verdict
- *           is wrong */
+ *           is wrong
+ * tried     configurations that a verdict rests on */
 /* clang-format off */
 #define JOURNAL_COLUMNS(X)                                                                         \
 	X(key)                                                                                     \
@@ -26,7 +27,7 @@
 	X(config) X(round) X(us) X(status) X(reason) X(samples) X(seconds) X(gbps) X(ceiling_gbps) \
 	        X(default_us) X(runner_up) X(runner_up_us) X(method) X(date) X(step)               \
 	                X(step_percent) X(step_percent_lo) X(step_percent_hi)                      \
-	                        X(step_error_percent) X(regret_percent)
+	                        X(step_error_percent) X(regret_percent) X(tried)
 /* clang-format on */
 
 /* The method of verdicts by the decode loop. */

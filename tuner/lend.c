@@ -70,7 +70,8 @@ static enum status time_row(struct worker *worker, const struct tuned_row *v,
 		return fail(STATUS_NO_MEMORY, "no memory for a retiming");
 	strcpy(task.case_text, v->case_text);
 	strcpy(task.shape_text, v->shape_text);
-	TRY(retime(worker, &task, configs, N_RIVALS, v->default_us, CONFIDENCE, seconds,
+	TRY(retime(worker, &task, configs, N_RIVALS, v->default_us,
+	           &(struct retime_plan){.confidence = CONFIDENCE, .seconds = seconds},
 	           options->interrupted, r));
 	printf("%s,%s,%s,%s,%s,", v->kernel->name, v->case_text, v->shape_text, lender->shape_text,
 	       params_format(v->kernel->params, v->kernel->n_params, lender->config.value, config));

@@ -36,7 +36,7 @@ static const struct option_row rows[] = {
          "how to search: guided (default), local, evolve, random or exhaustive"},
         {"budget", 0, OPTION_TEXT, &options.budget, "N|P%|Ns",
          "per launch: N configurations or P % of them; or N seconds in all (default: 512, all when "
-         "exhaustive, 48 when --quick)"},
+         "exhaustive, 48 when --quick; 110s when --verify)"},
         {"seed", 0, OPTION_U64, &options.seed, "S", "of the random choices (default 1)"},
         {"journal", 0, OPTION_TEXT, &options.journal, "DIR",
          "folder of the journals, DIR/<device>/journal.csv (default: results)"},
@@ -228,8 +228,12 @@ static enum status retime_rows(const char *folder)
 	enum status status;
 	struct tune_options choice;
 	TRY(choose(&choice));
+	const double seconds = choice.race.budget.seconds;
+	if (options.verify && options.budget && !(seconds > 0))
+		return fail(STATUS_USAGE, "--budget: '%s' is no Ns, as --verify takes it",
+		            options.budget);
 	if (options.verify)
-		TRY(verify(folder, &choice));
+		TRY(verify(folder, &choice, seconds));
 	else if (options.nearest)
 		TRY(lend(folder, &choice));
 	else

@@ -83,11 +83,11 @@ static enum status ready(struct measuring *m)
 {
 	enum status status = STATUS_OK;
 	char request[1024];
-	struct answer answer = {.status = "crash"};
+	struct answer answer = {.status = "hang", .reason = "no time left"};
 	const struct task *task = m->task;
 	double started = seconds_now();
-	for (int attempt = 0, kills = 0;
-	     attempt < SETUP_ATTEMPTS && kills < KILLS && m->worker->task != task;) {
+	for (int attempt = 0, kills = 0; attempt < SETUP_ATTEMPTS && kills < KILLS &&
+	                                 m->worker->task != task && !worker_late(m->worker);) {
 		if (!worker_alive(m->worker))
 			TRY(worker_start(m->worker, m->worker->device));
 		snprintf(request, sizeof request, "task\t%s\t%s\t%s\n", task->kernel->name,

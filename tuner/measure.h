@@ -33,7 +33,8 @@ struct measuring {
 	double setup_seconds; /* of a worker for the task, in this run */
 };
 
-enum { SCREENING = 0 }; /* the round of first measurements */
+/* The round of first measurements; rounds of races follow; the first of ranges of lengths. */
+enum { SCREENING = 0, FIRST_RANGE_ROUND = 1000 };
 
 /* us[i] of candidate which[i], at most MAX_BATCH of them: INFINITY when it failed. The default is
  * to be screened alone and first. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bench/statistics.h"
+#include "tuner/prior.h"
 
 const struct race_plan race_full = {
         .stage = {{24, 1}, {12, 2}, {6, 4}},
@@ -121,6 +122,35 @@ done:
 	return status;
 }
 
+static enum status try(struct field *f, const int *which, int n)
+{
+	enum status status;
+	double got[MAX_BATCH];
+	TRY(measure_screening(f->m, which, n, got));
+	for (int i = 0; i < n; i++) {
+		search_tried(&f->search, which[i], got[i]);
+		f->n_failed += !isfinite(got[i]);
+	}
+	report(f);
+done:
+	return status;
+}
+
+/* What an earlier race rests on. */
+static enum status try_known(struct field *f)
+{
+	enum status status = STATUS_OK;
+	int *which = malloc((size_t)f->m->candidates->n * sizeof *which);
+	if (!which)
+		return fail(STATUS_NO_MEMORY, "no memory for a search");
+	const int n = prior_screened(f->m, f->race->prior, which);
+	for (int i = 0; i < n; i += MAX_BATCH)
+		TRY(try(f, which + i, n - i < MAX_BATCH ? n - i : MAX_BATCH));
+done:
+	free(which);
+	return status;
+}
+
 /* The default first, then what the strategy proposes, until it or the budget ends. */
 static enum status search(struct field *f)
 {
@@ -130,8 +160,9 @@ static enum status search(struct field *f)
 	struct search *search = &f->search;
 	int batch[GPU_BATCH], most = budget_evaluations(&race->budget, m->candidates->n);
 	int batch_size = m->worker->info.target.sm ? GPU_BATCH : HOST_BATCH;
-	double got[GPU_BATCH];
 	TRY(screen_default(f));
+	if (race->prior)
+		TRY(try_known(f));
 	while (search->n_tried < most &&
 	       !(race->budget.seconds > 0 && m->seconds >= race->budget.seconds)) {
 		int room = most - search->n_tried, n;
@@ -142,15 +173,22 @@ static enum status search(struct field *f)
 		TRY(status);
 		if (!n)
 			break;
-		TRY(measure_screening(m, batch, n, got));
-		for (int i = 0; i < n; i++) {
-			search_tried(search, batch[i], got[i]);
-			f->n_failed += !isfinite(got[i]);
-		}
-		report(f);
+		TRY(try(f, batch, n));
 	}
 done:
 	return status;
+}
+
+/* The finalists of an earlier race that are not in the field. */
+static void enter_finalists(struct field *f, const struct prior *prior)
+{
+	for (int k = 0; k < prior->n_finalists && f->n < MAX_RACERS; k++) {
+		int i = 0;
+		while (i < f->n && f->racer[i].which != prior->finalist[k])
+			i++;
+		if (i == f->n)
+			f->racer[f->n++] = (struct racer){.which = prior->finalist[k]};
+	}
 }
 
 /* The default and the `keep` fastest of the screening, those far behind left out. */
@@ -339,8 +377,12 @@ static enum status race(struct field *f, struct outcome *outcome)
 	const struct race_plan *plan = f->race->plan;
 	struct judgement judgement = {0};
 	enter(f, plan->stage[0].keep);
+	if (f->race->prior) {
+		enter_finalists(f, f->race->prior);
+		f->round = f->race->prior->last_round;
+	}
 	for (int s = 0; s < plan->n_stages; s++) {
-		if (f->n > plan->stage[s].keep + 1)
+		if (s && f->n > plan->stage[s].keep + 1)
 			f->n = plan->stage[s].keep + 1;
 		TRY(run_rounds(f, plan->stage[s].rounds));
 		if (f->n_rounds)
@@ -362,8 +404,12 @@ done:
 enum status race_run(const struct race *options, struct measuring *m, struct outcome *outcome)
 {
 	enum status status;
-	struct field *f = calloc(1, sizeof *f);
-	*outcome = (struct outcome){0};
+	const struct prior *prior = options->prior;
+	struct field *f;
+	*outcome = prior ? prior->outcome : (struct outcome){0};
+	if (prior && outcome->tried >= budget_evaluations(&options->budget, m->candidates->n))
+		return STATUS_OK;
+	f = calloc(1, sizeof *f);
 	if (!f)
 		return fail(STATUS_NO_MEMORY, "no memory for a race");
 	f->race = options;
@@ -371,6 +417,9 @@ enum status race_run(const struct race *options, struct measuring *m, struct out
 	TRY(open_points(m, &f->points));
 	TRY(search_open(options->strategy, &f->points, options->seed, &f->search));
 	TRY(search(f));
+	if (prior && f->search.n_tried <= outcome->tried)
+		goto done;
+	*outcome = (struct outcome){0};
 	TRY(race(f, outcome));
 	outcome->tried = f->search.n_tried;
 	outcome->failed = f->n_failed;

@@ -51,13 +51,18 @@ struct outcome {
 	int rounds, tried, failed;
 	int samples; /* of all racers together */
 	char reason[256];
+	bool recalled; /* it is that of an earlier race, nothing was tried since */
 };
 
+struct prior;
 struct race {
 	const struct strategy *strategy;
 	struct budget budget;
 	uint64_t seed;
 	const struct race_plan *plan;
+	/* An earlier race of the same task, from which this goes on: what had been tried is not
+	 * tried again, and its finalists race too. NULL: none. */
+	const struct prior *prior;
 	/* May be NULL; called after each step with how many candidates were tried, failed, and the
 	 * best time so far. */
 	void (*report)(void *user, int tried, int failed, double best_us);

@@ -93,7 +93,9 @@ static enum status count_task(struct tune *t, struct repetition *r, int k)
 		return fail(STATUS_NO_MEMORY, "no memory for a retiming");
 	if (n > 1)
 		TRY(retime(&t->worker, task, distinct, n, t->job[k].outcome.default_us,
-		           PAIR_CONFIDENCE, PAIR_SECONDS, t->options->interrupted, timed));
+		           &(struct retime_plan){.confidence = PAIR_CONFIDENCE,
+		                                 .seconds = PAIR_SECONDS},
+		           t->options->interrupted, timed));
 	for (int i = 1; i < r->n; i++) {
 		const struct config *pair = &r->winner[k * r->n + i - 1];
 		if (!r->verdict[k * r->n + i - 1][0] || !r->verdict[k * r->n + i][0])

@@ -9,6 +9,7 @@
 
 #include "tuner/breakpoints.h"
 #include "tuner/cold.h"
+#include "tuner/prior.h"
 #include "tuner/ranks.h"
 
 double tune_expected_us(const struct tune *t, const struct task *task)
@@ -18,22 +19,6 @@ double tune_expected_us(const struct tune *t, const struct task *task)
 	return 3 + 1e-3 * task->kernel->bytes(&task->shape, task->kase.value) / gbps;
 }
 
-/* The journal's latest verdict on a launch by a method; NULL when there is none. */
-static const struct journal_row *latest_verdict(const struct journal *journal,
-                                                const struct task *task, const char *method)
-{
-	for (int i = journal->n_rows; i-- > 0;) {
-		const char *const *cell = journal->rows[i].cell;
-		if (!cell[JOURNAL_round][0] && strcmp(cell[JOURNAL_status], "key") &&
-		    !strcmp(cell[JOURNAL_kernel], task->kernel->name) &&
-		    !strcmp(cell[JOURNAL_case], task->case_text) &&
-		    !strcmp(cell[JOURNAL_shape], task->shape_text) &&
-		    !strcmp(cell[JOURNAL_method], method))
-			return &journal->rows[i];
-	}
-	return NULL;
-}
-
 /* `stage`: "" or what else than the race a verdict is by. */
 static void method_text(const struct tune *t, const char *stage, char text[64])
 {
@@ -41,13 +26,12 @@ static void method_text(const struct tune *t, const char *stage, char text[64])
 	         t->options->request.quick ? " (quick)" : "");
 }
 
-/* The verdict of this race on a task, of the same device and sources; NULL when there is none. */
-static const struct journal_row *find_verdict(const struct tune *t, const struct measuring *m)
+/* The verdict that a race like this came to before; false when there is none. */
+static bool find_prior(const struct tune *t, const struct measuring *m, struct prior *prior)
 {
 	char method[64];
 	method_text(t, "", method);
-	const struct journal_row *row = latest_verdict(&t->journal, m->task, method);
-	return row && !strcmp(row->cell[JOURNAL_key], m->provenance->key) ? row : NULL;
+	return prior_find(m, method, t->race.plan->sweeps, prior);
 }
 
 /* Of screening n candidates and the race, as far as one can know beforehand. */
@@ -102,13 +86,13 @@ static void expect(struct tune *t)
 		job->n_left = n > known ? n - known : 0;
 		job->expected = task_seconds(t, i, n);
 		job->left = task_seconds(t, i, job->n_left);
-		const struct journal_row *verdict = find_verdict(t, &m);
-		if (job->n_left || !verdict)
+		struct prior prior;
+		if (!find_prior(t, &m, &prior) || prior.outcome.tried < n)
 			continue;
+		job->n_left = 0;
 		job->left = 0;
-		double seconds = journal_number(verdict, JOURNAL_seconds);
-		if (seconds > 0)
-			learn_pace(t, job->expected, seconds);
+		if (prior.seconds > 0)
+			learn_pace(t, task_seconds(t, i, prior.outcome.tried), prior.seconds);
 	}
 	t->later_seconds = breakpoints_seconds(t, &t->n_later);
 }
@@ -231,8 +215,8 @@ static void number(char text[32], double value)
 static bool is_latest(const struct journal *journal, const struct task *task,
                       const char *const cell[N_JOURNAL_COLUMNS])
 {
-	static const int same[] = {JOURNAL_key, JOURNAL_config, JOURNAL_us, JOURNAL_status,
-	                           JOURNAL_reason};
+	static const int same[] = {JOURNAL_key,    JOURNAL_config, JOURNAL_us,
+	                           JOURNAL_status, JOURNAL_reason, JOURNAL_tried};
 	const struct journal_row *row = latest_verdict(journal, task, cell[JOURNAL_method]);
 	for (size_t s = 0; row && s < sizeof same / sizeof *same; s++)
 		if (strcmp(row->cell[same[s]], cell[same[s]]))
@@ -247,6 +231,7 @@ enum status tune_record(struct tune *t, const struct measuring *m, const struct 
 	const struct kernel *kernel = task->kernel;
 	char config[CONFIG_TEXT], runner_up[CONFIG_TEXT] = "", us[32], default_us[32], samples[32];
 	char runner_up_us[32], gbps[32], ceiling[32], seconds[32], method[64], date[32], regret[32];
+	char tried[16] = "";
 	const struct config *configs = m->candidates->config;
 	const char *cell[N_JOURNAL_COLUMNS] = {0};
 	time_t now = time(NULL);
@@ -262,6 +247,8 @@ enum status tune_record(struct tune *t, const struct measuring *m, const struct 
 	number(ceiling, ceiling_of(t, task));
 	number(regret, regret_percent);
 	snprintf(samples, sizeof samples, "%d", outcome->rounds * t->race.plan->sweeps);
+	if (outcome->tried)
+		snprintf(tried, sizeof tried, "%d", outcome->tried);
 	snprintf(seconds, sizeof seconds, "%.2f", m->seconds + m->setup_seconds);
 	method_text(t, stage, method);
 	strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &tm));
@@ -283,6 +270,7 @@ enum status tune_record(struct tune *t, const struct measuring *m, const struct 
 	cell[JOURNAL_method] = method;
 	cell[JOURNAL_date] = date;
 	cell[JOURNAL_regret_percent] = regret;
+	cell[JOURNAL_tried] = tried;
 	return is_latest(&t->journal, task, cell) ? STATUS_OK : journal_append(&t->journal, cell);
 }
 
@@ -323,6 +311,7 @@ static enum status tune_task(struct tune *t, int i, struct worker *worker)
 	struct outcome outcome;
 	struct reporter reporter = {t, i};
 	struct race race = t->race;
+	struct prior prior;
 	race.report = show_progress;
 	race.user = &reporter;
 	race.budget = share_of(t, &t->race.budget, i);
@@ -335,8 +324,11 @@ static enum status tune_task(struct tune *t, int i, struct worker *worker)
 	                        .interrupted = t->options->interrupted,
 	                        .default_us = NAN};
 	TRY(journal_key(&t->journal, m->task->kernel, &job->provenance));
+	if (find_prior(t, m, &prior))
+		race.prior = &prior;
 	TRY(race_run(&race, m, &outcome));
-	TRY(tune_record(t, m, &outcome, "", NAN));
+	if (!outcome.recalled)
+		TRY(tune_record(t, m, &outcome, "", NAN));
 	job->outcome = outcome;
 	print_outcome(t, i);
 done:

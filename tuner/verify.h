@@ -4,12 +4,14 @@
 
 #include "tuner/tune.h"
 
-/* Times every verdict of this device beside its default and its runner-up again, in less than two
- * minutes; a CSV row of each on stdout. STATUS_VIOLATION when one of them no longer holds: it fails
- * or one of the two is faster by more than RACE_MATTERS; the decode loop's rows can fail alone, for
- * their times apart from the step say nothing of them. Lists separated by commas leave out other
- * kernels and shapes; NULL: none. */
-MUST_CHECK enum status verify(const char *folder, const struct tune_options *options);
+/* Times every verdict of this device beside its default and its runner-up again, within so many
+ * seconds in all (0: less than two minutes); a CSV row of each on stdout. STATUS_VIOLATION when it
+ * is shown of one that it no longer holds: it fails or one of the two is faster by more than
+ * RACE_MATTERS; the decode loop's rows can fail alone, for their times apart from the step say
+ * nothing of them. Rows that cannot be told in their share of the time, or not even set up, are no
+ * violation. Lists separated by commas leave out other kernels and shapes; NULL: none. */
+MUST_CHECK enum status verify(const char *folder, const struct tune_options *options,
+                              double seconds);
 
 /* What it costs that shapes without a row get the nearest one's: times every row of kernels that
  * lend them beside the row that its shape would be lent if it had none, and beside the default. A

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -200,13 +201,24 @@ void worker_ask(struct worker *worker, const char *request)
 	}
 }
 
+bool worker_late(const struct worker *worker)
+{
+	return worker->until > 0 && seconds_now() >= worker->until;
+}
+
+static double deadline(const struct worker *worker, double seconds)
+{
+	double at = seconds_now() + seconds;
+	return worker->until > 0 ? fmin(at, worker->until) : at;
+}
+
 void worker_answer(struct worker *worker, double first_seconds, double seconds,
                    struct answer *answer)
 {
 	bool late;
 	char *line;
 	*answer = (struct answer){.at = -1};
-	while ((line = worker_line(worker, seconds_now() + first_seconds, &late)) &&
+	while ((line = worker_line(worker, deadline(worker, first_seconds), &late)) &&
 	       sscanf(line, "at\t%d", &answer->at) == 1)
 		first_seconds = seconds;
 	if (!line) {

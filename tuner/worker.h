@@ -14,6 +14,7 @@
 /* Requests, fields separated by tabs:
  *	task KERNEL CASE SHAPE      sets up buffers and reference
  *	prepare CONFIG ...          compiles candidates ahead of their measurement
+ *	ahead KERNEL CASE CONFIG ...  the same for a task that comes later
  *	screen LIMIT_US CONFIG      first launch, check against the reference, a few samples; one
  *	                            launch is the sample when it takes longer than LIMIT_US (0: no limit)
  *	round SWEEPS CONFIG ...     SWEEPS samples of each, interleaved; one answer per CONFIG
@@ -31,6 +32,7 @@ struct worker {
 	int rank;           /* whose device; 0 is this process's own */
 	bool alive;         /* there is a worker process */
 	bool lost;          /* its rank is gone, and this worker for good */
+	double until;       /* seconds_now() when no answer is waited for any more; 0: never */
 	pid_t pid;          /* of an own process */
 	int to;             /* pipe */
 	struct lines from;
@@ -68,6 +70,8 @@ void worker_ask(struct worker *worker, const char *request);
 void worker_answer(struct worker *worker, double first_seconds, double seconds,
                    struct answer *answer);
 bool worker_alive(const struct worker *worker);
+/* Whether that time has come. A "hang" is then no fault of a candidate. */
+bool worker_late(const struct worker *worker);
 /* As lines_next(); there are no more lines when the process has ended. */
 char *worker_line(struct worker *worker, double until, bool *late);
 

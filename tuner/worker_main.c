@@ -16,7 +16,7 @@
 #include "tuner/instances.h"
 #include "tuner/worker.h"
 
-enum { MAX_RACERS = 32, MAX_SWEEPS = 64 };
+enum { MAX_RACERS = 32, MAX_SWEEPS = 64, MAX_PREPARED = 128 };
 static const size_t CEILING_BYTES = (size_t)1 << 30; /* read by one launch */
 
 /* Starting a graph takes about 20 us of a GPU, which its launches share. */
@@ -43,6 +43,14 @@ static const struct timer_options racing_options = {
 
 struct rig;
 
+/* Compiled candidates of a kernel and case. */
+struct compiled {
+	struct compiled *next;
+	struct task task; /* its shape is nobody's */
+	struct instances instances;
+	bool announced; /* before its task was set up */
+};
+
 /* A candidate that can be launched. */
 struct runnable {
 	const struct rig *rig;
@@ -58,8 +66,9 @@ struct rig {
 	struct timer screening, racing;
 	struct task task;
 	struct problem *problem;
-	struct instances instances;
-	size_t bytes; /* of one set of buffers */
+	struct compiled *compiled; /* for the task */
+	struct compiled *ahead;    /* for tasks to come */
+	size_t bytes;              /* of one set of buffers */
 	int copies;
 	bool cold;
 	struct runnable racer[MAX_RACERS];
@@ -102,11 +111,81 @@ static void close_racers(struct rig *rig)
 	rig->n_racers = 0;
 }
 
-static void close_task(struct rig *rig)
+static void close_compiled(struct compiled *compiled)
+{
+	if (compiled)
+		instances_close(&compiled->instances);
+	free(compiled);
+}
+
+static void close_problem(struct rig *rig)
 {
 	close_racers(rig);
 	problem_close(&rig->problem);
-	instances_close(&rig->instances);
+}
+
+static void close_all(struct rig *rig)
+{
+	close_problem(rig);
+	close_compiled(rig->compiled);
+	while (rig->ahead) {
+		struct compiled *next = rig->ahead->next;
+		close_compiled(rig->ahead);
+		rig->ahead = next;
+	}
+}
+
+static enum status open_compiled(const struct rig *rig, const struct task *task,
+                                 struct compiled **compiled)
+{
+	struct compiled *c = *compiled = calloc(1, sizeof *c);
+	if (!c)
+		return fail(STATUS_NO_MEMORY, "no memory for compiled candidates");
+	c->task = *task;
+	instances_open(rig->device, &c->task, &c->instances);
+	return STATUS_OK;
+}
+
+/* Shapes do not matter: one program serves them all. */
+static bool is_of(const struct compiled *compiled, const struct task *task)
+{
+	return compiled && compiled->task.kernel == task->kernel &&
+	       !memcmp(&compiled->task.kase, &task->kase, sizeof task->kase);
+}
+
+/* Where the list of what was compiled ahead has this task's; its end when it has none. */
+static struct compiled **find_ahead(struct rig *rig, const struct task *task)
+{
+	struct compiled **at = &rig->ahead;
+	while (*at && !is_of(*at, task))
+		at = &(*at)->next;
+	return at;
+}
+
+/* For the task at hand. What was announced may serve the next task too. */
+static enum status choose_compiled(struct rig *rig)
+{
+	enum status status = STATUS_OK;
+	if (is_of(rig->compiled, &rig->task) && rig->compiled->announced)
+		return STATUS_OK;
+	close_compiled(rig->compiled);
+	rig->compiled = NULL;
+	struct compiled **at = find_ahead(rig, &rig->task);
+	if (!*at)
+		TRY(open_compiled(rig, &rig->task, at));
+	rig->compiled = *at;
+	*at = rig->compiled->next;
+	rig->compiled->next = NULL;
+done:
+	return status;
+}
+
+static enum status parse_case(const char *name, const char *kase, struct task *task)
+{
+	*task = (struct task){.kernel = name ? kernel_find(name) : NULL};
+	if (!task->kernel || !kase)
+		return fail(STATUS_USAGE, "no such task");
+	return params_parse(task->kernel->fields, task->kernel->n_fields, kase, task->kase.value);
 }
 
 /* "task KERNEL CASE SHAPE" */
@@ -115,13 +194,13 @@ static enum status open_task(struct rig *rig, char *rest)
 	enum status status;
 	struct task *task = &rig->task;
 	const char *name = strsep(&rest, "\t"), *kase = strsep(&rest, "\t");
-	close_task(rig);
-	*task = (struct task){.kernel = kernel_find(name)};
-	if (!task->kernel || !kase || !rest)
+	close_problem(rig);
+	TRY(parse_case(name, kase, task));
+	if (!rest)
 		return fail(STATUS_USAGE, "no such task");
 	const struct kernel *kernel = task->kernel;
-	TRY(params_parse(kernel->fields, kernel->n_fields, kase, task->kase.value));
 	TRY(kernel_read_shape(kernel, rest, &task->shape));
+	TRY(choose_compiled(rig));
 	rig->bytes =
 	        problem_bytes(kernel, task->kase.value, &task->shape, device_info(rig->device));
 	rig->copies = cold_copies(task, device_info(rig->device));
@@ -130,7 +209,6 @@ static enum status open_task(struct rig *rig, char *rest)
 		rig->copies = 1;
 	TRY(problem_open(rig->device, kernel, task->kase.value, &task->shape, 1, rig->copies,
 	                 &rig->problem));
-	instances_open(rig->device, task, &rig->instances);
 done:
 	return status;
 }
@@ -148,11 +226,33 @@ static enum status parse_config(const struct rig *rig, const char *text, struct 
 static enum status prepare(struct rig *rig, char *rest)
 {
 	enum status status = STATUS_OK;
-	struct config config[128];
+	struct config config[MAX_PREPARED];
 	int n = 0;
-	for (char *text; n < 128 && (text = strsep(&rest, "\t")); n++)
+	for (char *text; n < MAX_PREPARED && (text = strsep(&rest, "\t")); n++)
 		TRY(parse_config(rig, text, &config[n]));
-	TRY(instances_prepare(&rig->instances, config, n));
+	TRY(instances_prepare(&rig->compiled->instances, config, n));
+done:
+	return status;
+}
+
+/* "ahead KERNEL CASE CONFIG ..." */
+static enum status prepare_ahead(struct rig *rig, char *rest)
+{
+	enum status status;
+	struct task task;
+	struct config config[MAX_PREPARED] = {0};
+	int n = 0;
+	const char *name = strsep(&rest, "\t"), *kase = strsep(&rest, "\t");
+	TRY(parse_case(name, kase, &task));
+	for (char *text; n < MAX_PREPARED && (text = strsep(&rest, "\t")); n++)
+		TRY(params_parse(task.kernel->params, task.kernel->n_params, text,
+		                 config[n].value));
+	struct compiled **at =
+	        is_of(rig->compiled, &task) ? &rig->compiled : find_ahead(rig, &task);
+	if (!*at)
+		TRY(open_compiled(rig, &task, at));
+	(*at)->announced = true;
+	TRY(instances_prepare(&(*at)->instances, config, n));
 done:
 	return status;
 }
@@ -211,7 +311,7 @@ static enum status make_runnable(struct rig *rig, const char *text, struct runna
 	enum status status;
 	*r = (struct runnable){.rig = rig};
 	TRY(parse_config(rig, text, &r->config));
-	TRY(instances_find(&rig->instances, &r->config, &r->entry));
+	TRY(instances_find(&rig->compiled->instances, &r->config, &r->entry));
 done:
 	return status;
 }
@@ -243,6 +343,8 @@ static enum status screen(struct rig *rig, char *rest)
 		fflush(rig->out);
 		goto done;
 	}
+	problem_compute_reference(
+	        rig->problem); /* which the deadline of a launch does not allow for */
 	tell_at(rig, 0);
 	TRY(problem_check(rig->problem, r.entry, r.config.value));
 	TRY(time_once(&r, &once_us));
@@ -340,12 +442,12 @@ static enum status compiled_ceiling(struct rig *rig, double *gbps)
 	snprintf(task, sizeof task, "stream\tcopy=0\t%zu", CEILING_BYTES / STREAM_SHAPE_BYTES);
 	TRY(open_task(rig, task));
 	TRY(candidates_open(&rig->task, device_info(rig->device), &candidates));
-	TRY(instances_prepare(&rig->instances, candidates.config, candidates.n));
+	TRY(instances_prepare(&rig->compiled->instances, candidates.config, candidates.n));
 	*gbps = 0;
 	for (int i = 0; i < candidates.n; i++) {
 		struct runnable r = {.rig = rig, .config = candidates.config[i]};
 		struct workload workload = workload_of(&r, rig->copies);
-		TRY(instances_find(&rig->instances, &r.config, &r.entry));
+		TRY(instances_find(&rig->compiled->instances, &r.config, &r.entry));
 		TRY(problem_check(rig->problem, r.entry, r.config.value));
 		TRY(timer_measure(&rig->screening, &workload, &timing));
 		double bytes = rig->task.kernel->bytes(&rig->task.shape, rig->task.kase.value);
@@ -383,7 +485,9 @@ static void serve(struct rig *rig, char *line)
 	} else if (!strcmp(verb, "round")) {
 		run_round(rig, rest);
 	} else {
-		status = !strcmp(verb, "task") ? open_task(rig, rest) : prepare(rig, rest);
+		status = !strcmp(verb, "task")    ? open_task(rig, rest)
+		         : !strcmp(verb, "ahead") ? prepare_ahead(rig, rest)
+		                                  : prepare(rig, rest);
 		if (status == STATUS_OK)
 			reply_ok(rig, 0, 0);
 	}
@@ -418,7 +522,7 @@ int worker_main(const char *device)
 done:
 	if (status != STATUS_OK)
 		reply_failure(&rig, status);
-	close_task(&rig);
+	close_all(&rig);
 	timer_close(&rig.racing);
 	timer_close(&rig.screening);
 	device_close(&rig.device);
