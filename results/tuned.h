@@ -9,7 +9,7 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "d78907d1de85714b", "7aca3ef50fb82c21", "2026-11-30", "guided + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "6b67461a933d74a6", "b705c6fc3bed2a00", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
 	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "6b67461a933d74a6", "b705c6fc3bed2a00", "2026-11-30", "decode loop")
@@ -18,23 +18,23 @@
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 49.34 us, 61 % of 54 GB/s, 1.89x, win, stale; 56 samples, +4.94 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 323.88 us, 50 % of 54 GB/s, 1.30x, tie, stale; 104 samples, -1.71 % to (0, 4, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 465.73 us, 70 % of 54 GB/s, 2.35x, win, stale; 32 samples, +2.93 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 61.84 us, 62 % of 54 GB/s, 2.36x, win, stale; 32 samples, +7.56 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 6968.01 us, 73 % of 54 GB/s, 2.23x, tie, stale; 104 samples, +0.64 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 49.68 us, 69 % of 47 GB/s, 1.80x, win; 56 samples, +7.40 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 333.21 us, 55 % of 47 GB/s, 1.38x, tie; 104 samples, +1.86 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 478.09 us, 77 % of 47 GB/s, 1.97x, win; 104 samples, +1.77 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 66.67 us, 66 % of 47 GB/s, 2.05x, win; 56 samples, +14.88 % to (0, 4, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 7590.22 us, 76 % of 47 GB/s, 2.16x, tie; 104 samples, +0.90 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 489.62 us at 4096, 8 % of 54 GB/s, 1.26x, win, stale, at most 0.00 % over the fastest at 7 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 511.04 us at 4096, 9 % of 47 GB/s, 1.39x, win, at most 0.00 % over the fastest at 7 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 2, 1) /* 0.29 us, 1.24x, win, stale; 56 samples, +1.48 % to (1, 1) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.33 us, 1.20x, win; 104 samples, +3.75 % to (2, 1) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 6.10 us, 3 % of 54 GB/s, 3.17x, win, stale; 32 samples, +12.33 % to (4, 4) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 3.55 us, 5 % of 47 GB/s, 2.53x, win; 32 samples, +13.05 % to (4, 4) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_HOST_EMBED(ROW)
