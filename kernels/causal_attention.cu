@@ -6,9 +6,6 @@
 #include "kernels/causal_attention.h"
 #include "kernels/rows.h"
 
-namespace
-{
-
 template <causal_attention_case K, causal_attention_config C>
 struct causal {
 	static constexpr int threads = C.warps * simt::kWarp;
@@ -431,8 +428,6 @@ SIMT_FN void attend_by_mma(const causal_attention_args &a, float *smem, int firs
 	}
 	mma_store<K, C>(a, mine, m);
 }
-
-} // namespace
 
 template <causal_attention_case K, causal_attention_config C>
 __global__ void __launch_bounds__(C.warps *simt::kWarp, 1)
