@@ -4,6 +4,14 @@
 
 enum { DIGITS = 9 }; /* of a number that fits an int */
 
+struct config config_default(const struct kernel *kernel)
+{
+	struct config config = {0};
+	for (int p = 0; p < kernel->n_params; p++)
+		config.value[p] = kernel->params[p].default_value;
+	return config;
+}
+
 enum status kernel_read_shape(const struct kernel *kernel, const char *text, struct shape *shape)
 {
 	static const char digits[] = "0123456789";

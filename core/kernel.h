@@ -84,6 +84,9 @@ struct kernel {
 extern const struct kernel *const kernels[];
 const struct kernel *kernel_find(const char *name);
 
+/* All tunables at their defaults. */
+struct config config_default(const struct kernel *kernel);
+
 /* parse_shape() of a text in which all numbers fit an int. */
 MUST_CHECK enum status kernel_read_shape(const struct kernel *kernel, const char *text,
                                          struct shape *shape);

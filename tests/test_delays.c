@@ -285,12 +285,10 @@ static void the_sources_compile(void **state)
 		for (int waits = 0; waits < 2; waits++) {
 			const struct kernel *k = *kernel;
 			struct kase kase = {0};
-			struct config config = {0};
+			const struct config config = config_default(k);
 			struct jit_module module = {0};
 			for (int f = 0; f < k->n_fields; f++)
 				kase.value[f] = k->fields[f].values[0];
-			for (int p = 0; p < k->n_params; p++)
-				config.value[p] = k->params[p].default_value;
 			compile_instances(k, waits, DELAY, 90, 1, &kase, &config, &module);
 			jit_close(&module);
 		}

@@ -386,6 +386,19 @@ static int remove_cache(void **state)
 	return system(command);
 }
 
+/* Of one instance, for a Hopper. */
+static struct jit_request request_of(const struct kernel *k, const struct kase *kase,
+                                     const struct config *config)
+{
+	return (struct jit_request){.kernel = k->name,
+	                            .n = 1,
+	                            .kases = kase,
+	                            .configs = config,
+	                            .n_fields = k->n_fields,
+	                            .n_params = k->n_params,
+	                            .sm = 90};
+}
+
 /* Of each kernel, as it is compiled plainly and with stamps: the same launch bounds, and 8 bytes to
  * remember when the wait was over. What a step is made of has hardly another register; loops of the
  * smaller kernels may be unrolled otherwise. */
@@ -397,19 +410,11 @@ static void stamped_instances_are_like_the_plain_ones(void **state)
 	for (const struct kernel *const *at = kernels; *at; at++) {
 		const struct kernel *k = *at;
 		struct kase kase = {0};
-		struct config config = {0};
+		const struct config config = config_default(k);
 		struct jit_module plain = {0}, stamped = {0};
 		for (int f = 0; f < k->n_fields; f++)
 			kase.value[f] = k->fields[f].values[0];
-		for (int p = 0; p < k->n_params; p++)
-			config.value[p] = k->params[p].default_value;
-		const struct jit_request request = {.kernel = k->name,
-		                                    .n = 1,
-		                                    .kases = &kase,
-		                                    .configs = &config,
-		                                    .n_fields = k->n_fields,
-		                                    .n_params = k->n_params,
-		                                    .sm = 90};
+		const struct jit_request request = request_of(k, &kase, &config);
 		assert_int_equal(jit_compile(&request, &plain), STATUS_OK);
 		const struct cubin_resources *a = &plain.instances[0].resources;
 		assert_int_equal(jit_stamped(&request, (unsigned)a->max_threads, 1, &stamped),
@@ -443,10 +448,8 @@ static void stamps_need_no_more_room(void **state)
 	need_nvrtc();
 	const struct kernel *k = kernel_find("gemv");
 	struct kase kase;
-	struct config config;
+	struct config config = config_default(k);
 	struct jit_module plain = {0}, stamped = {0};
-	for (int p = 0; p < k->n_params; p++)
-		config.value[p] = k->params[p].default_value;
 	assert_int_equal(params_parse(k->fields, k->n_fields, "w=bf16 x=f32 norm=1 epilogue=swiglu",
 	                              kase.value),
 	                 STATUS_OK);
@@ -454,13 +457,7 @@ static void stamps_need_no_more_room(void **state)
 	                              "rows=4 lanes=32 slices=4 tiles=3 unroll=1 held=1 blocks=3",
 	                              config.value),
 	                 STATUS_OK);
-	const struct jit_request request = {.kernel = k->name,
-	                                    .n = 1,
-	                                    .kases = &kase,
-	                                    .configs = &config,
-	                                    .n_fields = k->n_fields,
-	                                    .n_params = k->n_params,
-	                                    .sm = 90};
+	const struct jit_request request = request_of(k, &kase, &config);
 	assert_int_equal(jit_compile(&request, &plain), STATUS_OK);
 	const struct cubin_resources *a = &plain.instances[0].resources;
 	const int room = blocks_that_fit(a);

@@ -123,11 +123,9 @@ static void combiners_need_room(void **state)
 	const struct kernel *kernel = kernel_find("gqa_attention");
 	struct device_info info = {.target = {90, 32}, .sm_count = 29};
 	const int kase[MAX_FIELDS] = {128, 7, DTYPE_BF16};
-	struct config config = {0};
+	struct config config = config_default(kernel);
 	struct shape shape;
 	assert_int_equal(kernel->parse_shape("28/4/128@1024", &shape), STATUS_OK);
-	for (int i = 0; i < kernel->n_params; i++)
-		config.value[i] = kernel->params[i].default_value;
 	assert_int_equal(params_parse(kernel->params, kernel->n_params, "splits=64 combiners=8",
 	                              config.value),
 	                 STATUS_OK);

@@ -63,13 +63,12 @@ static void make_rows(const char *name, struct kase kase, const struct made_up *
 	for (int i = 0; i < n; i++) {
 		row[i] = (struct variant){.device = from[i].device,
 		                          .kase = kase,
+		                          .config = config_default(kernel),
 		                          .m = from[i].m,
 		                          .k = from[i].k,
 		                          .len_min = from[i].len_min,
 		                          .len_max = from[i].len_max,
 		                          .entry = from[i].name};
-		for (int p = 0; p < kernel->n_params; p++)
-			row[i].config.value[p] = kernel->params[p].default_value;
 		assert_int_equal(params_parse(kernel->params, kernel->n_params, from[i].config,
 		                              row[i].config.value),
 		                 STATUS_OK);

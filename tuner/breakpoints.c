@@ -227,15 +227,6 @@ static void close_spot(struct spot *s)
 	candidates_close(&s->candidates);
 }
 
-/* -1: cannot run at this length. */
-static int find_candidate(const struct spot *s, const struct config *config)
-{
-	for (int i = 0; i < s->candidates.n; i++)
-		if (!memcmp(&s->candidates.config[i], config, sizeof *config))
-			return i;
-	return -1;
-}
-
 /* Leaves out those that do not stay. */
 static void keep(struct spot *s, const bool *stays)
 {
@@ -259,8 +250,8 @@ static enum status screen(const struct group *g, struct finding *found, struct s
 	bool stays[MAX_FINALISTS];
 	double best = INFINITY;
 	for (int f = 0; f < g->n_finalists; f++) {
-		const int which = find_candidate(s, &g->finalist[f]);
-		if (which < 0)
+		const int which = candidates_find(&s->candidates, &g->finalist[f]);
+		if (which < 0) /* cannot run at this length */
 			continue;
 		s->which[s->n] = which;
 		s->place[s->n++] = f;
@@ -527,7 +518,7 @@ static enum status record_length(struct group *g, const struct range *r, int l)
 	                    .rounds = found->rounds};
 	TRY(open_spot(g, found->length, &g->tune->worker, &s));
 	TRY(journal_key(&g->tune->journal, s.task.kernel, &s.provenance));
-	o.winner = find_candidate(&s, &g->finalist[r->finalist]);
+	o.winner = candidates_find(&s.candidates, &g->finalist[r->finalist]);
 	snprintf(o.reason, sizeof o.reason,
 	         "at most %.2f %% over the fastest of %d finalists at %d lengths from %d to %d",
 	         100 * r->worst, g->n_finalists, r->to - r->from + 1, g->at[r->from].length,

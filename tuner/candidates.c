@@ -5,14 +5,6 @@
 
 enum { MAX_THREADS = 1024 }; /* per block, all architectures */
 
-struct config config_default(const struct kernel *kernel)
-{
-	struct config config = {0};
-	for (int p = 0; p < kernel->n_params; p++)
-		config.value[p] = kernel->params[p].default_value;
-	return config;
-}
-
 /* NULL when the configuration can run. */
 static const char *prune_reason(const struct task *task, const struct device_info *info,
                                 const struct config *config)
@@ -67,9 +59,7 @@ static int n_searched(const struct kernel *kernel)
 /* Point number i of the whole space, counting with the last tunable fastest. */
 static struct config point(const struct kernel *kernel, long i)
 {
-	struct config config = {0};
-	for (int p = kernel->n_params; p-- > n_searched(kernel);)
-		config.value[p] = kernel->params[p].default_value;
+	struct config config = config_default(kernel);
 	for (int p = n_searched(kernel); p-- > 0; i /= kernel->params[p].n_values)
 		config.value[p] = kernel->params[p].values[i % kernel->params[p].n_values];
 	return config;
@@ -119,4 +109,12 @@ void candidates_close(struct candidates *candidates)
 {
 	free(candidates->config);
 	*candidates = (struct candidates){0};
+}
+
+int candidates_find(const struct candidates *candidates, const struct config *config)
+{
+	for (int i = 0; i < candidates->n; i++)
+		if (!memcmp(&candidates->config[i], config, sizeof *config))
+			return i;
+	return -1;
 }

@@ -19,12 +19,13 @@ struct candidates {
 	int n_reasons;
 };
 
-struct config config_default(const struct kernel *kernel);
-
 /* On a GPU every point of the space, on the host the instances in this program; less those that
  * cannot run. Fails when the default is among these. */
 MUST_CHECK enum status candidates_open(const struct task *task, const struct device_info *info,
                                        struct candidates *candidates);
 void candidates_close(struct candidates *candidates);
+
+/* Which of them a configuration is; -1: none. */
+int candidates_find(const struct candidates *candidates, const struct config *config);
 
 #endif

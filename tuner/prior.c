@@ -31,10 +31,7 @@ static int find_candidate(const struct measuring *m, const char *text)
 	struct config config = {0};
 	if (!text[0] || params_parse(kernel->params, kernel->n_params, text, config.value))
 		return -1;
-	for (int i = 0; i < m->candidates->n; i++)
-		if (!memcmp(&m->candidates->config[i], &config, sizeof config))
-			return i;
-	return -1;
+	return candidates_find(m->candidates, &config);
 }
 
 static void add_finalist(struct prior *prior, int which)

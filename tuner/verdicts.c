@@ -35,8 +35,7 @@ static void read_config(const char *text, const struct tuned_row *row, struct co
 {
 	char copy[1024], *save = NULL;
 	const struct kernel *kernel = row->kernel;
-	for (int i = 0; i < kernel->n_params; i++)
-		config->value[i] = kernel->params[i].default_value;
+	*config = config_default(kernel);
 	snprintf(copy, sizeof copy, "%s", text);
 	for (char *pair = strtok_r(copy, " ", &save); pair; pair = strtok_r(NULL, " ", &save)) {
 		size_t name = strcspn(pair, "=");
