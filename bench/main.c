@@ -14,7 +14,7 @@
 #include "core/table.h"
 
 static struct {
-	const char *device, *kernels, *shapes, *dtypes, *states, *csv, *compare[2];
+	const char *device, *kernels, *shapes, *dtypes, *kv, *states, *csv, *compare[2];
 	bool peers, list, quiet;
 } options = {.device = "auto"};
 
@@ -26,6 +26,8 @@ static const struct option_row rows[] = {
         {"dtype", 0, OPTION_TEXT, &options.dtypes, "NAME,...",
          "weights: bf16 (default), f16, f32, q8_0; with the type of vectors, as libraries have it: "
          "bf16:bf16 (with --peers by default too)"},
+        {"kv", 0, OPTION_TEXT, &options.kv, "TYPE",
+         "dtype of the cache: bf16, f16, f32, q8_0 (default: that of plain weights, else bf16)"},
         {"state", 0, OPTION_TEXT, &options.states, "NAME,...",
          "caches: cold, hot, stream, and chain (dependent launches); default all, chain on a GPU "
          "alone"},
@@ -230,8 +232,10 @@ static enum status bench_run(struct bench *b)
 	int n_run;
 	char filter[64];
 	const char *states;
-	struct tasks_request request = {
-	        .kernels = options.kernels, .shapes = options.shapes, .dtypes = options.dtypes};
+	struct tasks_request request = {.kernels = options.kernels,
+	                                .shapes = options.shapes,
+	                                .dtypes = options.dtypes,
+	                                .kv = options.kv};
 	TRY(make_filter(states_asked_for(true), filter, sizeof filter));
 	TRY(device_open(options.device, options.quiet, &b->device));
 	const struct device_info *info = device_info(b->device);

@@ -14,6 +14,7 @@ enum {
 	/* Random contents repeat after this prime number of elements or blocks: no row length
 	   divides it. */
 	PERIOD = 65521,
+	LARGEST_BLOCK = 256, /* elements, of any dtype */
 };
 
 struct problem {
@@ -282,17 +283,17 @@ enum status problem_launch_chained(struct problem *p, const void *entry, const i
 /* Element i of what a launch left in buffer b. */
 static double seen_value(const struct problem *p, int b, size_t i)
 {
-	float value;
-	switch (p->buffer[b].dtype) {
+	const struct buffer *buffer = &p->buffer[b];
+	const size_t n = (size_t)dtype_block(buffer->dtype);
+	float block[LARGEST_BLOCK];
+	switch (buffer->dtype) {
 	case DTYPE_I32:
 		return ((const int *)p->seen[b])[i];
 	case DTYPE_U64:
 		return (double)((const unsigned long long *)p->seen[b])[i];
 	default:
-		dtype_to_f32(p->buffer[b].dtype,
-		             (const char *)p->seen[b] + dtype_bytes(p->buffer[b].dtype, i), &value,
-		             1);
-		return value;
+		dtype_planes_to_f32(buffer->dtype, p->seen[b], buffer->count, i - i % n, n, block);
+		return block[i % n];
 	}
 }
 

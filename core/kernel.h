@@ -30,9 +30,10 @@ struct kernel {
 	const char *name;
 	const struct param *params; /* tunables */
 	int n_params;
-	int n_step_params; /* the last of them: what matters in a whole decode step alone */
-	bool lends_rows;   /* a row of the table serves other shapes near its own too */
-	bool of_prompts;   /* no part of the decode step, whose rows and hashes the table has */
+	int n_step_params;  /* the last of them: what matters in a whole decode step alone */
+	bool lends_rows;    /* a row of the table serves other shapes near its own too */
+	bool defaults_only; /* its rows and hashes are not in the table: kernels of prompts, and of
+	                       steps with a quantised cache */
 	const struct param *fields; /* of the case */
 	int n_fields;
 

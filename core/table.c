@@ -104,11 +104,11 @@ const struct variant *table_lookup(const struct kernel *kernel, const struct dev
 	return lent ? lent : fallback;
 }
 
-static void hash_sources(bool of_prompts, char hash[17])
+static void hash_sources(bool defaults_only, char hash[17])
 {
 	uint64_t h = FNV1A_START;
 	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
-		if ((*kernel)->of_prompts != of_prompts)
+		if ((*kernel)->defaults_only != defaults_only)
 			continue;
 		source_hash((*kernel)->name, hash);
 		h = fnv1a(h, hash, strlen(hash));
@@ -130,7 +130,7 @@ void table_space_hash(char hash[17])
 {
 	uint64_t h = FNV1A_START;
 	for (const struct kernel *const *kernel = kernels; *kernel; kernel++) {
-		if ((*kernel)->of_prompts)
+		if ((*kernel)->defaults_only)
 			continue;
 		space_hash((*kernel)->params, (*kernel)->n_params, hash);
 		h = fnv1a(h, hash, strlen(hash));

@@ -34,8 +34,10 @@
  *	bulk_copy(shared, global, bytes, b) by it: part of that phase; addresses and bytes are
  *	                                  multiples of 16
  *	bulk_copy_early(...)              the same, of memory that launches in flight may write:
- *what they write arrives as anything bulk_wait(b, phase)               by the warp: phases are 0,
- *1, 0 ...; a block has to wait for all its copies atomic_add, atomic_inc, atomic_max relaxed
+ *	                                  what they write arrives as anything
+ *	bulk_wait(b, phase)               by the warp: phases are 0, 1, 0 ...; a block has to wait
+ *	                                  for all its copies
+ *	atomic_add atomic_inc atomic_max  relaxed
  *	atomic_inc_ordered(p, limit)      what the block wrote comes before, what it reads after
  *	fence_block() fence_device()
  *	spin_pause()                      in a loop that waits for another thread
@@ -50,11 +52,12 @@
  *	SIMT_ENTRY(kernel)                `const void *entry` of device_launch()
  *
  * Arithmetic: max, fma, dot4 (of signed bytes), gather_bytes, reciprocal_fast, rsqrt, exp2_fast(v)
- *(a few ulp, 0 below the normal range), sincos_turns(turns, &sine, &cosine) of 2 pi turns.
- *Conversions: bf16_lo/hi, half_lo/hi of a register's two halves, bf16_to_float, half_to_float,
- *float_to_bf16, float_to_half, pack_bf16(low, high), bits_to_float, float_to_bits; 16 bytes to
- *floats at once: unpack_bf16, unpack_half, unpack_int8, unpack_float. low_halves(a, b),
- *high_halves(a, b): 16 bits of each, a's in the low half.
+ * (a few ulp, 0 below the normal range), sincos_turns(turns, &sine, &cosine) of 2 pi turns.
+ *
+ * Conversions: bf16_lo/hi, half_lo/hi of a register's two halves, bf16_to_float, half_to_float,
+ * float_to_bf16, float_to_half, pack_bf16(low, high), bits_to_float, float_to_bits; 16 bytes to
+ * floats at once: unpack_bf16, unpack_half, unpack_int8, unpack_float; low_halves(a, b),
+ * high_halves(a, b): 16 bits of each, a's in the low half.
  *
  * Host compilers vectorise the inner loop of a dot product written as
  *	simt::partial sum;                  kVector partial sums

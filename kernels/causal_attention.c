@@ -26,8 +26,10 @@ static size_t smem_bytes(const struct shape *shape, const int *kase, const int *
 static bool valid(const struct shape *shape, const int *kase, const int *config,
                   const struct device_info *info)
 {
-	const int dim = AS(causal_attention_case, kase)->head_dim;
+	const struct causal_attention_case *k = AS(causal_attention_case, kase);
+	const int dim = k->head_dim;
 	return legal(kase, config, info->target) && shape->k > 0 && shape->m % shape->k == 0 &&
+	       shape->head_dim % dtype_block(k->kv) == 0 &&
 	       (dim ? dim == shape->head_dim
 	            : shape->head_dim % 8 == 0 &&
 	                        shape->head_dim <= CAUSAL_ATTENTION_MAX_HEAD_DIM) &&
@@ -200,7 +202,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 
 const struct kernel causal_attention_kernel = {
         KERNEL_MEMBERS(causal_attention),
-        .of_prompts = true,
+        .defaults_only = true,
         .specialise = specialise,
         .fill = fill,
 };

@@ -56,11 +56,30 @@ SIMT_FN void load_queries(const causal_attention_args &a, const causal_smem &s, 
 	}
 }
 
+/* Of a cache of `count` elements. */
+template <causal_attention_case K>
+SIMT_FN vec::planes cache_planes(const void *cache, size_t count)
+{
+	constexpr int quants =
+	        16 / vec::kChunk<K.kv>; /* bytes of an element, where they are whole */
+	return vec::planes_of<K.kv>(cache, static_cast<const char *>(cache) + count * quants,
+	                            count);
+}
+
+template <int Dtype>
+SIMT_FN void load_chunk(const vec::planes &p, size_t i, float (&to)[vec::kChunk<Dtype>])
+{
+	vec::decode<Dtype>(simt::load128(vec::at<Dtype>(p.quants, i)),
+	                   vec::load_trim<Dtype>(p, (unsigned)i), i, to);
+}
+
 /* Keys and values `start` .. of the block's head; zeros from `end` on. */
 template <causal_attention_case K, causal_attention_config C>
 SIMT_FN void load_tile(const causal_attention_args &a, const causal_smem &s, int start, int end)
 {
 	constexpr int chunk = vec::kChunk<K.kv>;
+	const size_t count = (size_t)a.n_kv_heads * a.capacity * s.dim;
+	const vec::planes keys = cache_planes<K>(a.k, count), values = cache_planes<K>(a.v, count);
 	for (int i = threadIdx.x * chunk; i < C.keys * s.dim; i += causal<K, C>::threads * chunk) {
 		const int key = i / s.dim, e = i % s.dim;
 		float k[chunk], v[chunk];
@@ -68,8 +87,8 @@ SIMT_FN void load_tile(const causal_attention_args &a, const causal_smem &s, int
 		vec::fill(v, 0.0f);
 		if (start + key < end) {
 			const size_t row = (size_t)blockIdx.y * a.capacity + start + key;
-			vec::load<K.kv>(a.k, row * s.dim + e, k);
-			vec::load<K.kv>(a.v, row * s.dim + e, v);
+			load_chunk<K.kv>(keys, row * s.dim + e, k);
+			load_chunk<K.kv>(values, row * s.dim + e, v);
 		}
 		vec::store<DTYPE_F32>(s.k, key * s.key_stride + e, k);
 		vec::store<DTYPE_F32>(s.v, i, v);

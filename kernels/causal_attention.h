@@ -7,9 +7,9 @@
 /* head_dim 0: the generic instance, for any multiple of 8 up to 256. */
 #define CAUSAL_ATTENTION_MAX_HEAD_DIM 256
 
-#define CAUSAL_ATTENTION_FIELDS(X)                                          \
-	X(head_dim, NAMES_NUMBER, "elements per head; 0: any", 0, 64, 128)  \
-	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32) \
+#define CAUSAL_ATTENTION_FIELDS(X)                                                      \
+	X(head_dim, NAMES_NUMBER, "elements per head; 0: any", 0, 64, 128)              \
+	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0) \
 	X(y, NAMES_DTYPE, "dtype that is written", DTYPE_BF16, DTYPE_F32)
 
 #define CAUSAL_ATTENTION_PARAMS(X)                             \
@@ -22,7 +22,11 @@
 	X(dim, DTYPE_BF16, DTYPE_BF16)    \
 	X(dim, DTYPE_BF16, DTYPE_F32)     \
 	X(dim, DTYPE_F16, DTYPE_BF16)     \
-	X(dim, DTYPE_F16, DTYPE_F32) X(dim, DTYPE_F32, DTYPE_BF16) X(dim, DTYPE_F32, DTYPE_F32)
+	X(dim, DTYPE_F16, DTYPE_F32)      \
+	X(dim, DTYPE_F32, DTYPE_BF16)     \
+	X(dim, DTYPE_F32, DTYPE_F32)      \
+	X(dim, DTYPE_Q8_0, DTYPE_BF16)    \
+	X(dim, DTYPE_Q8_0, DTYPE_F32)
 #define CAUSAL_ATTENTION_CASES(X)        \
 	CAUSAL_ATTENTION_CASES_OF(X, 0)  \
 	CAUSAL_ATTENTION_CASES_OF(X, 64) \
@@ -38,7 +42,8 @@ struct causal_attention_config {
 
 /* n tokens at `position` and after it, whose keys and values are in the cache: query heads of token
  * t see keys 0 .. position + t. q (n, n_heads, head_dim) f32; k, v (n_kv_heads, capacity,
- * head_dim); out (n, out_stride), of which n_heads head_dim elements are written. */
+ * head_dim) in device layout; out (n, out_stride), of which n_heads head_dim elements are written.
+ */
 struct causal_attention_args {
 	void *out;
 	const float *q;

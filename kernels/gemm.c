@@ -126,5 +126,5 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 
 const struct kernel gemm_kernel = {
         KERNEL_MEMBERS(gemm),
-        .of_prompts = true,
+        .defaults_only = true,
 };

@@ -736,7 +736,9 @@ SIMT_FN void store_qkv(const gemv_args &a, int row, float first, float second, c
 		vec::put<K.x>(a.y, head * dim + i + dim / 2, turned.y);
 	} else if (d.position >= 0 && d.position < a.capacity) {
 		const int kv_head = (head - a.n_heads) % a.n_kv_heads;
-		const size_t at = ((size_t)kv_head * a.capacity + d.position) * dim;
+		const size_t row =
+		        a.newest_only ? kv_head : (size_t)kv_head * a.capacity + d.position;
+		const size_t at = row * dim;
 		if (head < a.n_heads + a.n_kv_heads) {
 			put_cache(a, a.k_cache, at + i, turned.x);
 			put_cache(a, a.k_cache, at + i + dim / 2, turned.y);

@@ -97,8 +97,9 @@ struct gemv_config {
  * of 32 and of w's block. norm (k) f32 and eps of the rms_norm over the first n_norm of x, 0
  * beyond. bias (m) f32, in the order of the rows, in EPILOGUE_QKV that of the whole or NULL;
  * residual (m) in the activation dtype, may alias y. EPILOGUE_QKV: w has rows first_row .. of the
- * whole; caches (n_kv_heads, capacity, head_dim) of dtype `kv`; turns (head_dim / 2) and position
- * as of rope; a position outside the cache writes nothing. `ahead`: ahead_bytes of weights for a
+ * whole; caches (n_kv_heads, capacity, head_dim) of dtype `kv`, or (n_kv_heads, head_dim) when they
+ * take the newest row only; turns (head_dim / 2) and position as of rope; a position outside the
+ * cache writes nothing. `ahead`: ahead_bytes of weights for a
  * later launch, requested into L2. */
 struct gemv_args {
 	void *y;
@@ -111,6 +112,7 @@ struct gemv_args {
 	const int *position;
 	void *k_cache, *v_cache;
 	int first_row, n_heads, n_kv_heads, head_dim, capacity, kv;
+	bool newest_only;
 	unsigned long long *best;
 	const void *ahead;
 	unsigned long long ahead_bytes;

@@ -40,11 +40,12 @@ static bool valid(const struct shape *shape, const int *kase, const int *config,
 	        k->head_dim
 	                ? k->head_dim == shape->head_dim && k->group == group_of(shape)
 	                : shape->head_dim % 8 == 0 && shape->head_dim <= GQA_ATTENTION_MAX_HEAD_DIM;
+	const bool whole_blocks = shape->head_dim % dtype_block(k->kv) == 0;
 	/* combiners wait for blocks that must find room: one block fits every multiprocessor */
 	const int waiting =
 	        shape->m / block_group(kase) * (AS(gqa_attention_config, config)->combiners - 1);
 	return legal(kase, config, info->target) && shape->k > 0 && shape->m % shape->k == 0 &&
-	       fits && (!waiting || waiting < info->sm_count) &&
+	       fits && whole_blocks && (!waiting || waiting < info->sm_count) &&
 	       (!info->smem_block_bytes ||
 	        smem_bytes(shape, kase, config, info) + 1024 <= info->smem_block_bytes);
 }

@@ -13,6 +13,21 @@
 constexpr float kNoScore = -1e30f;
 constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
 
+/* Elements of a key or value that a lane has at a time: 16 bytes, of q8_0 8. */
+template <int Dtype>
+constexpr int kv_chunk = Dtype == DTYPE_Q8_0 ? 8 : vec::kChunk<Dtype>;
+
+/* They as loaded. */
+template <int Dtype>
+struct kv_raw {
+	uint4 bits;
+};
+template <>
+struct kv_raw<DTYPE_Q8_0> {
+	uint2 quants;
+	unsigned scale;
+};
+
 template <gqa_attention_case K, gqa_attention_config C>
 struct attention {
 	static constexpr bool mma = gqa_attention_uses_mma(K, C, simt::kTarget);
@@ -22,7 +37,7 @@ struct attention {
 	static constexpr int max_lanes =
 	        K.head_dim && K.head_dim / 8 < simt::kWarp ? K.head_dim / 8 : simt::kWarp;
 	static constexpr int lanes = C.lanes < max_lanes ? C.lanes : max_lanes;
-	static constexpr int chunk = vec::kChunk<K.kv>;
+	static constexpr int chunk = kv_chunk<K.kv>;
 	static constexpr int max_dim = K.head_dim ? K.head_dim : GQA_ATTENTION_MAX_HEAD_DIM;
 	static constexpr int chunks =
 	        (max_dim + lanes * chunk - 1) / (lanes * chunk); /* per lane */
@@ -89,6 +104,34 @@ SIMT_FN bool has_chunk(const attention_task &t, int lane, int c)
 	               : (c * A::lanes + lane) * A::chunk < t.head_dim;
 }
 
+/* From element i on, of a cache of `count`. */
+template <int Dtype>
+SIMT_FN kv_raw<Dtype> load_kv(const void *cache, size_t count, size_t i)
+{
+	if constexpr (Dtype == DTYPE_Q8_0) {
+		const char *quants = static_cast<const char *>(cache);
+		return {*reinterpret_cast<const uint2 *>(quants + i),
+		        reinterpret_cast<const unsigned short *>(quants + count)[i / 32]};
+	} else {
+		return {simt::load128(vec::at<Dtype>(cache, i))};
+	}
+}
+
+template <int Dtype>
+SIMT_FN void unpack_kv(const kv_raw<Dtype> &raw, float (&out)[kv_chunk<Dtype>])
+{
+	if constexpr (Dtype == DTYPE_Q8_0) {
+		const float scale = simt::half_to_float(raw.scale);
+		float quants[16];
+		simt::unpack_int8(make_uint4(raw.quants.x, raw.quants.y, 0, 0), quants);
+#pragma unroll
+		for (int i = 0; i < 8; i++)
+			out[i] = scale * quants[i];
+	} else {
+		vec::unpack<Dtype>(raw.bits, out);
+	}
+}
+
 template <gqa_attention_case K, gqa_attention_config C>
 SIMT_FN void load_query(const attention_task &t, int lane, const float *queries, int g, int c,
                         float (&q)[attention<K, C>::chunk])
@@ -103,7 +146,7 @@ template <gqa_attention_case K, gqa_attention_config C>
 SIMT_FN void score_keys(
         const attention_task &t, int lane, const float *queries,
         float (&q)[attention<K, C>::group][attention<K, C>::chunks][attention<K, C>::chunk],
-        const uint4 (&raw)[C.unroll][attention<K, C>::chunks],
+        const kv_raw<K.kv> (&raw)[C.unroll][attention<K, C>::chunks],
         float (&score)[C.unroll * attention<K, C>::group])
 {
 	using A = attention<K, C>;
@@ -115,7 +158,7 @@ SIMT_FN void score_keys(
 		float k[C.unroll][A::chunk];
 #pragma unroll
 		for (int u = 0; u < C.unroll; u++)
-			vec::unpack<K.kv>(raw[u][c], k[u]);
+			unpack_kv(raw[u][c], k[u]);
 #pragma unroll
 		for (int g = 0; g < A::group; g++) {
 			const float(&query)[A::chunk] =
@@ -169,7 +212,7 @@ SIMT_FN void weigh_keys(int first, int end, attention_state_of<K, C> &s,
 
 template <gqa_attention_case K, gqa_attention_config C>
 SIMT_FN void add_values(const attention_task &t, int lane,
-                        const uint4 (&raw)[C.unroll][attention<K, C>::chunks],
+                        const kv_raw<K.kv> (&raw)[C.unroll][attention<K, C>::chunks],
                         const float (&weight)[C.unroll * attention<K, C>::group],
                         const float (&keep)[attention<K, C>::group], attention_state_of<K, C> &s)
 {
@@ -181,7 +224,7 @@ SIMT_FN void add_values(const attention_task &t, int lane,
 		float v[C.unroll][A::chunk];
 #pragma unroll
 		for (int u = 0; u < C.unroll; u++)
-			vec::unpack<K.kv>(raw[u][c], v[u]);
+			unpack_kv(raw[u][c], v[u]);
 #pragma unroll
 		for (int g = 0; g < A::group; g++) {
 			vec::scale(s.out[g][c], keep[g]);
@@ -192,7 +235,15 @@ SIMT_FN void add_values(const attention_task &t, int lane,
 	}
 }
 
-/* The first scores of a split, in natural units; key `first` is number `seen` of the split's. */
+/* Score of the split's key number i, in natural units. */
+SIMT_FN void trace_score(attention_split_trace &trace, int i, int key, float score)
+{
+	if (i == 0)
+		trace.first_key = key;
+	trace.score[i] = score * kLn2;
+}
+
+/* The first scores of a split; key `first` is number `seen` of the split's. */
 template <gqa_attention_case K, gqa_attention_config C>
 SIMT_FN void trace_scores(const gqa_attention_args &a, const attention_task &t, int first, int seen,
                           const float (&score)[C.unroll * attention<K, C>::group])
@@ -205,8 +256,8 @@ SIMT_FN void trace_scores(const gqa_attention_args &a, const attention_task &t, 
 			continue;
 #pragma unroll
 		for (int g = 0; g < A::group; g++)
-			a.split_trace[(t.head0 + g) * gridDim.y + t.split].score[i] =
-			        score[u * A::group + g] * kLn2;
+			trace_score(a.split_trace[(t.head0 + g) * gridDim.y + t.split], i,
+			            first + u * A::slots, score[u * A::group + g]);
 	}
 }
 
@@ -218,6 +269,7 @@ SIMT_FN void attend_keys(const gqa_attention_args &a, const attention_task &t, c
 	using A = attention<K, C>;
 	const int lane = threadIdx.x % A::lanes, slot = threadIdx.x / A::lanes;
 	const size_t head = (size_t)t.kv_head * a.capacity;
+	const size_t count = (size_t)a.n_kv_heads * a.capacity * t.head_dim;
 
 	float q[A::group][A::chunks][A::chunk];
 	if constexpr (A::query_in_registers)
@@ -231,7 +283,7 @@ SIMT_FN void attend_keys(const gqa_attention_args &a, const attention_task &t, c
 	for (int base = t.split * A::run, seen = slot; base < t.len;
 	     base += gridDim.y * A::run, seen += A::run) {
 		const int first = base + slot;
-		uint4 k[C.unroll][A::chunks], v[C.unroll][A::chunks];
+		kv_raw<K.kv> k[C.unroll][A::chunks], v[C.unroll][A::chunks];
 #pragma unroll
 		for (int u = 0; u < C.unroll; u++) {
 			const int key =
@@ -242,8 +294,8 @@ SIMT_FN void attend_keys(const gqa_attention_args &a, const attention_task &t, c
 				if (!has_chunk<K, C>(t, lane, c))
 					break;
 				const size_t i = row + c * A::lanes * A::chunk;
-				k[u][c] = simt::load128(vec::at<K.kv>(a.k, i));
-				v[u][c] = simt::load128(vec::at<K.kv>(a.v, i));
+				k[u][c] = load_kv<K.kv>(a.k, count, i);
+				v[u][c] = load_kv<K.kv>(a.v, count, i);
 			}
 		}
 		float score[C.unroll * A::group], keep[A::group];
@@ -345,12 +397,13 @@ SIMT_FN bool gather_by_fma(const gqa_attention_args &a, attention_task &t, float
 
 /* A warp copies tiles of 16 keys and their values, which are contiguous, and its lanes read from
  * shared memory what they feed to tensor cores: no barrier of the block, no transposition. What an
- *instruction calls index k or column n may be any element as long as all its operands agree. Lane 4
- *row + column has scores = queries (8 heads, high halves, then low) x 8 keys: of key `row`, in
- *chunks of 8 elements, every fourth from `column`; a chunk is operands of two instructions; outputs
- *= weights (8 heads, high halves, then low) x values of 16 keys: of keys 2 column,
- *	+ 1, + 8, + 9, in chunks of 8 elements, every eighth from `row`; the same element of two
- *	keys is a register.
+ * instruction calls index k or column n may be any element as long as all its operands agree. Of a
+ * lane, row is lane / 4 and column lane % 4.
+ *	scores   queries (8 heads, high halves, then low) times 8 keys: of key `row`, in chunks of 8
+ *	         elements, every fourth from `column`; a chunk is operands of two instructions
+ *	outputs  weights (8 heads, high halves, then low) times values of 16 keys: of keys
+ *	         2 column, + 1, + 8 and + 9, in chunks of 8 elements, every eighth from `row`; the
+ *	         same element of two keys is a register
  * The score of (head row, key 2 column + i) comes out in the lane that needs it as a weight. */
 template <gqa_attention_case K, gqa_attention_config C>
 struct attention_tile {
@@ -692,7 +745,7 @@ SIMT_FN void add_tiles(const uint4 *slot, const float (&weight)[C.unroll][4], at
 	}
 }
 
-/* The first scores of a split, in natural units. */
+/* The first scores of a split. */
 template <gqa_attention_case K, gqa_attention_config C>
 SIMT_FN void trace_tile(const gqa_attention_args &a, const attention_task &t, int left,
                         const float (&score)[C.unroll][4])
@@ -703,8 +756,8 @@ SIMT_FN void trace_tile(const gqa_attention_args &a, const attention_task &t, in
 #pragma unroll
 	for (int i = 0; i < 2; i++)
 		if (key + i < ATTENTION_TRACE_KEYS && key + i < left)
-			a.split_trace[(t.head0 + row) * gridDim.y + t.split].score[key + i] =
-			        score[0][i] * kLn2;
+			trace_score(a.split_trace[(t.head0 + row) * gridDim.y + t.split], key + i,
+			            t.len - left + key + i, score[0][i]);
 }
 
 /* Elements 16 column .. + 15 of each 64 of head `row`, and the tail. */
@@ -953,7 +1006,6 @@ SIMT_FN void trace_split(const gqa_attention_args &a, const attention_task &t, i
                          const attention_total<Run> &s)
 {
 	attention_split_trace &trace = a.split_trace[head * gridDim.y + t.split];
-	trace.first_key = t.split * t.run;
 	trace.keys = (int)s.keys;
 	trace.max = s.max * kLn2;
 	trace.sum = s.sum;

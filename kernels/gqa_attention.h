@@ -11,7 +11,7 @@
 #define GQA_ATTENTION_FIELDS(X)                                                               \
 	X(head_dim, NAMES_NUMBER, "elements per head; 0: any", 0, 64, 128)                    \
 	X(group, NAMES_NUMBER, "query heads per key/value head; 0: any", 0, 1, 4, 5, 6, 7, 8) \
-	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32)
+	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0)
 
 #define GQA_ATTENTION_PARAMS(X)                                                                   \
 	X(splits, 64, "blocks that share the keys of a head group, at most", 1, 2, 4, 8, 12, 16,  \
@@ -45,7 +45,10 @@ enum { COPY_LANES, COPY_BULK };
 	X(128, 4, DTYPE_BF16) X(128, 5, DTYPE_BF16) X(128, 6, DTYPE_BF16)                 \
 	X(128, 7, DTYPE_BF16) X(128, 8, DTYPE_BF16)                                       \
 	X(0, 0, DTYPE_F16) X(64, 7, DTYPE_F16) X(128, 7, DTYPE_F16)                       \
-	X(0, 0, DTYPE_F32) X(64, 7, DTYPE_F32) X(128, 7, DTYPE_F32)
+	X(0, 0, DTYPE_F32) X(64, 7, DTYPE_F32) X(128, 7, DTYPE_F32)                       \
+	X(0, 0, DTYPE_Q8_0) X(64, 6, DTYPE_Q8_0) X(64, 7, DTYPE_Q8_0)                     \
+	X(128, 5, DTYPE_Q8_0) X(128, 6, DTYPE_Q8_0) X(128, 7, DTYPE_Q8_0)                 \
+	X(128, 8, DTYPE_Q8_0)
 // clang-format on
 
 struct gqa_attention_case {
@@ -85,7 +88,8 @@ struct attention_head_trace {
 };
 
 /* One new query per head against a cache; keys 0 .. *position are visible.
- * out, q (n_heads, head_dim) f32; k, v (n_kv_heads, capacity, head_dim). partial (n_heads, splits,
+ * out, q (n_heads, head_dim) f32; k, v (n_kv_heads, capacity, head_dim) in device layout, with q8_0
+ * a multiple of 32 to a head. partial (n_heads, splits,
  * head_dim + 4) f32 holds the records of the splits; arrived (n_kv_heads
  * or, generic, n_heads) is 0 between launches. Traces (n_heads, splits) and (n_heads) are touched
  * by traced instances only. */

@@ -7,6 +7,7 @@
 	X(gqa_attention, GQA_ATTENTION) \
 	X(rms_norm, RMS_NORM)           \
 	X(rope, ROPE)                   \
+	X(kv_append, KV_APPEND)         \
 	X(embed, EMBED)                 \
 	X(argmax, ARGMAX)               \
 	X(sample, SAMPLE)               \

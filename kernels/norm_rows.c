@@ -89,5 +89,5 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 
 const struct kernel norm_rows_kernel = {
         KERNEL_MEMBERS(norm_rows),
-        .of_prompts = true,
+        .defaults_only = true,
 };

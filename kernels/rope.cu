@@ -54,7 +54,9 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) rope(const rope_args a)
 	if constexpr (!K.append) {
 		rotate<C.pairs>(k, step, stride, a, position, i, [=](int e, float v) { k[e] = v; });
 	} else if (position >= 0 && position < a.capacity) {
-		const size_t row = ((size_t)kv_head * a.capacity + position) * a.head_dim;
+		const size_t row =
+		        (a.newest_only ? kv_head : (size_t)kv_head * a.capacity + position) *
+		        a.head_dim;
 		const float *v = a.v + (size_t)kv_head * a.head_dim;
 		rotate<C.pairs>(k, step, stride, a, position, i, [=](int e, float value) {
 			vec::put<K.kv>(a.k_cache, row + e, value);

@@ -31,8 +31,9 @@ struct rope_config {
  * 2^-64 turns. The product of integers wraps exactly, so the angle is right at any position. q
  * (n_heads, head_dim), k and v (n_kv_heads, head_dim) f32; without appending q and k are rotated in
  * place. Appending takes q and k in an order in which i and i + head_dim / 2 are neighbours, writes
- * q to q_out, and k and v to row *position of the caches (n_kv_heads, capacity, head_dim); a
- * position outside the cache writes nothing. */
+ * q to q_out, and k and v to row *position of the caches (n_kv_heads, capacity, head_dim), or to
+ * caches (n_kv_heads, head_dim) when they take the newest row only; a position outside the cache
+ * writes nothing. */
 struct rope_args {
 	float *q, *k, *q_out;
 	const float *v;
@@ -40,6 +41,7 @@ struct rope_args {
 	const unsigned long long *turns; /* (head_dim / 2) */
 	const int *position;
 	int n_heads, n_kv_heads, head_dim, capacity;
+	bool newest_only;
 };
 
 #ifndef __CUDACC_RTC__

@@ -5,8 +5,8 @@
 static const struct param params[] = {ROPE_ROWS_PARAMS(PARAM_ROW)};
 static const struct param fields[] = {ROPE_ROWS_FIELDS(FIELD_ROW)};
 
-/* Where the tokens of a problem begin, and cache rows behind them. */
-enum { POSITION_NOW = 1000, ROWS_BEHIND = 2 };
+/* Where the tokens of a problem begin, their cache rows, and rows behind them. */
+enum { POSITION_NOW = 1000, ROW_NOW = 30, ROWS_BEHIND = 2 };
 #define THETA 1e6
 enum { Q, QKV, BIAS, K_CACHE, V_CACHE, TURNS, N_BUFFERS };
 
@@ -45,7 +45,7 @@ static size_t width(const struct shape *s)
 }
 static size_t capacity(const struct shape *s)
 {
-	return (size_t)s->len + POSITION_NOW + ROWS_BEHIND;
+	return (size_t)s->len + ROW_NOW + ROWS_BEHIND;
 }
 
 static double bytes(const struct shape *shape, const int *kase)
@@ -100,6 +100,7 @@ static void bind(const struct shape *shape, const int *kase, const int *config,
 	        .v_cache = memory[V_CACHE],
 	        .turns = memory[TURNS],
 	        .position = POSITION_NOW,
+	        .row = ROW_NOW,
 	        .n = shape->len,
 	        .n_heads = shape->m,
 	        .n_kv_heads = shape->k,
@@ -167,7 +168,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 			             (size_t)i * d,
 			        .bias = (const float *)data[BIAS] + (size_t)i * d,
 			        .at = is_query ? ((size_t)t * (size_t)n_heads + (size_t)i) * d
-			                       : (kv_head * rows + POSITION_NOW + (size_t)t) * d,
+			                       : (kv_head * rows + ROW_NOW + (size_t)t) * d,
 			        .dtype = is_query ? DTYPE_F32 : kv,
 			};
 			reference_head(shape, &h, POSITION_NOW + t, is_value, expected[b],
@@ -177,6 +178,6 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 
 const struct kernel rope_rows_kernel = {
         KERNEL_MEMBERS(rope_rows),
-        .of_prompts = true,
+        .defaults_only = true,
         .fill = fill,
 };

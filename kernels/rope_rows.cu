@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) rope_rows(const rope_row
 		const float low = x[2 * item] + (a.bias ? a.bias[2 * item] : 0.0f);
 		const float high = x[2 * item + 1] + (a.bias ? a.bias[2 * item + 1] : 0.0f);
 		const int kv_head = (head - a.n_heads) % a.n_kv_heads;
-		const size_t row = ((size_t)kv_head * a.capacity + position) * a.head_dim;
+		const size_t row = ((size_t)kv_head * a.capacity + a.row + token) * a.head_dim;
 		if (head >= a.n_heads + a.n_kv_heads) {
 			vec::put<K.kv>(a.v_cache, row + 2 * i, low);
 			vec::put<K.kv>(a.v_cache, row + 2 * i + 1, high);

@@ -21,14 +21,15 @@ struct rope_rows_config {
 /* The end of the QKV product of n tokens at `position` and after it, EPILOGUE_QKV of
  * kernels/gemv.h by rows: qkv (n, width) f32 has query, key and value heads, of which the former
  * two alternate i, i + head_dim / 2; bias (width) in the same order or NULL. q (n, n_heads,
- * head_dim) f32; caches (n_kv_heads, capacity, head_dim); all positions are inside the cache.
+ * head_dim) f32; caches (n_kv_heads, capacity, head_dim), of which rows `row` and after it are
+ * written, all inside.
  * turns as of kernels/rope.h. */
 struct rope_rows_args {
 	float *q;
 	const float *qkv, *bias;
 	void *k_cache, *v_cache;
 	const unsigned long long *turns;
-	int position, n, n_heads, n_kv_heads, head_dim, capacity;
+	int position, row, n, n_heads, n_kv_heads, head_dim, capacity;
 };
 
 CONST_FN bool rope_rows_legal(struct rope_rows_case kase, struct rope_rows_config c,

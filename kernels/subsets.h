@@ -35,6 +35,7 @@
 #define GQA_ATTENTION_WHOLE(K)    ((K).head_dim == 0 || (K).group == 7)
 #define RMS_NORM_WHOLE(K)         true
 #define ROPE_WHOLE(K)             true
+#define KV_APPEND_WHOLE(K)        true
 #define EMBED_WHOLE(K)            true
 #define ARGMAX_WHOLE(K)           true
 #define SAMPLE_WHOLE(K)           true
@@ -48,11 +49,12 @@
 #define SWIGLU_ROWS_WHOLE(K)      true
 #define CAUSAL_ATTENTION_WHOLE(K) ((K).head_dim == 64 && (K).kv == DTYPE_BF16)
 
-#define ROPE_SUBSET(X)    X(warps, 1, 2, 4, 8) X(pairs, 1, 2, 4)
-#define EMBED_SUBSET(X)   X(warps, 1, 4)
-#define ARGMAX_SUBSET(X)  X(warps, 1, 4, 8) X(blocks, 1, 8, 32)
-#define SAMPLE_SUBSET(X)  X(warps, 1, 4, 16) X(blocks, 1, 8, 128) X(finishers, SAMPLE_FINISHERS)
-#define ADVANCE_SUBSET(X) X(warps, 1)
+#define ROPE_SUBSET(X)      X(warps, 1, 2, 4, 8) X(pairs, 1, 2, 4)
+#define KV_APPEND_SUBSET(X) X(warps, 1, 4)
+#define EMBED_SUBSET(X)     X(warps, 1, 4)
+#define ARGMAX_SUBSET(X)    X(warps, 1, 4, 8) X(blocks, 1, 8, 32)
+#define SAMPLE_SUBSET(X)    X(warps, 1, 4, 16) X(blocks, 1, 8, 128) X(finishers, SAMPLE_FINISHERS)
+#define ADVANCE_SUBSET(X)   X(warps, 1)
 
 /* Every program has these: a ceiling is the best of several. `blocks` is a matter of the grid
  * alone, so that one instance stands for all its values. The host's prefetchers follow one range

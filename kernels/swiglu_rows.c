@@ -88,5 +88,5 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 
 const struct kernel swiglu_rows_kernel = {
         KERNEL_MEMBERS(swiglu_rows),
-        .of_prompts = true,
+        .defaults_only = true,
 };

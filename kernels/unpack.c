@@ -110,6 +110,6 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 
 const struct kernel unpack_kernel = {
         KERNEL_MEMBERS(unpack),
-        .of_prompts = true,
+        .defaults_only = true,
         .fill = fill,
 };

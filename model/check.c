@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/kv_append.h"
+#include "model/cache.h"
 #include "model/parallel.h"
 
 /* Unit roundoff of f32. A sum of n products in any order, fused or not, errs by at most about n U
@@ -31,6 +33,7 @@ static struct expectation *expect(struct check *c, const char *what, const void 
 	*e = (struct expectation){.what = what,
 	                          .memory = memory,
 	                          .dtype = dtype,
+	                          .count = rows * stride,
 	                          .rows = rows,
 	                          .cols = cols,
 	                          .stride = stride,
@@ -224,6 +227,15 @@ done:
 	return status;
 }
 
+/* Keys, or values, that are yet to be quantised. */
+static struct expectation *expect_new_row(struct check *c, const struct decoder *d, bool is_value)
+{
+	const struct hparams *h = &d->model->hparams;
+	return expect_vector(c, is_value ? "new value" : "new key",
+	                     is_value ? d->state.v_new : d->state.k_new,
+	                     (size_t)(h->kv_heads * h->head_dim));
+}
+
 /* This step's row of a cache, of one layer. */
 static struct expectation *expect_cache_row(struct check *c, const struct decoder *d,
                                             const struct launch *l, bool is_value)
@@ -232,9 +244,9 @@ static struct expectation *expect_cache_row(struct check *c, const struct decode
 	const uint8_t *cache = is_value ? d->state.v_cache : d->state.k_cache;
 	size_t dim = (size_t)h->head_dim, stride = (size_t)d->state.capacity * dim;
 	struct expectation *e = expect(c, is_value ? "cached value" : "cached key",
-	                               cache + (size_t)l->layer * d->state.cache_layer_bytes +
-	                                       dtype_bytes(d->state.kv, (size_t)c->position * dim),
+	                               cache + (size_t)l->layer * d->state.cache_layer_bytes,
 	                               d->state.kv, (size_t)h->kv_heads, dim, stride);
+	e->first = (size_t)c->position * dim;
 	e->cache = is_value ? c->v : c->k;
 	e->slack = is_value ? c->v_slack : c->k_slack;
 	return e;
@@ -262,6 +274,14 @@ static void rotate(const struct check *c, const struct hparams *h, const double 
 	}
 }
 
+/* Where keys, or values, go from the product. */
+static struct expectation *expect_appended(struct check *c, const struct decoder *d,
+                                           const struct launch *l, bool is_value)
+{
+	return dtype_block(d->state.kv) > 1 ? expect_new_row(c, d, is_value)
+	                                    : expect_cache_row(c, d, l, is_value);
+}
+
 /* What becomes of rows [first, end) of c->product, which are whole tensors: the query, and a row of
  * each cache. */
 static void expect_rotated(struct check *c, const struct decoder *d, const struct launch *l,
@@ -273,10 +293,10 @@ static void expect_rotated(struct check *c, const struct decoder *d, const struc
 	if (first < q)
 		rotate(c, h, x, dx, h->heads, expect_vector(c, "query", d->state.q, q));
 	if (first <= q && end > q)
-		rotate(c, h, x + q, dx + q, h->kv_heads, expect_cache_row(c, d, l, false));
+		rotate(c, h, x + q, dx + q, h->kv_heads, expect_appended(c, d, l, false));
 	if (end <= q + kv)
 		return;
-	struct expectation *v = expect_cache_row(c, d, l, true);
+	struct expectation *v = expect_appended(c, d, l, true);
 	memcpy(v->value, x + q + kv, kv * sizeof *x);
 	memcpy(v->tolerance, dx + q + kv, kv * sizeof *dx);
 }
@@ -317,6 +337,23 @@ done:
 	return status;
 }
 
+static enum status expect_kv_append(struct check *c, const struct decoder *d,
+                                    const struct launch *l)
+{
+	enum status status = STATUS_OK;
+	const struct hparams *h = &d->model->hparams;
+	const size_t n = (size_t)(h->kv_heads * h->head_dim);
+	for (int is_value = 0; is_value < 2; is_value++) {
+		struct expectation *e = expect_cache_row(c, d, l, is_value);
+		TRY(read_floats(d, is_value ? d->state.v_new : d->state.k_new, n, c->input));
+		for (size_t i = 0; i < n; i++)
+			e->value[i] = (double)c->input[i];
+		kv_append_rounding(e->value, e->tolerance, (int)n);
+	}
+done:
+	return status;
+}
+
 static float round_to(int dtype, double value)
 {
 	float rounded = (float)value;
@@ -326,7 +363,8 @@ static float round_to(int dtype, double value)
 	return rounded;
 }
 
-/* Appends to the reference's cache what has just been found admissible on the device. */
+/* Appends to the reference's cache what has just been found admissible on the device. The nearest
+ * quants may be two, and another rounding of d changes them all: they are taken as they are. */
 static void keep_cache_row(struct check *c, const struct launch *l, const struct expectation *e,
                            const float *seen)
 {
@@ -335,7 +373,9 @@ static void keep_cache_row(struct check *c, const struct launch *l, const struct
 			size_t from = head * e->cols + i;
 			size_t to = (size_t)l->layer * c->layer_stride + head * c->head_stride +
 			            (size_t)c->position * e->cols + i;
-			e->cache[to] = round_to(e->dtype, e->value[from]);
+			e->cache[to] = dtype_block(e->dtype) > 1
+			                       ? seen[from]
+			                       : round_to(e->dtype, e->value[from]);
 			e->slack[to] = fabsf(seen[from] - e->cache[to]);
 		}
 }
@@ -545,6 +585,7 @@ static enum status (*const references[N_OPS])(struct check *c, const struct deco
         [OP_ATTN_NORM] = expect_norm,
         [OP_QKV] = expect_qkv,
         [OP_ROPE] = expect_rope,
+        [OP_KV_APPEND] = expect_kv_append,
         [OP_ATTENTION] = expect_attention,
         [OP_ATTN_OUT] = expect_residual,
         [OP_FFN_NORM] = expect_norm,
@@ -591,13 +632,11 @@ static double share_of_tolerance(const struct expectation *e, size_t i, float se
 static enum status read_seen(struct check *c, const struct decoder *d, const struct expectation *e)
 {
 	enum status status = STATUS_OK;
-	size_t row_bytes = dtype_bytes(e->dtype, e->cols);
 	uint8_t *raw = c->seen;
 	float *seen = (float *)c->seen + e->rows * e->cols;
 	for (size_t r = 0; r < e->rows; r++) {
-		const uint8_t *from =
-		        (const uint8_t *)e->memory + dtype_bytes(e->dtype, r * e->stride);
-		TRY(device_read(d->device, raw, from, row_bytes));
+		TRY(cache_read(d->device, e->dtype, e->memory, e->count, e->first + r * e->stride,
+		               raw, e->cols));
 		if (e->dtype == DTYPE_I32)
 			for (size_t i = 0; i < e->cols; i++)
 				seen[r * e->cols + i] = (float)((int32_t *)c->seen)[i];

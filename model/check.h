@@ -11,11 +11,13 @@
 
 #include "model/decoder.h"
 
-/* What a launch must leave in memory: rows x cols of dtype, a row every `stride` elements. */
+/* What a launch must leave in memory: rows x cols of a matrix of `count` elements on the device, a
+ * row every `stride` elements from element `first` on. */
 struct expectation {
 	const char *what;
-	const void *memory; /* on the device */
+	const void *memory;
 	int dtype;
+	size_t count, first;
 	size_t rows, cols, stride;
 	double *value, *tolerance; /* (rows, cols), allowed absolute error */
 	float *cache, *slack; /* the reference's, where the values are a row of it; else NULL */

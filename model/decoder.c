@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/table.h"
+#include "model/cache.h"
 #include "model/ranges.h"
 
 /* bytes of zeros */
@@ -34,6 +35,11 @@ static enum status open_state(struct decoder *d)
 	size_t partials = (size_t)h->heads * splits;
 	s->capacity = d->options.capacity;
 	s->kv = d->options.kv;
+	if (h->head_dim % dtype_block(s->kv))
+		return fail(STATUS_UNSUPPORTED,
+		            "a cache of %s needs heads of a multiple of %d elements; those of "
+		            "this model have %d",
+		            dtype_name(s->kv), dtype_block(s->kv), h->head_dim);
 	s->cache_layer_bytes = dtype_bytes(s->kv, kv * (size_t)s->capacity);
 	size_t cache = (size_t)h->layers * s->cache_layer_bytes;
 	const struct {
@@ -60,6 +66,8 @@ static enum status open_state(struct decoder *d)
 	        {&s->turns, (size_t)h->head_dim / 2 * sizeof *s->turns},
 	        {&s->k_cache, cache},
 	        {&s->v_cache, cache},
+	        {&s->k_new, kv * sizeof *s->k_new},
+	        {&s->v_new, kv * sizeof *s->v_new},
 	        {&s->split_trace, partials * sizeof *s->split_trace},
 	        {&s->head_trace, (size_t)h->heads * sizeof *s->head_trace},
 	};
@@ -89,6 +97,8 @@ static void close_state(struct decoder *d)
 	                  s->turns,
 	                  s->k_cache,
 	                  s->v_cache,
+	                  s->k_new,
+	                  s->v_new,
 	                  s->sample_weight,
 	                  s->candidates,
 	                  s->sample_counters,
@@ -304,13 +314,17 @@ enum status decoder_seek(struct decoder *d, int position)
 	return device_write(d->device, d->state.position, &position, sizeof position);
 }
 
-/* n values of deviation 1, uniform, as the cache stores them. */
+/* n values of deviation 1, uniform, in file layout. */
 static void random_rows(uint32_t *state, int dtype, void *to, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		*state = *state * 1664525 + 1013904223;
-		float v = 1.7320508f * ((float)(*state >> 8) * 0x1p-23f - 1);
-		dtype_from_f32(dtype, &v, (uint8_t *)to + dtype_bytes(dtype, i), 1);
+	float v[32];
+	const size_t block = (size_t)dtype_block(dtype);
+	for (size_t i = 0; i < n; i += block) {
+		for (size_t j = 0; j < block; j++) {
+			*state = *state * 1664525 + 1013904223;
+			v[j] = 1.7320508f * ((float)(*state >> 8) * 0x1p-23f - 1);
+		}
+		dtype_from_f32(dtype, v, (uint8_t *)to + dtype_bytes(dtype, i), block);
 	}
 }
 
@@ -322,20 +336,19 @@ enum status decoder_fill_cache(struct decoder *d, int n,
 	enum status status = STATUS_OK;
 	const struct hparams *h = &d->model->hparams;
 	const struct state *s = &d->state;
-	size_t row = dtype_bytes(s->kv, (size_t)h->head_dim), head = row * (size_t)s->capacity;
-	size_t bytes = row * (size_t)n;
+	const size_t head = (size_t)s->capacity * (size_t)h->head_dim;
+	const size_t filled = (size_t)n * (size_t)h->head_dim;
 	uint32_t random = 1;
-	uint8_t *rows = malloc(bytes + 1);
+	uint8_t *rows = malloc(dtype_bytes(s->kv, filled) + 1);
 	if (!rows)
 		return fail(STATUS_NO_MEMORY, "out of host memory for %d cache rows", n);
 	for (int l = 0; l < h->layers; l++)
 		for (int i = 0; i < 2 * h->kv_heads; i++) {
 			uint8_t *cache = i % 2 ? s->v_cache : s->k_cache;
-			random_rows(&random, s->kv, rows, (size_t)n * (size_t)h->head_dim);
-			TRY(device_write(d->device,
-			                 cache + (size_t)l * s->cache_layer_bytes +
-			                         (size_t)(i / 2) * head,
-			                 rows, bytes));
+			random_rows(&random, s->kv, rows, filled);
+			TRY(cache_write(d->device, s->kv, cache + (size_t)l * s->cache_layer_bytes,
+			                (size_t)h->kv_heads * head, (size_t)(i / 2) * head, rows,
+			                filled));
 			if (visit)
 				visit(context, l, i / 2, i % 2, rows);
 		}

@@ -139,33 +139,69 @@ void plan_gate_up(struct builder *b, const float *norm, const struct matrix *w)
 	add_gemv(b, OP_GATE_UP, w, EPILOGUE_SWIGLU, args);
 }
 
+/* Where a layer's new keys and values go: a row of its caches, or, since a block of a quantised one
+ * is written by several threads of a product, memory of their own. */
+struct destination {
+	void *k, *v;
+	int kv;
+	bool newest_only;
+};
+
+static struct destination destination(const struct builder *b)
+{
+	const struct state *s = b->state;
+	const size_t cache = (size_t)b->layer * s->cache_layer_bytes;
+	if (dtype_block(s->kv) > 1)
+		return (struct destination){s->k_new, s->v_new, DTYPE_F32, true};
+	return (struct destination){s->k_cache + cache, s->v_cache + cache, s->kv, false};
+}
+
+static void add_kv_append(struct builder *b)
+{
+	const struct hparams *h = b->hparams;
+	const struct state *s = b->state;
+	const size_t cache = (size_t)b->layer * s->cache_layer_bytes;
+	union launch_args args = {.kv_append = {.k = s->k_new,
+	                                        .v = s->v_new,
+	                                        .k_cache = s->k_cache + cache,
+	                                        .v_cache = s->v_cache + cache,
+	                                        .position = s->position,
+	                                        .n = 1,
+	                                        .n_kv_heads = h->kv_heads,
+	                                        .head_dim = h->head_dim,
+	                                        .capacity = s->capacity}};
+	struct shape shape = {.m = 1, .k = h->kv_heads, .head_dim = h->head_dim};
+	add(b, OP_KV_APPEND, "kv_append", shape, (struct kase){{s->kv}}, args);
+}
+
 static void add_rope(struct builder *b)
 {
 	const struct hparams *h = b->hparams;
 	const struct state *s = b->state;
-	size_t cache = (size_t)b->layer * s->cache_layer_bytes;
+	const struct destination to = destination(b);
 	float *k = s->qkv + h->heads * h->head_dim;
 	union launch_args args = {.rope = {.q = s->qkv,
 	                                   .k = k,
 	                                   .v = k + h->kv_heads * h->head_dim,
 	                                   .q_out = s->q,
-	                                   .k_cache = s->k_cache + cache,
-	                                   .v_cache = s->v_cache + cache,
+	                                   .k_cache = to.k,
+	                                   .v_cache = to.v,
 	                                   .turns = s->turns,
 	                                   .position = s->position,
 	                                   .n_heads = h->heads,
 	                                   .n_kv_heads = h->kv_heads,
 	                                   .head_dim = h->head_dim,
-	                                   .capacity = s->capacity}};
+	                                   .capacity = s->capacity,
+	                                   .newest_only = to.newest_only}};
 	struct shape shape = {.m = h->heads, .k = h->kv_heads, .head_dim = h->head_dim};
-	add(b, OP_ROPE, "rope", shape, (struct kase){{s->kv, 1}}, args);
+	add(b, OP_ROPE, "rope", shape, (struct kase){{to.kv, 1}}, args);
 }
 
-void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, const float *bias)
+static void add_qkv(struct builder *b, const float *norm, const struct matrix *w, const float *bias)
 {
 	const struct hparams *h = b->hparams;
 	const struct state *s = b->state;
-	size_t cache = (size_t)b->layer * s->cache_layer_bytes;
+	const struct destination to = destination(b);
 	struct gemv_args args = normed_args(b, OP_ATTN_NORM, norm);
 	if (!b->fused) {
 		for (; w; w = w->next) {
@@ -181,17 +217,25 @@ void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, cons
 	args.bias = bias;
 	args.turns = s->turns;
 	args.position = s->position;
-	args.k_cache = s->k_cache + cache;
-	args.v_cache = s->v_cache + cache;
+	args.k_cache = to.k;
+	args.v_cache = to.v;
+	args.newest_only = to.newest_only;
 	args.n_heads = h->heads;
 	args.n_kv_heads = h->kv_heads;
 	args.head_dim = h->head_dim;
 	args.capacity = s->capacity;
-	args.kv = s->kv;
+	args.kv = to.kv;
 	for (; w; w = w->next) {
 		args.first_row = w->row;
 		add_gemv(b, OP_QKV, w, EPILOGUE_QKV, args);
 	}
+}
+
+void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, const float *bias)
+{
+	add_qkv(b, norm, w, bias);
+	if (dtype_block(b->state->kv) > 1)
+		add_kv_append(b);
 }
 
 static struct shape attention_shape(const struct hparams *h, int len)

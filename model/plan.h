@@ -11,6 +11,7 @@
 #include "kernels/embed.h"
 #include "kernels/gemv.h"
 #include "kernels/gqa_attention.h"
+#include "kernels/kv_append.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/sample.h"
@@ -21,6 +22,7 @@
 	X(OP_ATTN_NORM, "attn_norm")   \
 	X(OP_QKV, "qkv")               \
 	X(OP_ROPE, "rope")             \
+	X(OP_KV_APPEND, "kv_append")   \
 	X(OP_ATTENTION, "attention")   \
 	X(OP_ATTN_OUT, "attn_out")     \
 	X(OP_FFN_NORM, "ffn_norm")     \
@@ -48,8 +50,9 @@ struct state {
 	unsigned long long *best;                       /* key of the argmax, 0 between steps */
 	unsigned long long *sample_weight, *candidates; /* of sampling, see kernels/sample.h */
 	unsigned *sample_counters;
-	unsigned long long *turns;                 /* (head_dim / 2), see kernels/rope.h */
-	uint8_t *k_cache, *v_cache;                /* (layers, kv_heads, capacity, head_dim) */
+	unsigned long long *turns;  /* (head_dim / 2), see kernels/rope.h */
+	uint8_t *k_cache, *v_cache; /* (layers, kv_heads, capacity, head_dim) */
+	float *k_new, *v_new;       /* (kv_heads, head_dim) before they are quantised */
 	struct attention_split_trace *split_trace; /* (heads, splits) of the latest attention */
 	struct attention_head_trace *head_trace;   /* (heads) */
 	int capacity;                              /* rows of the cache */
@@ -62,6 +65,7 @@ union launch_args {
 	struct gqa_attention_args attention;
 	struct rms_norm_args norm;
 	struct rope_args rope;
+	struct kv_append_args kv_append;
 	struct embed_args embed;
 	struct argmax_args argmax;
 	struct sample_args sample;
@@ -115,8 +119,8 @@ void plan_gemv(struct builder *b, enum op op, const struct matrix *w, const floa
                const float *residual);
 /* hidden = silu(gate) up of the normalised x. */
 void plan_gate_up(struct builder *b, const float *norm, const struct matrix *w);
-/* q, and a row of the caches, of the normalised x, in a launch for each type that w has; bias may
- * be NULL. */
+/* q, and a row of the caches, of the normalised x, in a launch for each type that w has, and one
+ * more where the cache is quantised; bias may be NULL. */
 void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, const float *bias);
 void plan_attention(struct builder *b);
 /* Logits of the normalised x, and the key of their argmax or of the token that is drawn. */

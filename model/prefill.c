@@ -26,6 +26,7 @@ struct prefill {
 	/* rows of a chunk; zeros behind what a row has, as matrices are padded */
 	float *x, *q;
 	float *wide;                       /* of the QKV and of the gate and up product */
+	float *k_new, *v_new;              /* (kv_heads, n, head_dim) before they are quantised */
 	void *normed, *attention, *hidden; /* of `dtype`: operands */
 	void *weights;                     /* room for one matrix of `dtype`, unless all are */
 	/* once logits were asked for: */
@@ -91,11 +92,18 @@ static size_t unpacked_count(const struct prefill *p)
 	return most;
 }
 
+/* Whether new keys and values are quantised on their way to the cache. */
+static bool is_staged(const struct prefill *p)
+{
+	return dtype_block(p->decoder->state.kv) > 1;
+}
+
 static enum status open_rows(struct prefill *p)
 {
 	enum status status = STATUS_OK;
 	const struct hparams *h = hparams(p);
 	const size_t n = (size_t)p->chunk, unpacked = unpacked_count(p);
+	const size_t staged = is_staged(p) ? n * (size_t)(h->kv_heads * h->head_dim) : 1;
 	const int wide = qkv_width(h) > 2 * h->ffn ? qkv_width(h) : 2 * h->ffn;
 	const struct {
 		void *memory;
@@ -106,6 +114,8 @@ static enum status open_rows(struct prefill *p)
 	        {&p->x, DTYPE_F32, n * (size_t)padded(h->hidden)},
 	        {&p->q, DTYPE_F32, n * (size_t)q_width(h)},
 	        {&p->wide, DTYPE_F32, n * (size_t)wide},
+	        {&p->k_new, DTYPE_F32, staged},
+	        {&p->v_new, DTYPE_F32, staged},
 	        {&p->normed, p->dtype, n * (size_t)padded(h->hidden)},
 	        {&p->attention, p->dtype, n * (size_t)padded(q_width(h))},
 	        {&p->hidden, p->dtype, n * (size_t)padded(h->ffn)},
@@ -140,8 +150,8 @@ void prefill_close(struct prefill **prefill)
 	struct prefill *p = *prefill;
 	if (!p)
 		return;
-	void *memory[] = {p->tokens,    p->x,      p->q,       p->wide, p->normed,
-	                  p->attention, p->hidden, p->weights, p->head, p->logits};
+	void *memory[] = {p->tokens, p->x,         p->q,      p->wide,    p->k_new, p->v_new,
+	                  p->normed, p->attention, p->hidden, p->weights, p->head,  p->logits};
 	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
 		device_free(p->decoder->device, memory[i]);
 	device_free_host(p->decoder->device, p->host_logits);
@@ -216,6 +226,25 @@ static struct shape heads_shape(const struct prefill *p)
 	        .m = h->heads, .k = h->kv_heads, .len = p->n, .head_dim = h->head_dim};
 }
 
+/* New keys and values to rows of a quantised cache. */
+static enum status append(struct prefill *p, uint8_t *k_cache, uint8_t *v_cache)
+{
+	const struct hparams *h = hparams(p);
+	const struct decoder *d = p->decoder;
+	const struct kv_append_args args = {.k = p->k_new,
+	                                    .v = p->v_new,
+	                                    .k_cache = k_cache,
+	                                    .v_cache = v_cache,
+	                                    .row = d->position,
+	                                    .n = p->n,
+	                                    .n_kv_heads = h->kv_heads,
+	                                    .head_dim = h->head_dim,
+	                                    .capacity = d->state.capacity};
+	return row_launch(d->device, "kv_append", (struct kase){{d->state.kv}},
+	                  (struct shape){.m = p->n, .k = h->kv_heads, .head_dim = h->head_dim},
+	                  &args);
+}
+
 /* Queries, and rows of the caches. */
 static enum status qkv(struct prefill *p, int layer)
 {
@@ -225,22 +254,28 @@ static enum status qkv(struct prefill *p, int layer)
 	const struct state *s = &d->state;
 	const struct layer_weights *lw = &d->weights.layers[layer];
 	const size_t cache = (size_t)layer * s->cache_layer_bytes;
+	const bool staged = is_staged(p);
+	uint8_t *k_cache = s->k_cache + cache, *v_cache = s->v_cache + cache;
 	const struct rope_rows_args args = {.q = p->q,
 	                                    .qkv = p->wide,
 	                                    .bias = d->options.use_bias ? lw->qkv_bias : NULL,
-	                                    .k_cache = s->k_cache + cache,
-	                                    .v_cache = s->v_cache + cache,
+	                                    .k_cache = staged ? (void *)p->k_new : k_cache,
+	                                    .v_cache = staged ? (void *)p->v_new : v_cache,
 	                                    .turns = s->turns,
 	                                    .position = d->position,
+	                                    .row = staged ? 0 : d->position,
 	                                    .n = p->n,
 	                                    .n_heads = h->heads,
 	                                    .n_kv_heads = h->kv_heads,
 	                                    .head_dim = h->head_dim,
-	                                    .capacity = s->capacity};
+	                                    .capacity = staged ? p->n : s->capacity};
 	TRY(norm(p, lw->attn_norm));
 	for (const struct matrix *w = &lw->qkv; w; w = w->next)
 		TRY(multiply(p, w, p->normed, p->wide + w->row, qkv_width(h), false));
-	TRY(row_launch(d->device, "rope_rows", (struct kase){{s->kv}}, heads_shape(p), &args));
+	TRY(row_launch(d->device, "rope_rows", (struct kase){{staged ? DTYPE_F32 : s->kv}},
+	               heads_shape(p), &args));
+	if (staged)
+		TRY(append(p, k_cache, v_cache));
 done:
 	return status;
 }

@@ -64,7 +64,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	         "tokens to generate at most (128; checked: 16)"},
 	        {"context", 'c', OPTION_COUNT, &a->context, "CTX",
 	         "tokens that the cache holds (the model's context, at most 4096)"},
-	        {"kv", 0, OPTION_TEXT, &a->kv, "TYPE", "cache dtype: bf16 (default), f16, f32"},
+	        {"kv", 0, OPTION_TEXT, &a->kv, "TYPE",
+	         "cache dtype: bf16 (default), f16, f32, q8_0"},
 	        {"temp", 0, OPTION_NUMBER, &a->temperature, "T",
 	         "temperature; 0 (default): greedy"},
 	        {"top-k", 0, OPTION_INT, &a->top_k, "K", "sample from the K likeliest; 0: all"},
@@ -156,8 +157,8 @@ static enum status check_arguments(const struct arguments *a)
 	if (!(a->top_p > 0 && a->top_p <= 1))
 		return fail(STATUS_USAGE, "--top-p %g: expected more than 0, at most 1", a->top_p);
 	int kv = dtype_parse(a->kv);
-	if (kv != DTYPE_BF16 && kv != DTYPE_F16 && kv != DTYPE_F32)
-		return fail(STATUS_USAGE, "--kv: '%s' is none of bf16, f16, f32", a->kv);
+	if (kv != DTYPE_BF16 && kv != DTYPE_F16 && kv != DTYPE_F32 && kv != DTYPE_Q8_0)
+		return fail(STATUS_USAGE, "--kv: '%s' is none of bf16, f16, f32, q8_0", a->kv);
 	return STATUS_OK;
 }
 

@@ -1,8 +1,8 @@
 /* sass EXCEPTIONS <TEXT: what nvdisasm prints of a cubin. Each instance must keep in registers what
- * it has, and one that promises loads in flight must issue as many, of 16 bytes each, before the
- * first instruction that waits for one of them: what a compiler that lacks registers, or moves a
- * load behind a use, breaks in silence. A line of EXCEPTIONS has a kernel and words of its case or
- * configuration, and excuses the instances that have all of them; comments begin with #. */
+ * it has, and one that promises loads in flight must issue as many, each of the promised width,
+ * before the first instruction that waits for one of them: what a compiler that lacks registers, or
+ * moves a load behind a use, breaks in silence. A line of EXCEPTIONS has a kernel and words of its
+ * case or configuration, and excuses the instances that have all of them; comments begin with #. */
 #include "core/kernel.h"
 #include "kernels/gemv.h"
 #include "kernels/gqa_attention.h"
@@ -18,12 +18,13 @@ enum { MAX_LINE = 4096, MAX_NAME = 64 + 2 * CONFIG_TEXT, MAX_EXCEPTIONS = 64, RE
  * by the bytes that arrive. */
 enum loads_to { TO_REGISTERS, TO_SHARED, IN_BULK };
 
-/* Loads of a thread that are issued together, of 16 bytes each or, in bulk, of as many as it asks.
- */
+/* Loads of a thread that are issued together, of 16 bytes each, of 8, or, in bulk, of as many as it
+ * asks. */
 struct promise {
 	int loads;
 	enum loads_to to;
 	bool weights; /* by the path of what is read once */
+	bool half;    /* of 8 bytes */
 	bool early;   /* before the dependency wait */
 };
 
@@ -48,7 +49,8 @@ static struct promise promise_of_attention(const int *kase, const int *config)
 	struct gqa_attention_config c;
 	memcpy(&k, kase, sizeof k);
 	memcpy(&c, config, sizeof c);
-	const int row = k.head_dim / dtype_chunk(k.kv);
+	const bool half = k.kv == DTYPE_Q8_0;
+	const int row = k.head_dim / (half ? 8 : dtype_chunk(k.kv));
 	const int lanes = k.head_dim / 8 < c.lanes ? k.head_dim / 8 : c.lanes;
 	if (gqa_attention_uses_mma(k, c, target))
 		return (struct promise){
@@ -57,7 +59,7 @@ static struct promise promise_of_attention(const int *kase, const int *config)
 		                                     : c.unroll * 2 * ATTENTION_TILE * row / 32),
 		        .to = c.copy == COPY_BULK ? IN_BULK : TO_SHARED,
 		        .early = c.prefetch};
-	return (struct promise){.loads = k.head_dim ? 2 * c.unroll * row / lanes : 2};
+	return (struct promise){.loads = k.head_dim ? 2 * c.unroll * row / lanes : 2, .half = half};
 }
 
 static const struct {
@@ -128,7 +130,7 @@ static bool is_promised_load(const struct promise *p, const char *name)
 {
 	if (p->to == IN_BULK)
 		return begins(name, "UBLKCP");
-	if (!strstr(name, ".128"))
+	if (!strstr(name, p->half ? ".64" : ".128"))
 		return false;
 	return p->to == TO_SHARED ? begins(name, "LDGSTS")
 	                          : begins(name, "LDG.") && !strstr(name, "STRONG") &&
@@ -153,7 +155,8 @@ static void see_load(struct instance *x, const char *operands)
 	unsigned first;
 	x->loads++;
 	if (x->promise.to == TO_REGISTERS && sscanf(operands, "R%u,", &first) == 1)
-		for (unsigned r = first; r < first + 4 && r < REGISTERS; r++)
+		for (unsigned r = first; r < first + (x->promise.half ? 2 : 4) && r < REGISTERS;
+		     r++)
 			x->pending[r] = true;
 }
 

@@ -48,6 +48,7 @@ static const struct {
         {"unpack", {"1x32", "5x896", "130x256"}},
         {"norm_rows", {"1x8", "3x200", "9x896"}},
         {"gemm", {"1x8@1", "7x96@5", "38x200@9", "33x256@4"}},
+        {"kv_append", {"1/2/64", "5/3/32", "59/1/256"}},
         {"rope_rows", {"3/1/40@5", "14/2/64@3", "1/1/8@1"}},
         {"swiglu_rows", {"1x8", "5x200", "3x1000"}},
 };
@@ -74,7 +75,7 @@ static int attention_shapes(const int *kase, struct shape *shapes)
 /* Of prompts: groups, and chunks that are a whole number of tiles and that are not. */
 static int causal_shapes(const int *kase, struct shape *shapes)
 {
-	static const int dims[] = {8, 40, 80, 256}, groups[] = {1, 7, 3, 5}, n[] = {1, 32, 59, 5};
+	static const int dims[] = {32, 40, 80, 256}, groups[] = {1, 7, 3, 5}, n[] = {1, 32, 59, 5};
 	for (int i = 0; i < 4; i++)
 		shapes[i] = (struct shape){2 * groups[i], 2, n[i], kase[0] ? kase[0] : dims[i]};
 	return 4;

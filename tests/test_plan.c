@@ -51,12 +51,14 @@ static struct decoder_options options_of(int kv)
 static const struct step {
 	bool unfused;
 	struct sampling sampling;
+	int kv;
 	const char *way;
 	int n_layer, n_end;
-	enum op layer[8], end[5];
+	enum op layer[9], end[5];
 } steps[] = {
         {false,
          {0},
+         DTYPE_BF16,
          "tuned",
          5,
          2,
@@ -64,6 +66,7 @@ static const struct step {
          {OP_HEAD, OP_ADVANCE}},
         {false,
          {1, 20, 0.9, 3},
+         DTYPE_BF16,
          "tuned sampled",
          5,
          3,
@@ -71,6 +74,7 @@ static const struct step {
          {OP_HEAD, OP_SAMPLE, OP_ADVANCE}},
         {true,
          {0},
+         DTYPE_BF16,
          "tuned unfused",
          8,
          4,
@@ -79,12 +83,30 @@ static const struct step {
          {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_ADVANCE}},
         {true,
          {1, 0, 1, 4},
+         DTYPE_BF16,
          "tuned unfused sampled",
          8,
          5,
          {OP_ATTN_NORM, OP_QKV, OP_ROPE, OP_ATTENTION, OP_ATTN_OUT, OP_FFN_NORM, OP_GATE_UP,
           OP_DOWN},
          {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_SAMPLE, OP_ADVANCE}},
+        {false,
+         {0},
+         DTYPE_Q8_0,
+         "tuned",
+         6,
+         2,
+         {OP_QKV, OP_KV_APPEND, OP_ATTENTION, OP_ATTN_OUT, OP_GATE_UP, OP_DOWN},
+         {OP_HEAD, OP_ADVANCE}},
+        {true,
+         {0},
+         DTYPE_Q8_0,
+         "tuned unfused",
+         9,
+         4,
+         {OP_ATTN_NORM, OP_QKV, OP_ROPE, OP_KV_APPEND, OP_ATTENTION, OP_ATTN_OUT, OP_FFN_NORM,
+          OP_GATE_UP, OP_DOWN},
+         {OP_FINAL_NORM, OP_HEAD, OP_ARGMAX, OP_ADVANCE}},
 };
 
 static int step_launches(const struct step *step, int layers)
@@ -178,8 +200,8 @@ static void plan_names_the_nearest_row(void **state)
 static void plan_is_the_step(void **state)
 {
 	const struct step *step = *state;
-	struct hparams h = shape_of(6, 2, 16);
-	struct decoder_options options = options_of(DTYPE_BF16);
+	struct hparams h = shape_of(6, 2, step->kv == DTYPE_Q8_0 ? 32 : 16);
+	struct decoder_options options = options_of(step->kv);
 	struct model model;
 	struct decoder d;
 	char way[DECODER_WAY];

@@ -65,14 +65,14 @@ static void watch_steps(struct decoder *decoder, const char *path, int n)
 
 /* Decodes from an empty cache, then behind a cache filled so far that attention has several splits;
  * what is behind the position is NaN. */
-static void decode(const char *path, const struct variant *attention, bool graphs,
+static void decode(const char *path, int kv, const struct variant *attention, bool graphs,
                    struct sampling sampling)
 {
 	struct model model;
 	struct decoder decoder;
 	const struct decoder_options options = {
 	        .capacity = 512,
-	        .kv = DTYPE_BF16,
+	        .kv = kv,
 	        .use_bias = true,
 	        .use_tuned = true,
 	        .graphs = graphs,
@@ -106,9 +106,11 @@ static void no_races_in_a_decode_step(void **state)
 	OK(device_open("auto", true, &device));
 	for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
 		for (int graphs = 0; graphs < 2; graphs++)
-			decode(models[i], NULL, graphs, (struct sampling){0});
-	decode(models[0], NULL, true, (struct sampling){0.8, 0, 1, 1});
-	decode(models[1], NULL, false, (struct sampling){0.8, 40, 0.9, 1});
+			decode(models[i], DTYPE_BF16, NULL, graphs, (struct sampling){0});
+	decode(models[0], DTYPE_BF16, NULL, true, (struct sampling){0.8, 0, 1, 1});
+	decode(models[1], DTYPE_BF16, NULL, false, (struct sampling){0.8, 40, 0.9, 1});
+	decode(models[0], DTYPE_Q8_0, NULL, true, (struct sampling){0});
+	decode(models[3], DTYPE_Q8_0, NULL, false, (struct sampling){0});
 	device_close(&device);
 }
 
@@ -123,19 +125,19 @@ static void no_races_with_bulk_copies(void **state)
 		decode(all[i].kase.value[0] == 128
 		               ? SOURCE_DIR "/tests/data/golden/bf16-g1-d128-tied.gguf"
 		               : SOURCE_DIR "/tests/data/golden/q8_0-g7-d64-tied.gguf",
-		       &all[i], true, (struct sampling){0});
+		       DTYPE_BF16, &all[i], true, (struct sampling){0});
 	device_close(&device);
 }
 
 /* Chunks of which the last is no whole tile, behind each other, then a step. */
-static void process(const char *path, int product)
+static void process(const char *path, int product, int kv)
 {
 	struct model model;
 	struct decoder decoder;
 	struct prefill *prefill;
 	int32_t ids[PROMPT];
 	const struct decoder_options options = {
-	        .capacity = 128, .kv = DTYPE_BF16, .use_bias = true, .graphs = true, .quiet = true};
+	        .capacity = 128, .kv = kv, .use_bias = true, .graphs = true, .quiet = true};
 	for (int i = 0; i < PROMPT; i++)
 		ids[i] = 5 + i;
 	OK(model_open(path, &model));
@@ -157,18 +159,19 @@ static void no_races_in_a_prompt(void **state)
 {
 	(void)state;
 	OK(device_open("auto", true, &device));
-	process(SOURCE_DIR "/models/warpsmith-tiny.gguf", DTYPE_BF16);
-	process(SOURCE_DIR "/tests/data/golden/f32-g5-d40-untied.gguf", DTYPE_F32);
+	process(SOURCE_DIR "/models/warpsmith-tiny.gguf", DTYPE_BF16, DTYPE_BF16);
+	process(SOURCE_DIR "/models/warpsmith-tiny.gguf", DTYPE_BF16, DTYPE_Q8_0);
+	process(SOURCE_DIR "/tests/data/golden/f32-g5-d40-untied.gguf", DTYPE_F32, DTYPE_BF16);
 	device_close(&device);
 }
 
 /* A step in which attention has several splits. */
-static enum status step_once(bool unfused, double temperature)
+static enum status step_once(bool unfused, double temperature, int kv)
 {
 	struct model model;
 	struct decoder decoder;
 	const struct decoder_options options = {.capacity = 512,
-	                                        .kv = DTYPE_BF16,
+	                                        .kv = kv,
 	                                        .use_bias = true,
 	                                        .use_tuned = true,
 	                                        .unfused = unfused,
@@ -194,25 +197,29 @@ static void no_wait_can_be_left_out(void **state)
 		const char *kernel;
 		bool unfused;
 		double temperature;
-	} waits[] = {{"gemv", false, 0},    {"gqa_attention", false, 0}, {"advance", false, 0},
-	             {"rms_norm", true, 0}, {"rope", true, 0},           {"argmax", true, 0},
-	             {"sample", false, 1}};
+		int kv;
+	} waits[] = {
+	        {"gemv", false, 0, DTYPE_BF16},         {"gqa_attention", false, 0, DTYPE_BF16},
+	        {"advance", false, 0, DTYPE_BF16},      {"rms_norm", true, 0, DTYPE_BF16},
+	        {"rope", true, 0, DTYPE_BF16},          {"argmax", true, 0, DTYPE_BF16},
+	        {"sample", false, 1, DTYPE_BF16},       {"kv_append", false, 0, DTYPE_Q8_0},
+	        {"gqa_attention", false, 0, DTYPE_Q8_0}};
 	const struct host_check before = host_check_get();
 	struct host_check check = before;
 	(void)state;
 	OK(device_open("auto", true, &device));
-	OK(step_once(true, 1));
+	OK(step_once(true, 1, DTYPE_BF16));
 	assert_int_equal(race_count(), 0);
 	for (size_t i = 0; i < sizeof waits / sizeof waits[0]; i++) {
 		without_wait_of = waits[i].kernel;
 		check.checked = true;
 		host_check_set(check);
-		assert_int_equal(step_once(waits[i].unfused, waits[i].temperature),
+		assert_int_equal(step_once(waits[i].unfused, waits[i].temperature, waits[i].kv),
 		                 STATUS_VIOLATION);
 		assert_non_null(strstr(fail_message(), "never waited"));
 		check.checked = false; /* leaves it to the detector */
 		host_check_set(check);
-		OK(step_once(waits[i].unfused, waits[i].temperature));
+		OK(step_once(waits[i].unfused, waits[i].temperature, waits[i].kv));
 		if (!race_count())
 			fail_msg("no race without the wait of %s", waits[i].kernel);
 		if (!strstr(race_message(), "grid_wait()"))

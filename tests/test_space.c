@@ -95,6 +95,7 @@ static void shapes_survive_the_way_to_text(void **state)
 	        {"unpack", "512x896"},
 	        {"norm_rows", "512x896"},
 	        {"gemm", "896x4864@512"},
+	        {"kv_append", "1/2/64"},
 	        {"rope_rows", "14/2/64@512"},
 	        {"swiglu_rows", "512x4864"},
 	        {"causal_attention", "14/2/64@512"},

@@ -283,7 +283,7 @@ static void print_rows(FILE *out, const struct verdicts *table)
 		        info->name, info->sm_count, info->driver, info->toolkit, newest->date,
 		        newest->method);
 		for (const struct kernel *const *kernel = kernels; *kernel; kernel++)
-			if (!(*kernel)->of_prompts)
+			if (!(*kernel)->defaults_only)
 				print_kernel(out, table, id, *kernel);
 	}
 }

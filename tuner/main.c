@@ -19,7 +19,7 @@
 static const char program[] = "warpsmith-tune";
 
 static struct {
-	const char *device, *kernels, *shapes, *dtypes, *strategy, *budget, *journal, *emit,
+	const char *device, *kernels, *shapes, *dtypes, *kv, *strategy, *budget, *journal, *emit,
 	        *replay, *explain, *decode;
 	unsigned long long seed;
 	int seeds, repeat, length;
@@ -32,6 +32,8 @@ static const struct option_row rows[] = {
         {"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
          "model sizes (qwen2.5-0.5b ...), N, MxK or Q/KV/D[@LENGTH]"},
         {"dtype", 0, OPTION_TEXT, &options.dtypes, "TYPE,...", "weight dtypes (default: bf16)"},
+        {"kv", 0, OPTION_TEXT, &options.kv, "TYPE",
+         "dtype of the cache: bf16, f16, f32, q8_0 (default: that of plain weights, else bf16)"},
         {"strategy", 0, OPTION_TEXT, &options.strategy, "NAME",
          "how to search: guided (default), local, evolve, random or exhaustive"},
         {"budget", 0, OPTION_TEXT, &options.budget, "N|P%|Ns",
@@ -135,7 +137,8 @@ static enum status choose(struct tune_options *choice)
 {
 	*choice = (struct tune_options){
 	        .device = options.device,
-	        .request = {options.kernels, options.shapes, options.dtypes, options.quick},
+	        .request = {options.kernels, options.shapes, options.dtypes, options.kv,
+	                    options.quick},
 	        .quiet = options.quiet,
 	        .out = stdout,
 	        .interrupted = &interrupted,
@@ -219,8 +222,8 @@ done:
 static bool emits_alone(void)
 {
 	return options.emit && !options.kernels && !options.shapes && !options.dtypes &&
-	       !options.strategy && !options.budget && !options.quick && !options.dry_run &&
-	       !strcmp(options.device, "auto");
+	       !options.kv && !options.strategy && !options.budget && !options.quick &&
+	       !options.dry_run && !strcmp(options.device, "auto");
 }
 
 static enum status retime_rows(const char *folder)

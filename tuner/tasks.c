@@ -40,7 +40,8 @@ struct builder {
 	const struct tasks_request *request;
 	const int *lengths;
 	struct tasks *tasks;
-	int dtype; /* of weights; the cache has it too where it can */
+	int dtype; /* of weights */
+	int kv;    /* of caches; -1: that of plain weights, else bf16 */
 	int x;     /* dtype of activations; -1: what the decode step has, epilogues included */
 	int found; /* tasks of the shape being added, known ones included */
 };
@@ -80,6 +81,13 @@ static void set_field(const struct kernel *kernel, struct kase *kase, const char
 		kase->value[i] = value;
 }
 
+static int cache_dtype(const struct builder *b)
+{
+	if (b->kv >= 0)
+		return b->kv;
+	return dtype_block(b->dtype) > 1 ? DTYPE_BF16 : b->dtype;
+}
+
 /* The case that the decode step uses: f32 activations, cache appended to, nothing added but by
  * epilogues. */
 static struct kase decode_case(const struct builder *b, const struct kernel *kernel)
@@ -89,7 +97,7 @@ static struct kase decode_case(const struct builder *b, const struct kernel *ker
 	set_field(kernel, &kase, "x", DTYPE_F32);
 	set_field(kernel, &kase, "x", b->x);
 	set_field(kernel, &kase, "kv", DTYPE_BF16);
-	set_field(kernel, &kase, "kv", b->dtype);
+	set_field(kernel, &kase, "kv", cache_dtype(b));
 	set_field(kernel, &kase, "append", 1);
 	return kase;
 }
@@ -243,7 +251,7 @@ static enum status check_kernel(const char *name)
 	const struct kernel *kernel = kernel_find(name);
 	if (!kernel)
 		return fail(STATUS_USAGE, "--kernel: no kernel '%s'", name);
-	if (kernel->of_prompts)
+	if (kernel->defaults_only)
 		return fail(STATUS_USAGE,
 		            "--kernel: %s is timed in whole prompts alone: warpsmith-run --random "
 		            "qwen2.5-0.5b --bench --prefill 4096",
@@ -282,6 +290,16 @@ static enum status parse_dtypes(struct builder *b, const char *text)
 	return STATUS_OK;
 }
 
+static enum status parse_kv(struct builder *b, const char *text)
+{
+	const struct kernel *attention = kernel_find("gqa_attention");
+	b->kv = text ? dtype_parse(text) : -1;
+	if (text &&
+	    (b->kv < 0 || !param_allows(&attention->fields[field_index(attention, "kv")], b->kv)))
+		return fail(STATUS_USAGE, "--kv: '%s' is none of bf16, f16, f32, q8_0", text);
+	return STATUS_OK;
+}
+
 enum status tasks_open(const struct tasks_request *request, const struct device_info *info,
                        struct tasks *tasks)
 {
@@ -296,6 +314,7 @@ enum status tasks_open(const struct tasks_request *request, const struct device_
 	*tasks = (struct tasks){0};
 	b.lengths = request->quick ? quick_lengths : gpu ? gpu_lengths : host_lengths;
 	TRY(check_kernels(request->kernels ? request->kernels : ""));
+	TRY(parse_kv(&b, request->kv));
 	while (next_item(&dtypes, dtype)) {
 		TRY(parse_dtypes(&b, dtype));
 		for (const char *left = shapes; next_item(&left, shape);)

@@ -20,9 +20,10 @@ struct tasks {
  * and 7B shapes of Qwen2.5 on a GPU, 0.5B on the host; bf16. A dtype is that of weights, or of
  * weights and activations, "bf16:bf16": then a GEMV is the product alone, as libraries have it. A
  * shape is the name of a model size or as the kernels write theirs; attention shapes without a
- * length stand for the whole grid of lengths, which is shorter when `quick`. */
+ * length stand for the whole grid of lengths, which is shorter when `quick`. `kv` is the dtype of
+ * caches, one name; NULL: that of plain weights, else bf16. */
 struct tasks_request {
-	const char *kernels, *shapes, *dtypes;
+	const char *kernels, *shapes, *dtypes, *kv;
 	bool quick;
 };
 
