@@ -142,6 +142,7 @@ static enum status open_plans(struct decoder *d)
 	                    .use_bias = d->options.use_bias,
 	                    .use_tuned = d->options.use_tuned,
 	                    .fused = !d->options.unfused,
+	                    .serial = d->options.serial,
 	                    .sampling = d->options.sampling,
 	                    .find = d->options.find,
 	                    .find_user = d->options.find_user};
@@ -188,9 +189,9 @@ void decoder_close(struct decoder *d)
 const char *decoder_way(const struct decoder *d, char text[DECODER_WAY])
 {
 	const struct decoder_options *o = &d->options;
-	snprintf(text, DECODER_WAY, "%s%s%s%s", o->use_tuned ? "tuned" : "default",
+	snprintf(text, DECODER_WAY, "%s%s%s%s%s", o->use_tuned ? "tuned" : "default",
 	         o->graphs ? "" : " eager", o->unfused ? " unfused" : "",
-	         o->sampling.temperature > 0 ? " sampled" : "");
+	         o->serial ? " serial" : "", o->sampling.temperature > 0 ? " sampled" : "");
 	return text;
 }
 

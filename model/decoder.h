@@ -10,6 +10,7 @@ struct decoder_options {
 	int kv;       /* dtype of the cache */
 	bool use_bias, use_tuned;
 	bool unfused; /* norms, rotation and argmax as launches of their own, for comparison */
+	bool serial;  /* each launch begins when the one before has ended, for comparison */
 	bool graphs;  /* capture once and replay, instead of launching one by one */
 	struct sampling sampling;
 	bool quiet;

@@ -55,7 +55,7 @@ static void add(struct builder *b, enum op op, const char *kernel, struct shape 
 	                     .kernel = kernel_find(kernel),
 	                     .kase = kase,
 	                     .shape = shape,
-	                     .dependent = b->plan->n > 1,
+	                     .dependent = b->plan->n > 1 && !b->serial,
 	                     .args = args};
 	l->variant =
 	        b->find ? b->find(b->find_user, l->kernel, &l->kase, &l->shape)

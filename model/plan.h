@@ -102,7 +102,8 @@ struct builder {
 	const struct state *state;
 	const struct device_info *info;
 	bool use_bias, use_tuned;
-	bool fused; /* norms, rotation and argmax in the products before and after them */
+	bool fused;  /* norms, rotation and argmax in the products before and after them */
+	bool serial; /* no launch is dependent */
 	struct sampling sampling;
 	/* where instances come from, NULL: table_lookup() */
 	const struct variant *(*find)(void *user, const struct kernel *kernel,

@@ -31,7 +31,7 @@ struct arguments {
 	unsigned long long seed;
 	bool ignore_eos, bench, plan, profile, window, no_graph, check, inspect, no_bias, print_ids,
 	        tokenize;
-	bool detokenize, default_rows, unfused, quiet;
+	bool detokenize, default_rows, unfused, serial, quiet;
 };
 
 /* What a command has opened. */
@@ -92,6 +92,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, bool *done)
 	         "default configurations instead of the tuned ones"},
 	        {"unfused", 0, OPTION_FLAG, &a->unfused, NULL,
 	         "norms, rotation and argmax as launches of their own"},
+	        {"serial", 0, OPTION_FLAG, &a->serial, NULL,
+	         "begin each launch when the one before has ended: no dependent launches"},
 	        {"no-graph", 0, OPTION_FLAG, &a->no_graph, NULL,
 	         "launch one by one, under NVTX ranges"},
 	        {"window", 0, OPTION_FLAG, &a->window, NULL,
@@ -314,6 +316,7 @@ static enum status open_decoder(struct session *s)
 	                                  .use_bias = !a->no_bias,
 	                                  .use_tuned = !a->default_rows,
 	                                  .unfused = a->unfused,
+	                                  .serial = a->serial,
 	                                  .sampling = sampling_of(a),
 	                                  .graphs = !a->no_graph,
 	                                  .quiet = a->quiet};

@@ -197,6 +197,27 @@ static void plan_names_the_nearest_row(void **state)
 	model_close(&model);
 }
 
+/* All launches but the first may begin before the one before has ended, or none. */
+static void serial_launches_do_not_overlap(void **state)
+{
+	struct hparams h = shape_of(7, 1, 64);
+	struct decoder_options options = options_of(DTYPE_BF16);
+	struct model model;
+	struct decoder d;
+	char way[DECODER_WAY];
+	(void)state;
+	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
+	for (int serial = 0; serial < 2; serial++) {
+		options.serial = serial;
+		OK(decoder_open(device, &model, &options, &d));
+		assert_string_equal(decoder_way(&d, way), serial ? "tuned serial" : "tuned");
+		for (int i = 0; i < d.plans[0].n; i++)
+			assert_int_equal(d.plans[0].launches[i].dependent, !serial && i > 0);
+		decoder_close(&d);
+	}
+	model_close(&model);
+}
+
 static void plan_is_the_step(void **state)
 {
 	const struct step *step = *state;
@@ -385,6 +406,7 @@ int main(void)
 	        OF_STEP(plan_is_the_step, 3),
 	        cmocka_unit_test(tuned_rows_are_checked),
 	        cmocka_unit_test(plan_names_the_nearest_row),
+	        cmocka_unit_test(serial_launches_do_not_overlap),
 	        cmocka_unit_test(the_cache_ends_in_an_error),
 	        OF_STEP(replay_is_the_same_as_launching, 0),
 	        OF_STEP(replay_is_the_same_as_launching, 1),

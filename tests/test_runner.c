@@ -273,7 +273,8 @@ static void seeds_are_deterministic(void **state)
 	assert_string_equal(texts[0], texts[1]);
 	assert_string_not_equal(texts[0], texts[2]);
 	/* on every way of launching, checked against the reference */
-	static const char *const ways[] = {"--no-graph", "--unfused", "--default-rows", "--check"};
+	static const char *const ways[] = {"--no-graph", "--unfused", "--serial", "--default-rows",
+	                                   "--check"};
 	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
 		RUN_WITH("-m", MODEL, "--tokens", "5,6,7", "--temp", "1", "-n", "24",
 		         "--ignore-eos", "--seed", "1", "--print-ids", ways[i]);
