@@ -615,6 +615,7 @@ static void usage_errors_name_the_option(void **state)
 	         "sample\n"},
 	        {"--dtype q9", "--dtype: no kernel takes 'q9'"},
 	        {"--dtype bf16:q9", "--dtype: no kernel takes 'bf16:q9'"},
+	        {"--kv q4_0", "--kv: 'q4_0' is none of bf16, f16, f32, q8_0"},
 	        {"--dtype bf16:", "--dtype: no kernel takes 'bf16:'"},
 	        {"--shape 10x", "--shape: '10x'"},
 	        {"--shape 99999999999x5", "--shape: '99999999999x5'"},

@@ -922,6 +922,23 @@ static void explain_shows_the_candidates(void **state)
 
 /* The space, what is pruned and why, what is left to measure and for how long, which the journal
  * knows from launches that were tuned before. */
+/* Weights that are quantised say nothing of the cache; plain ones give it their type. */
+static void the_cache_has_a_type_of_its_own(void **state)
+{
+	static const char *const types[][2] = {{"--dtype q8_0", " kv=bf16: "},
+	                                       {"--dtype f16", " kv=f16: "},
+	                                       {"--kv q8_0", " kv=q8_0: "},
+	                                       {"--dtype f16 --kv bf16", " kv=bf16: "}};
+	char line[128];
+	(void)state;
+	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+		snprintf(line, sizeof line,
+		         "--dry-run --kernel gqa_attention --shape 14/2/64@64 %s", types[i][0]);
+		assert_int_equal(shell("", line), 0);
+		assert_true(printed(types[i][1]));
+	}
+}
+
 static void dry_run_tells_what_is_left(void **state)
 {
 	int points, illegal, unfit, candidates, left, whole;
@@ -1356,6 +1373,7 @@ int main(int argc, char **argv)
 	        TUNER_TEST(verify_does_not_wait_for_a_hang),
 	        TUNER_TEST(verify_judges_by_what_a_row_is_for),
 	        TUNER_TEST(what_lent_rows_cost),
+	        TUNER_TEST(the_cache_has_a_type_of_its_own),
 	        TUNER_TEST(dry_run_tells_what_is_left),
 	        TUNER_TEST(explain_shows_the_candidates),
 	        TUNER_TEST(only_what_changed_is_tuned_again),
