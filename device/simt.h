@@ -24,6 +24,8 @@
  *	load128_stream(p)                 read once, written by no launch in flight: weights
  *	load_fresh(p)                     what other blocks wrote, after arrive_last()
  *	load_acquire(p)                   of an unsigned
+ *	post(p, v) peek2(p) peek4(p)      float2 or float4 that other blocks write while this one
+ *	                                  looks: each word is old or new
  *	prefetch_l2(p)                    the line at p
  *	prefetch_l2_range<N>(p, bytes)    by N threads of a block together, p aligned to 16 bytes
  *	cp_async16(shared, global) cp_async16_or_zero(shared, global, there) cp_async_commit()
@@ -212,6 +214,39 @@ template <typename T>
 SIMT_FN T load_fresh(const T *p)
 {
 	return __ldcg(p);
+}
+
+SIMT_FN void post(float *p, float4 v)
+{
+	asm volatile("st.relaxed.gpu.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(
+	                     __cvta_generic_to_global(p)),
+	             "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+	             : "memory");
+}
+SIMT_FN void post(float *p, float2 v)
+{
+	asm volatile(
+	        "st.relaxed.gpu.global.v2.f32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(p)),
+	        "f"(v.x), "f"(v.y)
+	        : "memory");
+}
+SIMT_FN float4 peek4(const float *p)
+{
+	float4 v;
+	asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];"
+	             : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+	             : "l"(__cvta_generic_to_global(p))
+	             : "memory");
+	return v;
+}
+SIMT_FN float2 peek2(const float *p)
+{
+	float2 v;
+	asm volatile("ld.relaxed.gpu.global.v2.f32 {%0, %1}, [%2];"
+	             : "=f"(v.x), "=f"(v.y)
+	             : "l"(__cvta_generic_to_global(p))
+	             : "memory");
+	return v;
 }
 
 SIMT_FN unsigned load_acquire(const unsigned *p)

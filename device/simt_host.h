@@ -444,6 +444,20 @@ SIMT_FN T load_fresh(const T *p)
 		return *const_cast<const volatile T *>(p);
 }
 
+template <typename T>
+SIMT_FN void post(float *p, T v)
+{
+	*reinterpret_cast<T *>(p) = v;
+}
+SIMT_FN float4 peek4(const float *p)
+{
+	return *reinterpret_cast<const float4 *>(p);
+}
+SIMT_FN float2 peek2(const float *p)
+{
+	return *reinterpret_cast<const float2 *>(p);
+}
+
 SIMT_FN unsigned load_acquire(const unsigned *p)
 {
 	return __atomic_load_n(p, __ATOMIC_ACQUIRE);

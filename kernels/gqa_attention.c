@@ -10,7 +10,7 @@ static bool legal(const int *kase, const int *config, struct target target)
 	                           target);
 }
 
-enum { OUT, Q, K, V, POSITION, PARTIAL, ARRIVED, SPLIT_TRACE, HEAD_TRACE, N_BUFFERS };
+enum { OUT, Q, K, V, POSITION, PARTIAL, POSTED, ARRIVED, SPLIT_TRACE, HEAD_TRACE, N_BUFFERS };
 
 static int group_of(const struct shape *shape)
 {
@@ -42,12 +42,15 @@ static bool valid(const struct shape *shape, const int *kase, const int *config,
 	                : shape->head_dim % 8 == 0 && shape->head_dim <= GQA_ATTENTION_MAX_HEAD_DIM;
 	const bool whole_blocks = shape->head_dim % dtype_block(k->kv) == 0;
 	/* combiners wait for blocks that must find room: one block fits every multiprocessor */
-	const int waiting =
-	        shape->m / block_group(kase) * (AS(gqa_attention_config, config)->combiners - 1);
+	const struct gqa_attention_config *c = AS(gqa_attention_config, config);
+	const int rows = shape->m / block_group(kase), waiting = rows * (c->combiners - 1);
+	const size_t smem = smem_bytes(shape, kase, config, info) + 1024; /* 1 KB is the system's */
+	/* who polls holds the place of a block that it waits for, unless all have one */
+	const bool all_fit = (int64_t)rows * c->splits <= (int64_t)info->sm_count * c->min_blocks &&
+	                     (size_t)c->min_blocks * smem <= info->smem_block_bytes + 1024;
 	return legal(kase, config, info->target) && shape->k > 0 && shape->m % shape->k == 0 &&
 	       fits && whole_blocks && (!waiting || waiting < info->sm_count) &&
-	       (!info->smem_block_bytes ||
-	        smem_bytes(shape, kase, config, info) + 1024 <= info->smem_block_bytes);
+	       (!c->poll || all_fit) && (!info->smem_block_bytes || smem <= info->smem_block_bytes);
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
@@ -135,6 +138,8 @@ static int buffers(const struct shape *shape, const int *kase, const int *config
 	b[V] = (struct buffer){"v", BUFFER_WEIGHT, k->kv, cache_width(shape), 1};
 	b[POSITION] = (struct buffer){"position", BUFFER_INPUT, DTYPE_I32, 1, 0};
 	b[PARTIAL] = (struct buffer){"partial", BUFFER_SCRATCH, DTYPE_F32, records * record, 0};
+	b[POSTED] = (struct buffer){"posted", BUFFER_SCRATCH, DTYPE_F32,
+	                            records * (size_t)shape->head_dim / 4 * ATTENTION_POSTED, 0};
 	b[ARRIVED] = (struct buffer){"arrived", BUFFER_SCRATCH, DTYPE_I32, heads, 0};
 	b[SPLIT_TRACE] =
 	        (struct buffer){"split_trace", BUFFER_SCRATCH, DTYPE_I32,
@@ -167,6 +172,7 @@ static void bind(const struct shape *shape, const int *kase, const int *config,
 	        .k = memory[K],
 	        .v = memory[V],
 	        .partial = memory[PARTIAL],
+	        .posted = memory[POSTED],
 	        .arrived = memory[ARRIVED],
 	        .position = memory[POSITION],
 	        .scale = 1 / sqrtf((float)shape->head_dim),

@@ -1019,12 +1019,11 @@ SIMT_FN void trace_head(const gqa_attention_args &a, const attention_task &t, in
 	                      s.max * kLn2, s.sum,       s.ones / s.sum};
 }
 
-/* The sums of the block's heads, or its share of them, one of n_blocks, to their outputs when the
- * records have all keys, else to records `to`, `stride` floats from head to head. */
-template <gqa_attention_case K, gqa_attention_config C, bool Traced, records_in In>
-SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
-                         const attention_records<In> &r, bool all, float *to, size_t stride,
-                         int block = 0, int n_blocks = 1)
+/* The sums of the block's heads, or its share of them, one of n_blocks, by put(head of the group,
+ * first element, sum). */
+template <gqa_attention_case K, gqa_attention_config C, bool Traced, records_in In, typename Put>
+SIMT_FN void sum_records(const attention_task &t, const attention_records<In> &r, int block,
+                         int n_blocks, Put put)
 {
 	using S = attention_share<K, C, In>;
 	const int per_head = t.head_dim / S::run, items = S::A::group * per_head;
@@ -1039,14 +1038,106 @@ SIMT_FN void sum_records(const gqa_attention_args &a, const attention_task &t,
 		add_records<S::run, S::batch, Traced>(r, head + element, head + t.head_dim, part,
 		                                      S::parts, s);
 		merge_parts<S::parts>(s);
-		if (i >= items || part)
-			continue;
-		store_total(t, all ? a.out + (size_t)(t.head0 + g) * t.head_dim : to + g * stride,
-		            element, s, !all);
-		if (Traced && In == IN_BLOCK && element == 0)
-			trace_split(a, t, t.head0 + g, s);
-		if (Traced && all && element == 0)
-			trace_head(a, t, t.head0 + g, s);
+		if (i < items && part == 0)
+			put(g, element, s);
+	}
+}
+
+/* Where split `split` posts elements `element` .. + 3 of a head. */
+template <gqa_attention_case K>
+SIMT_FN float *posted_at(const gqa_attention_args &a, int head, int split, int element)
+{
+	return a.posted + ((size_t)(head * gridDim.y + split) * (K.head_dim / 4) + element / 4) *
+	                          ATTENTION_POSTED;
+}
+
+SIMT_FN float not_zero(float v)
+{
+	return simt::float_to_bits(v) ? v : -0.0f;
+}
+SIMT_FN bool is_there(float v)
+{
+	return simt::float_to_bits(v) != 0;
+}
+SIMT_FN bool are_there(float4 out, float2 sums)
+{
+	return is_there(out.x) && is_there(out.y) && is_there(out.z) && is_there(out.w) &&
+	       is_there(sums.x) && is_there(sums.y);
+}
+
+/* Four outputs of the block's sums to the block that sums those of all splits. */
+template <gqa_attention_case K>
+SIMT_FN void post_total(const gqa_attention_args &a, int head, int split, int element,
+                        const attention_total<4> &s)
+{
+	float *to = posted_at<K>(a, head, split, element);
+	simt::post(to, float4{not_zero(s.out[0]), not_zero(s.out[1]), not_zero(s.out[2]),
+	                      not_zero(s.out[3])});
+	simt::post(to + 4, float2{not_zero(s.max), not_zero(s.sum)});
+}
+
+/* Adds what every parts-th split posts, from number `part` on, `stride` floats apart from `at` on,
+ * and leaves 0 there. */
+template <int Batch>
+SIMT_FN void add_posted(float *at, size_t stride, int n, int part, int parts, attention_total<4> &s)
+{
+	for (int first = part; first < n; first += Batch * parts) {
+		float4 out[Batch];
+		float2 sums[Batch];
+		float top = s.max;
+#pragma unroll
+		for (int b = 0; b < Batch; b++) {
+			const int i = first + b * parts;
+			out[b] = {0, 0, 0, 0};
+			sums[b] = {kNoScore, 0};
+			if (i < n) {
+				out[b] = simt::peek4(at + i * stride);
+				sums[b] = simt::peek2(at + i * stride + 4);
+			}
+		}
+#pragma unroll
+		for (int b = 0; b < Batch; b++) {
+			float *from = at + (first + b * parts) * stride;
+			if (first + b * parts >= n)
+				break;
+			while (!are_there(out[b], sums[b])) {
+				out[b] = simt::peek4(from);
+				sums[b] = simt::peek2(from + 4);
+			}
+			simt::post(from, float4{0, 0, 0, 0});
+			simt::post(from + 4, float2{0, 0});
+			top = simt::max(top, sums[b].x);
+		}
+		bring_to(top, s);
+#pragma unroll
+		for (int b = 0; b < Batch; b++) {
+			const float f = simt::exp2_fast(sums[b].x - top);
+			s.sum = simt::fma(f, sums[b].y, s.sum);
+			vec::axpy(s.out, f, reinterpret_cast<const float(&)[4]>(out[b]));
+		}
+	}
+}
+
+/* The same over what the splits post; each run of outputs has one reader. */
+template <gqa_attention_case K, gqa_attention_config C, typename Put>
+SIMT_FN void sum_posted(const gqa_attention_args &a, const attention_task &t, int block,
+                        int n_blocks, Put put)
+{
+	using S = attention_share<K, C, IN_MEMORY>;
+	constexpr int per_head = K.head_dim / 4, items = S::A::group * per_head;
+	for (int base = block * S::A::threads; base < items * S::parts;
+	     base += n_blocks * S::A::threads) {
+		const int i = (base + (int)threadIdx.x) / S::parts, part = threadIdx.x % S::parts;
+		const int g = i / per_head, element = i % per_head * 4;
+		attention_total<4> s = {};
+		s.max = kNoScore;
+		if (i < items)
+			add_posted<S::batch>(posted_at<K>(a, t.head0 + g, 0, element),
+			                     per_head * ATTENTION_POSTED, t.live, part, S::parts,
+			                     s);
+		merge_parts<S::parts>(s);
+		if (i < items && part == 0)
+			put(g, element, s);
 	}
 }
 
@@ -1054,7 +1145,8 @@ template <gqa_attention_case K, gqa_attention_config C, bool Traced>
 __device__ void attend(const gqa_attention_args &a)
 {
 	using A = attention<K, C>;
-	SIMT_DYN_SMEM(float, smem); /* gqa_attention_smem_floats() */
+	constexpr bool polled = C.poll && !Traced; /* a trace is of what is counted in */
+	SIMT_DYN_SMEM(float, smem);                /* gqa_attention_smem_floats() */
 	const int head_dim = K.head_dim ? K.head_dim : a.head_dim;
 	float *records = smem + A::gather_rows * head_dim;
 	attention_task t;
@@ -1070,17 +1162,38 @@ __device__ void attend(const gqa_attention_args &a)
 	launch_dependents<C, 2>();
 	const bool all = t.live == 1;
 	const int stride = (int)gridDim.y * t.record;
+	const int combiners = t.live < C.combiners ? t.live : C.combiners;
 	float *partial = a.partial + (size_t)t.head0 * stride;
 	const attention_records<IN_BLOCK> warps = {records, t.record, A::group * t.record, C.warps};
 	const attention_records<IN_MEMORY> splits = {partial, stride, t.record, t.live};
+	const auto finish = [&](int g, int element, const auto &s) {
+		store_total(t, a.out + (size_t)(t.head0 + g) * t.head_dim, element, s, false);
+		if (Traced && element == 0)
+			trace_head(a, t, t.head0 + g, s);
+	};
+	const auto hand_on = [&](int g, int element, const auto &s) {
+		if (Traced && element == 0)
+			trace_split(a, t, t.head0 + g, s);
+		if (all)
+			finish(g, element, s);
+		else if constexpr (polled)
+			post_total<K>(a, t.head0 + g, t.split, element, s);
+		else
+			store_total(t, partial + g * stride + t.split * t.record, element, s, true);
+	};
 	simt::sync_block();
-	sum_records<K, C, Traced>(a, t, warps, all, partial + t.split * t.record, stride);
+	sum_records<K, C, Traced>(t, warps, 0, 1, hand_on);
 	if (all)
 		return;
-	const int combiners = t.live < C.combiners ? t.live : C.combiners;
-	const int combiner = simt::arrive_among_last(&a.arrived[blockIdx.x], t.live, combiners);
-	if (combiner >= 0)
-		sum_records<K, C, Traced>(a, t, splits, true, nullptr, 0, combiner, combiners);
+	if constexpr (polled) {
+		if (t.split >= t.live - combiners)
+			sum_posted<K, C>(a, t, t.live - 1 - t.split, combiners, finish);
+	} else {
+		const int combiner =
+		        simt::arrive_among_last(&a.arrived[blockIdx.x], t.live, combiners);
+		if (combiner >= 0)
+			sum_records<K, C, Traced>(t, splits, combiner, combiners, finish);
+	}
 }
 
 /* The number of splits is the grid's; instances that differ in nothing else share a body. */

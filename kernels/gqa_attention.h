@@ -13,24 +13,26 @@
 	X(group, NAMES_NUMBER, "query heads per key/value head; 0: any", 0, 1, 4, 5, 6, 7, 8) \
 	X(kv, NAMES_DTYPE, "cache dtype", DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0)
 
-#define GQA_ATTENTION_PARAMS(X)                                                                   \
-	X(splits, 64, "blocks that share the keys of a head group, at most", 1, 2, 4, 8, 12, 16,  \
-	  24, 32, 33, 48, 64, 66, 99, 132)                                                        \
-	X(combiners, 1, "blocks that share the sum over splits: the last to arrive", 1, 2, 4, 8,  \
-	  16)                                                                                     \
-	X(warps, 4, "warps per block", 1, 2, 4, 8)                                                \
-	X(lanes, 16, "fma: lanes that share a key; more than head_dim / 8 mean head_dim / 8", 4,  \
-	  8, 16, 32)                                                                              \
-	X(unroll, 1, "fma: keys in flight per group of lanes; mma: tiles of 16 keys per step", 1, \
-	  2, 4)                                                                                   \
-	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2)      \
-	X(math, 1, "0: fma; 1: mma, where case and device have it", 0, 1)                         \
-	X(copy, 0, "mma: copies of keys 0: by lanes, 1: in bulk, where the device has it", 0, 1)  \
-	X(early, 0, "bulk copies: 1: the first are asked for before the position is known", 0, 1) \
-	X(stages, 2, "mma: steps in flight per warp", 1, 2, 3, 4, 6, 8)                           \
-	X(prefetch, 1, "mma: 1: older keys are asked for before the dependency wait", 0, 1)       \
-	X(trigger, 0,                                                                             \
-	  "dependents may start 0: at once, 1: when the first loads are out, 2: when all are in", \
+#define GQA_ATTENTION_PARAMS(X)                                                                    \
+	X(splits, 64, "blocks that share the keys of a head group, at most", 1, 2, 4, 8, 12, 16,   \
+	  24, 32, 33, 48, 64, 66, 99, 132)                                                         \
+	X(combiners, 1, "blocks that share the sum over splits: the last to arrive", 1, 2, 4, 8,   \
+	  16)                                                                                      \
+	X(poll, 0, "mma: records of splits 0: are counted in before they are read, 1: are polled", \
+	  0, 1)                                                                                    \
+	X(warps, 4, "warps per block", 1, 2, 4, 8)                                                 \
+	X(lanes, 16, "fma: lanes that share a key; more than head_dim / 8 mean head_dim / 8", 4,   \
+	  8, 16, 32)                                                                               \
+	X(unroll, 1, "fma: keys in flight per group of lanes; mma: tiles of 16 keys per step", 1,  \
+	  2, 4)                                                                                    \
+	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2)       \
+	X(math, 1, "0: fma; 1: mma, where case and device have it", 0, 1)                          \
+	X(copy, 0, "mma: copies of keys 0: by lanes, 1: in bulk, where the device has it", 0, 1)   \
+	X(early, 0, "bulk copies: 1: the first are asked for before the position is known", 0, 1)  \
+	X(stages, 2, "mma: steps in flight per warp", 1, 2, 3, 4, 6, 8)                            \
+	X(prefetch, 1, "mma: 1: older keys are asked for before the dependency wait", 0, 1)        \
+	X(trigger, 0,                                                                              \
+	  "dependents may start 0: at once, 1: when the first loads are out, 2: when all are in",  \
 	  0, 1, 2)
 
 enum { COPY_LANES, COPY_BULK };
@@ -87,17 +89,23 @@ struct attention_head_trace {
 	                     the weights are right */
 };
 
+/* What a split posts to the block that sums: four outputs, then max and sum of the weights, 0 where
+ * nothing is posted. A word of it that would be 0 is posted as -0, so that every word says by
+ * itself whether it is there. */
+#define ATTENTION_POSTED 8 /* floats */
+
 /* One new query per head against a cache; keys 0 .. *position are visible.
  * out, q (n_heads, head_dim) f32; k, v (n_kv_heads, capacity, head_dim) in device layout, with q8_0
  * a multiple of 32 to a head. partial (n_heads, splits,
  * head_dim + 4) f32 holds the records of the splits; arrived (n_kv_heads
- * or, generic, n_heads) is 0 between launches. Traces (n_heads, splits) and (n_heads) are touched
+ * or, generic, n_heads) is 0 between launches, as is posted (n_heads, splits, head_dim / 4, 8) f32,
+ * which has the records of instances that poll. Traces (n_heads, splits) and (n_heads) are touched
  * by traced instances only. */
 struct gqa_attention_args {
 	float *out;
 	const float *q;
 	const void *k, *v;
-	float *partial;
+	float *partial, *posted;
 	unsigned *arrived;
 	const int *position;
 	float scale; /* 1 / sqrt(head_dim) */
@@ -153,18 +161,19 @@ CONST_FN int gqa_attention_smem_floats(struct gqa_attention_case kase,
 
 /* A tunable that an instance does not read has its default, so that no two are the same; `prefetch`
  * without mma is such a one, and `math` where there is no choice. Several combiners wait for the
- * last block, which the host may not have started. */
+ * last block, and who polls for all, which the host may not have started. */
 CONST_FN bool gqa_attention_legal(struct gqa_attention_case kase, struct gqa_attention_config c,
                                   struct target target)
 {
 	if ((kase.head_dim == 0) != (kase.group == 0))
 		return false;
-	if (c.combiners > c.splits || (c.combiners > 1 && target.sm == 0))
+	if (c.combiners > c.splits || (target.sm == 0 && (c.combiners > 1 || c.poll)) ||
+	    (c.poll && c.splits == 1))
 		return false;
 	if (gqa_attention_uses_mma(kase, c, target))
 		return c.lanes == 16 && c.early <= c.copy &&
 		       (c.copy == COPY_LANES || gqa_attention_has_bulk(target));
-	if (c.copy != COPY_LANES || c.early || c.stages != 2 || c.prefetch != 1 ||
+	if (c.poll || c.copy != COPY_LANES || c.early || c.stages != 2 || c.prefetch != 1 ||
 	    c.math != !gqa_attention_has_mma(kase, target))
 		return false;
 	return target.lanes > 1 ? c.lanes <= target.lanes && (kase.head_dim == 0 || c.lanes <= 16)

@@ -12,7 +12,7 @@
 	X(held, 0)                                                                          \
 	X(blocks, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1) X(ahead, 0) X(ahead_mb, 4)
 #define GQA_ATTENTION_SUBSET(X)                                                             \
-	X(splits, 1, 2, 8, 32) X(combiners, 1) X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1) \
+	X(splits, 1, 2, 8, 32) X(combiners, 1) X(poll, 0) X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1) \
 	X(math, 1) X(copy, 0) X(early, 0) X(stages, 2) X(prefetch, 1) X(trigger, 0)
 #define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8) X(unroll, 1, 2, 4)
 #else
@@ -21,7 +21,7 @@
 	X(held, 0, 1)                                                                          \
 	X(blocks, 0, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1) X(ahead, 0) X(ahead_mb, 4)
 #define GQA_ATTENTION_SUBSET(X)                                                             \
-	X(splits, 1, 33) X(combiners, 1) X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)    \
+	X(splits, 1, 33) X(combiners, 1) X(poll, 0) X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)    \
 	X(math, 0, 1) X(copy, 0, 1) X(early, 0, 1) X(stages, 2, 3) X(prefetch, 0, 1) X(trigger, 0)
 #define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8, 16, 32) X(unroll, 1, 2, 4)
 #endif

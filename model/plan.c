@@ -260,6 +260,7 @@ void plan_attention(struct builder *b)
 	                                        .k = s->k_cache + cache,
 	                                        .v = s->v_cache + cache,
 	                                        .partial = s->partial,
+	                                        .posted = s->posted,
 	                                        .arrived = s->attention_arrived,
 	                                        .position = s->position,
 	                                        .scale = (float)(1 / sqrt((double)h->head_dim)),

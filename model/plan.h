@@ -44,8 +44,8 @@ struct state {
 	int *token, *position; /* of the next step */
 	int *history;          /* (capacity) tokens by position */
 	float *x, *q, *attention, *hidden, *logits;
-	float *normed, *qkv; /* where norm and rotation have launches of their own */
-	float *partial;      /* of the attention's splits */
+	float *normed, *qkv;     /* where norm and rotation have launches of their own */
+	float *partial, *posted; /* of the attention's splits */
 	unsigned *attention_arrived;
 	unsigned long long *best;                       /* key of the argmax, 0 between steps */
 	unsigned long long *sample_weight, *candidates; /* of sampling, see kernels/sample.h */

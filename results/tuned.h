@@ -26,7 +26,7 @@
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 511.04 us at 4096, 9 % of 47 GB/s, 1.39x, win, at most 0.00 % over the fastest at 7 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 511.04 us at 4096, 9 % of 47 GB/s, 1.39x, win, at most 0.00 % over the fastest at 7 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_HOST_RMS_NORM(ROW) \
@@ -99,29 +99,29 @@
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 90, 2, 1, 4, 16, 1, 2, 1, 0, 0, 1, 1, 0) /* 2.45 us at 64, 1.06x, tie; 32 samples, -0.35 % to (99, 1, 4, 16, 1, 1, 1, 1, 1, 1, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 91, 137, 1, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 3.28 us at 127, 0 % of 4646 GB/s, 1.27x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 138, 214, 64, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 3.49 us at 179, 1 % of 4646 GB/s, 1.24x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 215, 273, 4, 1, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 3.75 us at 256, 1 % of 4640 GB/s, 1.19x, win; 104 samples, +2.61 % to (4, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 274, 721, 64, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.47 us at 509, 1 % of 4646 GB/s, 1.00x, default, at most 1.41 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, 66, 16, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.30 us at 1024, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +2.89 % tokens/s (+2.83 +3.12); 32 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 5792, 64, 16, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 5.49 us at 4096, 8 % of 4640 GB/s, 1.27x, tie; 56 samples, -0.13 % to (64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 5793, 11584, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 6.41 us at 8191, 14 % of 4646 GB/s, 1.23x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 11585, 23163, 64, 8, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 7.59 us at 16384, 24 % of 4640 GB/s, 1.25x, tie; 56 samples, -0.22 % to (64, 16, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 23164, 50513, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 12.96 us at 46327, 39 % of 4646 GB/s, 1.12x, tie, at most 0.40 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 50514, 60080, 66, 8, 8, 16, 1, 1, 1, 1, 1, 4, 1, 0) /* 13.76 us at 55079, 44 % of 4646 GB/s, 1.13x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 60081, 77935, 64, 8, 8, 16, 2, 1, 1, 1, 1, 2, 1, 0) /* 14.60 us at 65536, 50 % of 4640 GB/s, 1.17x, tie; 56 samples, -0.04 % to (64, 8, 8, 16, 2, 2, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 77936, 131072, 66, 8, 8, 16, 1, 1, 1, 1, 1, 4, 1, 0) /* 23.32 us at 131072, 62 % of 4646 GB/s, 1.15x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 90, 64, 1, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 3.53 us at 64, 1 % of 4649 GB/s, 1.00x, default; 104 samples, -1.44 % to (4, 1, 8, 16, 1, 1, 1, 1, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 91, 180, 64, 2, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.77 us at 127, 1 % of 4646 GB/s, 1.16x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 181, 360, 4, 2, 4, 16, 1, 1, 1, 1, 0, 4, 1, 0) /* 5.10 us at 256, 2 % of 4649 GB/s, 1.20x, tie; 104 samples, -0.36 % to (64, 2, 4, 16, 1, 1, 1, 1, 1, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 361, 721, 64, 2, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.45 us at 509, 4 % of 4646 GB/s, 1.10x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 2048, 32, 16, 4, 16, 1, 2, 1, 1, 0, 1, 1, 1) /* 4.91 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +1.85 % tokens/s (+1.46 +2.24); 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 5792, 48, 16, 4, 16, 2, 2, 1, 1, 0, 3, 1, 0) /* 7.65 us at 4096, 24 % of 4649 GB/s, 1.56x, win; 56 samples, +0.54 % to (64, 16, 4, 16, 2, 2, 1, 1, 1, 3, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5793, 12623, 64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 13.42 us at 11579, 38 % of 4646 GB/s, 1.26x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 12624, 15016, 99, 16, 1, 16, 1, 1, 1, 1, 0, 3, 1, 0) /* 14.53 us at 13763, 42 % of 4646 GB/s, 1.24x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 15017, 23163, 32, 16, 4, 16, 1, 2, 1, 1, 0, 3, 1, 0) /* 13.70 us at 16384, 53 % of 4649 GB/s, 1.43x, win; 104 samples, +0.53 % to (33, 16, 4, 16, 1, 2, 1, 1, 0, 3, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23164, 131072, 99, 16, 1, 16, 1, 1, 1, 1, 0, 3, 1, 0) /* 68.07 us at 131072, 85 % of 4646 GB/s, 1.29x, win, at most 0.00 % over the fastest at 4 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 90, 2, 1, 0, 4, 16, 1, 2, 1, 0, 0, 1, 1, 0) /* 2.45 us at 64, 1.06x, tie; 32 samples, -0.35 % to (99, 1, 4, 16, 1, 1, 1, 1, 1, 1, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 91, 137, 1, 1, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 3.28 us at 127, 0 % of 4646 GB/s, 1.27x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 138, 214, 64, 1, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 3.49 us at 179, 1 % of 4646 GB/s, 1.24x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 215, 273, 4, 1, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 3.75 us at 256, 1 % of 4640 GB/s, 1.19x, win; 104 samples, +2.61 % to (4, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 274, 721, 64, 1, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.47 us at 509, 1 % of 4646 GB/s, 1.00x, default, at most 1.41 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, 66, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.30 us at 1024, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +2.89 % tokens/s (+2.83 +3.12); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 5792, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 5.49 us at 4096, 8 % of 4640 GB/s, 1.27x, tie; 56 samples, -0.13 % to (64, 16, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 5793, 11584, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 6.41 us at 8191, 14 % of 4646 GB/s, 1.23x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 11585, 23163, 64, 8, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 7.59 us at 16384, 24 % of 4640 GB/s, 1.25x, tie; 56 samples, -0.22 % to (64, 16, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 23164, 50513, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 12.96 us at 46327, 39 % of 4646 GB/s, 1.12x, tie, at most 0.40 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 50514, 60080, 66, 8, 0, 8, 16, 1, 1, 1, 1, 1, 4, 1, 0) /* 13.76 us at 55079, 44 % of 4646 GB/s, 1.13x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 60081, 77935, 64, 8, 0, 8, 16, 2, 1, 1, 1, 1, 2, 1, 0) /* 14.60 us at 65536, 50 % of 4640 GB/s, 1.17x, tie; 56 samples, -0.04 % to (64, 8, 8, 16, 2, 2, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 77936, 131072, 66, 8, 0, 8, 16, 1, 1, 1, 1, 1, 4, 1, 0) /* 23.32 us at 131072, 62 % of 4646 GB/s, 1.15x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 90, 64, 1, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 3.53 us at 64, 1 % of 4649 GB/s, 1.00x, default; 104 samples, -1.44 % to (4, 1, 8, 16, 1, 1, 1, 1, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 91, 180, 64, 2, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.77 us at 127, 1 % of 4646 GB/s, 1.16x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 181, 360, 4, 2, 0, 4, 16, 1, 1, 1, 1, 0, 4, 1, 0) /* 5.10 us at 256, 2 % of 4649 GB/s, 1.20x, tie; 104 samples, -0.36 % to (64, 2, 4, 16, 1, 1, 1, 1, 1, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 361, 721, 64, 2, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.45 us at 509, 4 % of 4646 GB/s, 1.10x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 2048, 32, 16, 0, 4, 16, 1, 2, 1, 1, 0, 1, 1, 1) /* 4.91 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +1.85 % tokens/s (+1.46 +2.24); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 5792, 48, 16, 0, 4, 16, 2, 2, 1, 1, 0, 3, 1, 0) /* 7.65 us at 4096, 24 % of 4649 GB/s, 1.56x, win; 56 samples, +0.54 % to (64, 16, 4, 16, 2, 2, 1, 1, 1, 3, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5793, 12623, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 13.42 us at 11579, 38 % of 4646 GB/s, 1.26x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 12624, 15016, 99, 16, 0, 1, 16, 1, 1, 1, 1, 0, 3, 1, 0) /* 14.53 us at 13763, 42 % of 4646 GB/s, 1.24x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 15017, 23163, 32, 16, 0, 4, 16, 1, 2, 1, 1, 0, 3, 1, 0) /* 13.70 us at 16384, 53 % of 4649 GB/s, 1.43x, win; 104 samples, +0.53 % to (33, 16, 4, 16, 1, 2, 1, 1, 0, 3, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23164, 131072, 99, 16, 0, 1, 16, 1, 1, 1, 1, 0, 3, 1, 0) /* 68.07 us at 131072, 85 % of 4646 GB/s, 1.29x, win, at most 0.00 % over the fastest at 4 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll */
 #define TUNED_NVIDIA_H200_RMS_NORM(ROW) \
