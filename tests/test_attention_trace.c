@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "kernels/gqa_attention.h"
+#include "model/cache.h"
 
 enum { SEED = 11, MAX_HEADS = 64, MAX_SPLITS = 132 };
 
@@ -43,13 +44,16 @@ static double score(const struct problem *problem, const struct shape *shape, in
                     int key, double *size)
 {
 	const size_t d = (size_t)shape->head_dim;
-	const size_t row =
-	        (size_t)(head / (shape->m / shape->k)) * (size_t)shape->len + (size_t)key;
+	const size_t kv_head = (size_t)(head / (shape->m / shape->k));
+	const size_t row = kv_head * (size_t)shape->len + (size_t)key;
+	const size_t count = (size_t)shape->k * (size_t)shape->len * d;
 	float q[GQA_ATTENTION_MAX_HEAD_DIM], k[GQA_ATTENTION_MAX_HEAD_DIM];
 	unsigned char stored[sizeof k];
 	double sum = 0, squares = 0;
 	read_back(problem, "q", (size_t)head * d * sizeof *q, q, d * sizeof *q);
-	read_back(problem, "k", dtype_bytes(dtype, row * d), stored, dtype_bytes(dtype, d));
+	assert_int_equal(cache_read(device, dtype, problem_memory(problem, "k", 0), count, row * d,
+	                            stored, d),
+	                 STATUS_OK);
 	dtype_to_f32(dtype, stored, k, d);
 	for (size_t i = 0; i < d; i++) {
 		sum += (double)q[i] * k[i];
@@ -125,7 +129,8 @@ static void traces_add_up(void **state)
 		const int head_dim = variants[i].kase.value[0], group = variants[i].kase.value[1];
 		struct shape shape = {2 * group, 2, 0, head_dim};
 		if (!head_dim)
-			shape = (struct shape){9, 3, 0, 80};
+			shape = (struct shape){
+			        9, 3, 0, dtype_block(variants[i].kase.value[2]) > 1 ? 96 : 80};
 		assert_non_null(variants[i].traced);
 		for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
 			shape.len = lengths[l];
