@@ -45,6 +45,10 @@ enum gemv_math {
 	X(unroll, 4, "steps whose weights are in flight", 1, 2, 3, 4, 5, 7, 8)                     \
 	X(held, 0, "x is 0: in shared memory, 1: in registers, of a slice of `unroll` steps", 0,   \
 	  1)                                                                                       \
+	X(copy, 0,                                                                                 \
+	  "weights come 0: into registers, else: in bulk into shared memory, where the device "    \
+	  "has it, so many turns of `unroll` steps in flight per warp",                            \
+	  0, 2, 3, 4, 6)                                                                           \
 	X(blocks, 4, "blocks per multiprocessor, which share all rows; 0: one per `tiles`", 0, 1,  \
 	  2, 3, 4, 8)                                                                              \
 	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2, 4)    \
@@ -175,13 +179,58 @@ CONST_FN int gemv_largest_share(int m, int blocks)
 {
 	return 2 * (((m + 1) / 2 + blocks - 1) / blocks);
 }
-/* Floats of dynamic shared memory: x; a sum per slice and row; a sum of squares per warp. */
+
+CONST_FN bool gemv_has_bulk(struct target target)
+{
+	return target.lanes == 32 && (target.sm == 0 || target.sm >= 90);
+}
+
+/* Whether a copy of a plane finds its first byte at a multiple of 16. A block of the others may
+ * begin anywhere: they are copied with what shares 16 bytes with them. */
+CONST_FN bool gemv_is_aligned(int dtype, int plane)
+{
+	return plane == 0 || dtype_layout_of(dtype).plane[plane] % 16 == 0;
+}
+/* Bytes of shared memory for one plane of so many columns of a row. */
+CONST_FN int gemv_piece_bytes(int dtype, int plane, int columns)
+{
+	const struct dtype_layout l = dtype_layout_of(dtype);
+	const int bytes = columns / l.block * l.plane[plane];
+	return gemv_is_aligned(dtype, plane) ? bytes : (bytes + 15) / 16 * 16 + 16;
+}
+/* Of a stage, which is `unroll` steps of a tile. */
+CONST_FN int gemv_stage_bytes(struct gemv_case kase, struct gemv_config c, int warp)
+{
+	const int columns = c.unroll * gemv_step(kase, c, warp);
+	return gemv_tile_rows(c, warp) *
+	       (gemv_piece_bytes(kase.w, 0, columns) + gemv_piece_bytes(kase.w, 1, columns) +
+	        gemv_piece_bytes(kase.w, 2, columns) + gemv_piece_bytes(kase.w, 3, columns));
+}
+/* Floats of a block's stages. */
+CONST_FN int gemv_ring_floats(struct gemv_case kase, struct gemv_config c, int warp)
+{
+	return c.copy ? c.slices * c.tiles * c.copy * (gemv_stage_bytes(kase, c, warp) / 4) : 0;
+}
+
+/* Floats of dynamic shared memory: weights in flight; x; a sum per slice and row; a sum of squares
+ * per warp. */
 CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m, int k, int blocks,
                               int warp)
 {
 	const int rows = c.blocks ? gemv_largest_share(m, blocks) : gemv_fixed_rows(c, warp);
-	return gemv_x_floats(c.held, c.math == GEMV_INT, gemv_padded(gemv_step(kase, c, warp), k)) +
+	return gemv_ring_floats(kase, c, warp) +
+	       gemv_x_floats(c.held, c.math == GEMV_INT, gemv_padded(gemv_step(kase, c, warp), k)) +
 	       c.slices * rows + c.slices * c.tiles;
+}
+
+/* Bulk copies pay when they are long, at least 1 KB of a row, and when the blocks that share a
+ * multiprocessor find room there. */
+CONST_FN bool gemv_copy_legal(struct gemv_case kase, struct gemv_config c, struct target target)
+{
+	const int blocks = c.blocks > c.min_blocks ? c.blocks : c.min_blocks;
+	return c.copy == 0 ||
+	       (gemv_has_bulk(target) && c.math != GEMV_MMA && c.unroll * c.lanes >= 64 &&
+	        blocks * gemv_ring_floats(kase, c, target.lanes) <= 216 * 256);
 }
 
 /* A vector of f32 weights is too short for one of bf16 activations. One lane per warp makes every
@@ -203,6 +252,7 @@ CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct tar
 	       (mma ? kase.w == DTYPE_BF16 && target.lanes == 32 && c.lanes == 32 && c.rows >= 4 &&
 	                        c.unroll * 2 <= 16
 	            : c.rows <= 8 && c.unroll * c.rows <= 16) &&
+	       gemv_copy_legal(kase, c, target) &&
 	       (dependent || (c.trigger == 1 && c.early == 1 && c.ahead == 0)) &&
 	       (c.ahead || c.ahead_mb == 4);
 }
