@@ -923,27 +923,21 @@ template <gemv_case K, gemv_config C, typename X>
 SIMT_FN void stream_ring(const gemv_args &a, const vec::planes &p, const gemv_task &t,
                          const gemv_ring &ring, gemv_cursor load, const X &x, float *part)
 {
-	gemv_sums<K, C> sums;
-	gemv_cursor use = {t.first_tile, 0};
 	int slot = 0, phase = 0;
 	simt::sync_warp(); /* barriers are set up */
-	while (use.tile < t.end_tile) {
-		const gemv_stage s = stage_at<K, C>(a, t, use);
-		simt::bulk_wait(ring.barriers + slot, phase);
-		multiply_stage<K, C>(a, p, s, t.first + use.step,
-		                     ring.stages + slot * gemv_plan<K, C>::stage_bytes, x, sums);
-		simt::sync_warp();
-		refill<K, C>(a, p, t, ring, slot, load);
-		if (++slot == C.copy) {
-			slot = 0;
-			phase ^= 1;
+	for (int tile = t.first_tile; tile < t.end_tile; tile++) {
+		gemv_sums<K, C> sums;
+		for (int step = 0; step < t.n_steps; step += C.unroll) {
+			simt::bulk_wait(ring.barriers + slot, phase);
+			multiply_stage<K, C>(
+			        a, p, stage_at<K, C>(a, t, {tile, step}), t.first + step,
+			        ring.stages + slot * gemv_plan<K, C>::stage_bytes, x, sums);
+			simt::sync_warp();
+			refill<K, C>(a, p, t, ring, slot, load);
+			phase ^= slot == C.copy - 1;
+			slot = slot == C.copy - 1 ? 0 : slot + 1;
 		}
-		const int tile = use.tile;
-		advance(t, use, C.unroll);
-		if (use.tile != tile) {
-			finish_tile<K, C>(t, tile, sums, part);
-			sums = {};
-		}
+		finish_tile<K, C>(t, tile, sums, part);
 	}
 }
 
