@@ -1,7 +1,8 @@
 // math:   y = epilogue(s W (norm . x)), f32 accumulation; s = 1 / rms(x) with the norm, else 1.
 // layout: a block has a run of rows; `slices` warps share the columns of a tile; x is in shared
 //         memory, or each warp holds that of its slice in registers.
-// bound:  memory: W is read once. Its first loads are issued before the wait for x.
+// bound:  memory: W is read once, into registers or, in bulk, into a ring of each warp in shared
+//         memory. Its first loads are issued before the wait for x.
 #include "core/variants.h"
 #include "kernels/argmax_key.h"
 #include "kernels/gemv.h"

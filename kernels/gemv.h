@@ -223,14 +223,15 @@ CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m
 	       c.slices * rows + c.slices * c.tiles;
 }
 
-/* Bulk copies pay when they are long, at least 1 KB of a row, and when the blocks that share a
- * multiprocessor find room there. */
+/* Bulk copies pay when they are long, at least 1 KB of a row, when a block has some 16 KB in
+ * flight, and when the blocks that share a multiprocessor find room there. */
 CONST_FN bool gemv_copy_legal(struct gemv_case kase, struct gemv_config c, struct target target)
 {
 	const int blocks = c.blocks > c.min_blocks ? c.blocks : c.min_blocks;
+	const int ring_bytes = 4 * gemv_ring_floats(kase, c, target.lanes);
 	return c.copy == 0 ||
 	       (gemv_has_bulk(target) && c.math != GEMV_MMA && c.unroll * c.lanes >= 64 &&
-	        blocks * gemv_ring_floats(kase, c, target.lanes) <= 216 * 256);
+	        ring_bytes >= 16 << 10 && blocks * ring_bytes <= 216 << 10);
 }
 
 /* A vector of f32 weights is too short for one of bf16 activations. One lane per warp makes every
