@@ -20,9 +20,9 @@
  *	shuffle_xor(v, lanes, mask)       4- and 8-byte types
  *	broadcast<W>(v, source)           lane `source` of the group
  *	ballot(predicate, mask)
- *	elect_lane()                      true in one lane of the warp, always the same: what it
- *alone does is done by uniform instructions, where there are any load128(p) 16 bytes, any global
- *data load128_stream(p)                 read once, written by no launch in flight: weights
+ *	elect_lane()                      true in one lane, the same each time; its code is uniform
+ *	load128(p)                        16 bytes, any global data
+ *	load128_stream(p)                 read once, written by no launch in flight: weights
  *	load_fresh(p)                     what other blocks wrote, after arrive_last()
  *	load_acquire(p)                   of an unsigned
  *	prefetch_l2(p)                    the line at p

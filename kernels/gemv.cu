@@ -890,22 +890,17 @@ SIMT_FN const x_chunk<K, C> &step_x(const gemv_held_x<K, C> &x, int u, unsigned)
 	return x.of_step[u];
 }
 
-/* Rows beyond the last give sums that nobody uses; lanes behind the end of a row have no work. */
-template <gemv_case K, gemv_config C, typename X>
-SIMT_FN void multiply_stage(const gemv_args &a, const vec::planes &p, const gemv_stage &s,
-                            int first_step, const unsigned char *stage, const X &x,
+/* So many steps of a stage, or, without questions that keep loads from moving up, all. The lane
+ * begins with chunk n of its rows. */
+template <gemv_case K, gemv_config C, bool All, typename X>
+SIMT_FN void multiply_steps(const vec::planes (&rows)[C.rows], int steps, unsigned n, const X &x,
                             gemv_sums<K, C> &sums)
 {
 	using P = gemv_plan<K, C>;
-	vec::planes rows[C.rows];
-#pragma unroll
-	for (int r = 0; r < C.rows; r++)
-		rows[r] = stage_row<K, C>(a, p, s, stage, lane_place<K, C>(r, 0).x);
-	const unsigned n = lane_chunk<K, C>(first_step), within = lane_chunk<K, C>(0) * P::chunk;
-	const int behind = (int)within + (s.steps - 1) * P::step >= s.columns;
+	const unsigned within = lane_chunk<K, C>(0) * P::chunk;
 #pragma unroll
 	for (int u = 0; u < C.unroll; u++) {
-		if (u >= s.steps - behind)
+		if (!All && u >= steps)
 			break;
 		gemv_weights<K, C> w;
 #pragma unroll
@@ -917,6 +912,26 @@ SIMT_FN void multiply_stage(const gemv_args &a, const vec::planes &p, const gemv
 		}
 		multiply_rows<K, C>(w, step_x<K, C>(x, u, n), within, sums);
 	}
+}
+
+/* Rows beyond the last give sums that nobody uses; lanes behind the end of a row have no work. */
+template <gemv_case K, gemv_config C, typename X>
+SIMT_FN void multiply_stage(const gemv_args &a, const vec::planes &p, const gemv_stage &s,
+                            int first_step, const unsigned char *stage, const X &x,
+                            gemv_sums<K, C> &sums)
+{
+	using P = gemv_plan<K, C>;
+	vec::planes rows[C.rows];
+#pragma unroll
+	for (int r = 0; r < C.rows; r++)
+		rows[r] = stage_row<K, C>(a, p, s, stage, lane_place<K, C>(r, 0).x);
+	const unsigned n = lane_chunk<K, C>(first_step);
+	const int last = lane_place<K, C>(0, s.steps - 1).y;
+	if (s.columns == P::span)
+		multiply_steps<K, C, true>(rows, C.unroll, n, x, sums);
+	else
+		multiply_steps<K, C, false>(rows, last < s.columns ? s.steps : s.steps - 1, n, x,
+		                            sums);
 }
 
 /* All tiles of the warp, stage by stage, each asked for anew as soon as it is used. */

@@ -97,13 +97,13 @@ struct gemv_config {
 	GEMV_PARAMS(PARAM_MEMBER)
 };
 
-/* w (m, k) row-major in device layout, whose second plane begins at `scale`; x (k); k is a multiple
- * of 32 and of w's block. norm (k) f32 and eps of the rms_norm over the first n_norm of x, 0
- * beyond. bias (m) f32, in the order of the rows, in EPILOGUE_QKV that of the whole or NULL;
- * residual (m) in the activation dtype, may alias y. EPILOGUE_QKV: w has rows first_row .. of the
- * whole; caches (n_kv_heads, capacity, head_dim) of dtype `kv`; turns (head_dim / 2) and position
- * as of rope; a position outside the cache writes nothing. `ahead`: ahead_bytes of weights for a
- * later launch, requested into L2. */
+/* w (m, k) row-major in device layout, whose second plane begins at `scale`; it is read up to the
+ * next multiple of 16 bytes behind its end. x (k); k is a multiple of 32 and of w's block. norm (k)
+ * f32 and eps of the rms_norm over the first n_norm of x, 0 beyond. bias (m) f32, in the order of
+ * the rows, in EPILOGUE_QKV that of the whole or NULL; residual (m) in the activation dtype, may
+ * alias y. EPILOGUE_QKV: w has rows first_row .. of the whole; caches (n_kv_heads, capacity,
+ * head_dim) of dtype `kv`; turns (head_dim / 2) and position as of rope; a position outside the
+ * cache writes nothing. `ahead`: ahead_bytes of weights for a later launch, requested into L2. */
 struct gemv_args {
 	void *y;
 	const void *w, *scale, *x;
