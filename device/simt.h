@@ -20,6 +20,7 @@
  *	shuffle_xor(v, lanes, mask)       4- and 8-byte types
  *	broadcast<W>(v, source)           lane `source` of the group
  *	ballot(predicate, mask)
+ *	elect_lane()                      true in one lane, the same each time; its code is uniform
  *	load128(p)                        16 bytes, any global data
  *	load128_stream(p)                 read once, written by no launch in flight: weights
  *	load_fresh(p)                     what other blocks wrote, after arrive_last()
@@ -121,6 +122,20 @@ SIMT_FN void sync_warp(unsigned mask = kFull)
 SIMT_FN unsigned ballot(bool predicate, unsigned mask = kFull)
 {
 	return __ballot_sync(mask, predicate);
+}
+
+SIMT_FN bool elect_lane()
+{
+#if __CUDA_ARCH__ >= 900
+	unsigned elected;
+	asm volatile("{\n\t.reg .pred p;\n\t"
+	             "elect.sync _|p, 0xffffffff;\n\t"
+	             "selp.u32 %0, 1, 0, p;\n\t}"
+	             : "=r"(elected));
+	return elected;
+#else
+	return lane_id() == 0;
+#endif
 }
 
 template <typename T>

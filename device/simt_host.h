@@ -299,6 +299,12 @@ SIMT_FN unsigned ballot(bool predicate, unsigned mask = kFull, SIMT_HERE)
 	return v;
 }
 
+SIMT_FN bool elect_lane(SIMT_HERE)
+{
+	sync_warp(kFull, at);
+	return lane_id() == 0;
+}
+
 template <typename T>
 SIMT_FN T shuffle_xor(T v, int lanes, unsigned mask = kFull, SIMT_HERE)
 {

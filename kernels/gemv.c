@@ -57,15 +57,16 @@ static bool valid(const struct shape *shape, const int *kase, const int *config,
                   const struct device_info *info)
 {
 	const int epilogue = AS(gemv_case, kase)->epilogue;
-	const size_t static_bytes = 256; /* of keys */
+	const struct gemv_config *c = AS(gemv_config, config);
+	const size_t static_bytes = /* of keys, and a barrier for each stage */
+	        256 + sizeof(uint64_t) * (size_t)(c->slices * c->tiles * c->copy);
 	return legal(kase, config, info->target) && shape->k % 32 == 0 &&
 	       (double)shape->m * shape->k < 4294967296.0 && /* kernels count elements in 32 bits */
 	       shape->k % dtype_block(AS(gemv_case, kase)->w) == 0 &&
 	       (!is_paired(epilogue) || shape->m % 2 == 0) &&
 	       (epilogue != EPILOGUE_QKV || heads_of(shape).dim) &&
-	       (!AS(gemv_config, config)->held ||
-	        gemv_slice_steps(*AS(gemv_case, kase), *AS(gemv_config, config), shape->k,
-	                         info->target.lanes) <= AS(gemv_config, config)->unroll) &&
+	       (!c->held || gemv_slice_steps(*AS(gemv_case, kase), *c, shape->k,
+	                                     info->target.lanes) <= c->unroll) &&
 	       (!info->smem_block_bytes ||
 	        grid(shape, kase, config, info).smem_bytes + static_bytes <=
 	                info->smem_block_bytes);

@@ -1,7 +1,8 @@
 // math:   y = epilogue(s W (norm . x)), f32 accumulation; s = 1 / rms(x) with the norm, else 1.
 // layout: a block has a run of rows; `slices` warps share the columns of a tile; x is in shared
 //         memory, or each warp holds that of its slice in registers.
-// bound:  memory: W is read once. Its first loads are issued before the wait for x.
+// bound:  memory: W is read once, into registers or, in bulk, into a ring of each warp in shared
+//         memory. Its first loads are issued before the wait for x.
 #include "core/variants.h"
 #include "kernels/argmax_key.h"
 #include "kernels/gemv.h"
@@ -25,6 +26,10 @@ struct gemv_plan {
 	static constexpr bool scaled = vec::kQuantised<K.w>;
 	static constexpr bool pairs = K.epilogue == EPILOGUE_SWIGLU || K.epilogue == EPILOGUE_QKV;
 	static constexpr int sums = mma ? 4 : C.rows;
+	static constexpr bool bulk = C.copy > 0;
+	static constexpr int span = C.unroll * step; /* columns of a stage */
+	static constexpr int stage_bytes = gemv_stage_bytes(K, C, simt::kWarp);
+	static constexpr int ring_floats = gemv_ring_floats(K, C, simt::kWarp);
 };
 
 /* What one warp of a block does. */
@@ -40,9 +45,10 @@ struct gemv_cursor {
 	int tile, step;
 };
 
-SIMT_FN void advance(const gemv_task &t, gemv_cursor &at)
+SIMT_FN void advance(const gemv_task &t, gemv_cursor &at, int steps = 1)
 {
-	if (++at.step == t.n_steps) {
+	at.step += steps;
+	if (at.step >= t.n_steps) {
 		at.step = 0;
 		at.tile++;
 	}
@@ -202,7 +208,7 @@ SIMT_FN float stage_x(const gemv_args &a, const float (&norm)[8], float *xs, int
 
 /* x as 16-bit integers, in blocks of 32: value = scale (256 high + low). Part p of all blocks lies
  * together, 16 bytes each: high bytes of elements 0-15, of 16-31, low bytes of both; then scale and
- * the sums of x over the halves. */
+ * the sums of x over all, over the first and the second half, in units of kSumUnit. */
 struct integer_x {
 	uint4 *base;
 	int stride; /* from one part of a block to the next */
@@ -253,14 +259,20 @@ SIMT_FN void to_integers(const float *v, float inverse, uint2 &high, uint2 &low)
 	                 simt::gather_bytes<0>(q[4], q[5], q[6], q[7]));
 }
 
+/* What a sum of x is multiplied by when a product with quants is corrected: the quant that stands
+ * for 0, or, where there is a minimum, by that alone. */
+template <int Dtype>
+constexpr float kSumUnit = vec::kZero<Dtype> ? -vec::kZero<Dtype> : 1;
+
 /* Eight elements of x from i on, a quarter of a block; four neighbouring lanes have the block.
  * Stored when they are `there`. */
+template <int Dtype>
 SIMT_FN void put_integers(const integer_x &to, int i, bool there, const float (&v)[8])
 {
 	float sum = 0;
 #pragma unroll
 	for (int e = 0; e < 8; e++)
-		sum += v[e];
+		sum += v[e] * kSumUnit<Dtype>;
 	const float half = simt::group_sum<2>(sum), other = simt::shuffle_xor(half, 2);
 	const integer_scale s = integer_scale_of(simt::group_max<4>(largest_of(v)));
 	uint2 high, low;
@@ -272,7 +284,7 @@ SIMT_FN void put_integers(const integer_x &to, int i, bool there, const float (&
 	place[0] = high;
 	place[4 * to.stride] = low;
 	if (i % 32 == 0) /* what is no number stays none */
-		to.trim[block] = {s.scale + 0.0f * (half + other), half, other, 0.0f};
+		to.trim[block] = {s.scale + 0.0f * (half + other), half + other, half, other};
 }
 
 /* As stage_x(), zeros up to whole steps included. All lanes of a warp take part in each turn. */
@@ -305,7 +317,7 @@ SIMT_FN float stage_integers(const gemv_args &a, const float (&norm)[8], float *
 				else
 					vec::multiply(x[u], weight[u]);
 			}
-			put_integers(to, i, i < padded_k, x[u]);
+			put_integers<K.w>(to, i, i < padded_k, x[u]);
 		}
 	}
 	return simt::total(squares);
@@ -321,7 +333,7 @@ SIMT_FN void pad_x(const gemv_args &a, float *xs, int padded_k)
 }
 
 /* What a lane multiplies one step of weights with: its chunk of x as floats, or as integers with
- * their scale and the sums of x over halves. */
+ * their scale and the sums of x, in units of kSumUnit, over what shares a scale of weights. */
 template <gemv_case K, gemv_config C>
 struct float_chunk {
 	float v[gemv_plan<K, C>::chunk];
@@ -329,8 +341,9 @@ struct float_chunk {
 template <gemv_case K, gemv_config C>
 struct integer_chunk {
 	static constexpr int halves = (gemv_plan<K, C>::chunk + 15) / 16;
+	static constexpr int sums = vec::kTwoScales<K.w> ? 2 : 1;
 	uint4 high[halves], low[halves];
-	float scale, sum[halves];
+	float scale, sum[sums];
 };
 template <bool Integer, gemv_case K, gemv_config C>
 struct chunk_of {
@@ -367,37 +380,43 @@ SIMT_FN void multiply_matrix(const gemv_weights<K, C> &w, const float *xs, int s
 	simt::mma_bf16_16816(sums.matrix[1], {u.z, v.z, u.w, v.w}, {x.z, x.w}, sums.matrix[1]);
 }
 
-/* The lane's chunk of x for one step, from column `column` on, as floats. */
+/* A lane's chunk of x, number `n` + `more` of the row, as floats. Places of chunks that are a
+ * constant `more` apart are a constant apart, if it is even. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void read_x(const float *xs, int padded_k, int column, float_chunk<K, C> &to)
+SIMT_FN void read_x(const float *xs, int padded_k, unsigned n, unsigned more, float_chunk<K, C> &to)
 {
+	constexpr unsigned chunk = gemv_plan<K, C>::chunk;
 #pragma unroll
-	for (int q = 0; q < gemv_plan<K, C>::chunk; q += 4)
-		vec::unpack<DTYPE_F32>(*reinterpret_cast<const uint4 *>(
-		                               xs + quad_place<K, C>(column + q, padded_k)),
+	for (unsigned q = 0; q < chunk; q += 4) {
+		const float *from = xs + (simt::kWarp == 1 ? (n + more) * chunk + q
+		                                           : padded_k / chunk * q + 4 * (n + more));
+		vec::unpack<DTYPE_F32>(*reinterpret_cast<const uint4 *>(from),
 		                       reinterpret_cast<float(&)[4]>(to.v[q]));
+	}
 }
 
 /* Or as integers: a block, or with q8_0 half of one. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void read_x(float *xs, int padded_k, int column, integer_chunk<K, C> &to)
+SIMT_FN void read_x(float *xs, int padded_k, unsigned n, unsigned more, integer_chunk<K, C> &to)
 {
-	constexpr int halves = integer_chunk<K, C>::halves;
+	using chunk = integer_chunk<K, C>;
+	constexpr unsigned of_block = 2 / chunk::halves;
 	const integer_x x = integer_x_of(xs, padded_k);
-	const int block = column / 32, first = halves == 1 ? column % 32 / 16 : 0;
+	const unsigned block = n / of_block + more / of_block, first = n % of_block;
 	const float4 trim = x.trim[block];
-	const float sum[2] = {trim.y, trim.z};
 	to.scale = trim.x;
+	to.sum[0] = chunk::sums == 2 ? trim.z : trim.y;
+	if constexpr (chunk::sums == 2)
+		to.sum[1] = trim.w;
 #pragma unroll
-	for (int h = 0; h < halves; h++) {
+	for (int h = 0; h < chunk::halves; h++) {
 		to.high[h] = x.base[(first + h) * x.stride + block];
 		to.low[h] = x.base[(2 + first + h) * x.stride + block];
-		to.sum[h] = sum[h]; /* not used with q8_0, which has no offset */
 	}
 }
 
 template <gemv_case K, gemv_config C>
-SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const float_chunk<K, C> &x, int column,
+SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const float_chunk<K, C> &x, unsigned column,
                            gemv_sums<K, C> &sums)
 {
 	using P = gemv_plan<K, C>;
@@ -428,6 +447,21 @@ SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const float_chunk<K, C> 
 	}
 }
 
+/* sum += the product of weights `scale` q + `offset` and x, of which there are the product of their
+ * integers and the sum of x in units of kSumUnit. */
+template <int Dtype>
+SIMT_FN void add_scaled(float &sum, float scale, float offset, float product, float x_scale,
+                        float x_sum)
+{
+	if constexpr (vec::kZero < Dtype >> 0) {
+		sum = simt::fma(scale, simt::fma(product, x_scale, x_sum), sum);
+	} else {
+		if constexpr (Dtype != DTYPE_Q8_0)
+			sum = simt::fma(offset, x_sum, sum);
+		sum = simt::fma(scale * x_scale, product, sum);
+	}
+}
+
 /* sum + 16 products of signed bytes. */
 SIMT_FN int dot16(uint4 a, uint4 b, int sum)
 {
@@ -436,32 +470,45 @@ SIMT_FN int dot16(uint4 a, uint4 b, int sum)
 }
 
 template <gemv_case K, gemv_config C>
-SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const integer_chunk<K, C> &x, int column,
-                           gemv_sums<K, C> &sums)
+SIMT_FN void multiply_rows(const gemv_weights<K, C> &w, const integer_chunk<K, C> &x,
+                           unsigned column, gemv_sums<K, C> &sums)
 {
-	constexpr int halves = integer_chunk<K, C>::halves;
+	using chunk = integer_chunk<K, C>;
+	constexpr int of_scale = chunk::halves / chunk::sums; /* halves of a chunk */
 #pragma unroll
 	for (int r = 0; r < C.rows; r++) {
 		const vec::affine scales = vec::scales<K.w>(w.trim[r], column);
-		int upper = 0, lower = 0;
 #pragma unroll
-		for (int h = 0; h < halves; h++) {
-			const uint4 q = K.w == DTYPE_Q8_0
-			                        ? w.raw[r]
-			                        : vec::half_of<K.w>(w.raw[r], w.trim[r], h);
-			upper = dot16(q, x.high[h], upper);
-			lower = dot16(q, x.low[h], lower);
-			if constexpr (K.w != DTYPE_Q8_0)
-				sums.whole[r] =
-				        simt::fma(scales.offset[h], x.sum[h], sums.whole[r]);
-			if (vec::kTwoScales<K.w> || h == halves - 1) {
-				sums.whole[r] =
-				        simt::fma(scales.scale[h] * x.scale,
-				                  (float)(upper * 256 + lower), sums.whole[r]);
-				upper = lower = 0;
+		for (int s = 0; s < chunk::sums; s++) {
+			int upper = 0, lower = 0;
+#pragma unroll
+			for (int h = s; h < s + of_scale; h++) {
+				const uint4 q = K.w == DTYPE_Q8_0
+				                        ? w.raw[r]
+				                        : vec::half_of<K.w>(w.raw[r], w.trim[r], h);
+				upper = dot16(q, x.high[h], upper);
+				lower = dot16(q, x.low[h], lower);
 			}
+			add_scaled<K.w>(sums.whole[r], scales.scale[s], scales.offset[s],
+			                (float)(upper * 256 + lower), x.scale, x.sum[s]);
 		}
 	}
+}
+
+/* Number of a lane's chunk in the row. */
+template <gemv_case K, gemv_config C>
+SIMT_FN unsigned lane_chunk(int step)
+{
+	return (unsigned)step * gemv_plan<K, C>::lanes + simt::lane_id() % gemv_plan<K, C>::lanes;
+}
+
+/* A column that finds among the scales of 256 elements those of the lane's chunk: any step will do
+ * if it has all of them. */
+template <gemv_case K, gemv_config C>
+SIMT_FN unsigned scale_place(int step)
+{
+	using P = gemv_plan<K, C>;
+	return lane_chunk<K, C>(P::step % 256 ? step : 0) * P::chunk;
 }
 
 /* One step of weights with x from shared memory. */
@@ -472,10 +519,9 @@ SIMT_FN void multiply_step(const gemv_weights<K, C> &w, float *xs, int padded_k,
 	if constexpr (gemv_plan<K, C>::mma) {
 		multiply_matrix<K, C>(w, xs, step, sums);
 	} else {
-		const int column = lane_place<K, C>(0, step).y;
 		x_chunk<K, C> x;
-		read_x<K, C>(xs, padded_k, column, x);
-		multiply_rows<K, C>(w, x, column, sums);
+		read_x<K, C>(xs, padded_k, lane_chunk<K, C>(step), 0, x);
+		multiply_rows<K, C>(w, x, scale_place<K, C>(step), sums);
 	}
 }
 
@@ -574,6 +620,12 @@ struct gemv_floats {
 	float v[n][chunk] = {};
 };
 
+/* What a lane holds of x, by step of its slice. */
+template <gemv_case K, gemv_config C>
+struct gemv_held_x {
+	x_chunk<K, C> of_step[C.unroll];
+};
+
 /* Zeros behind the slice and behind the row. All loads are issued before the first is unpacked. */
 template <int Dtype, gemv_case K, gemv_config C>
 SIMT_FN void load_slice(const gemv_args &a, const gemv_task &t, const void *from,
@@ -621,17 +673,21 @@ SIMT_FN void hold_chunk(const float (&x)[gemv_plan<K, C>::chunk], integer_chunk<
 	const integer_scale s = integer_scale_of(simt::group_max<2 / halves>(largest_of(x)));
 	to.scale = s.scale;
 #pragma unroll
+	for (float &sum : to.sum)
+		sum = 0;
+#pragma unroll
 	for (int h = 0; h < halves; h++) {
 		uint2 high[2], low[2];
 		to_integers(x + 16 * h, s.inverse, high[0], low[0]);
 		to_integers(x + 16 * h + 8, s.inverse, high[1], low[1]);
 		to.high[h] = make_uint4(high[0].x, high[0].y, high[1].x, high[1].y);
 		to.low[h] = make_uint4(low[0].x, low[0].y, low[1].x, low[1].y);
-		to.sum[h] = 0;
+		float sum = 0;
 #pragma unroll
 		for (int e = 0; e < 16; e++)
-			to.sum[h] += x[16 * h + e];
-		to.scale += 0.0f * to.sum[h]; /* what is no number stays none */
+			sum += x[16 * h + e] * kSumUnit<K.w>;
+		to.scale += 0.0f * sum; /* what is no number stays none */
+		to.sum[h % integer_chunk<K, C>::sums] += sum;
 	}
 }
 
@@ -649,22 +705,254 @@ SIMT_FN void load_tile(const gemv_args &a, const vec::planes &p, const gemv_task
 /* All tiles of the warp, tile after tile with the same x. */
 template <gemv_case K, gemv_config C>
 SIMT_FN void stream_held(const gemv_args &a, const vec::planes &p, const gemv_task &t,
-                         gemv_weights<K, C> (&w)[C.unroll], const gemv_floats<K, C> &held,
-                         float *part)
+                         gemv_weights<K, C> (&w)[C.unroll], const gemv_held_x<K, C> &x, float *part)
 {
-	x_chunk<K, C> x[C.unroll];
-#pragma unroll
-	for (int u = 0; u < C.unroll; u++)
-		hold_chunk<K, C>(held.v[u], x[u]);
 	for (int tile = t.first_tile; tile < t.end_tile; tile++) {
 		gemv_sums<K, C> sums;
 #pragma unroll
 		for (int u = 0; u < C.unroll; u++)
 			if (u < t.n_steps) {
-				const int column = lane_place<K, C>(0, t.first + u).y;
-				multiply_rows<K, C>(w[u], x[u], column, sums);
+				multiply_rows<K, C>(w[u], x.of_step[u],
+				                    scale_place<K, C>(t.first + u), sums);
 				load_step<K, C>(a, p, t, {tile + 1, u}, w[u]);
 			}
+		finish_tile<K, C>(t, tile, sums, part);
+	}
+}
+
+// ---------------------------------------------------------------- weights in bulk
+
+/* A warp's share of shared memory: C.copy stages, and what the copies into each arrive at. A stage
+ * has C.unroll steps of a tile: of each plane all rows. */
+struct gemv_ring {
+	unsigned char *stages;
+	simt::copy_barrier *barriers;
+};
+
+template <gemv_case K, gemv_config C>
+SIMT_FN gemv_ring ring_of(float *smem)
+{
+	using P = gemv_plan<K, C>;
+	if constexpr (P::bulk) {
+		SIMT_SHARED(simt::copy_barrier[P::warps * C.copy], barriers);
+		return {reinterpret_cast<unsigned char *>(smem) +
+		                simt::warp_id() * (C.copy * P::stage_bytes),
+		        barriers + simt::warp_id() * C.copy};
+	}
+	return {};
+}
+
+/* The work of a stage: so many columns of some rows, from element i on. Rows that are in it from
+ * end to end are neighbours in every plane, and one copy. */
+struct gemv_stage {
+	unsigned i;
+	int rows, steps, columns;
+	bool whole;
+};
+
+template <gemv_case K, gemv_config C>
+SIMT_FN gemv_stage stage_at(const gemv_args &a, const gemv_task &t, gemv_cursor at)
+{
+	using P = gemv_plan<K, C>;
+	const int first = at.tile * P::tile_rows, column = (t.first + at.step) * P::step;
+	const int rows = t.rows - first < P::tile_rows ? t.rows - first : P::tile_rows;
+	const int left = t.n_steps - at.step, steps = left < C.unroll ? left : C.unroll;
+	const int columns = a.k - column < steps * P::step ? a.k - column : steps * P::step;
+	return {(unsigned)(t.row0 + first) * (unsigned)a.k + (unsigned)column, rows, steps, columns,
+	        C.slices == 1 && t.n_steps <= C.unroll};
+}
+
+/* Where a plane has element i, and how many bytes behind a multiple of 16 that is. */
+template <int Dtype, int Plane>
+SIMT_FN const unsigned char *plane_at(const vec::planes &p, unsigned i)
+{
+	constexpr dtype_layout l = dtype_layout_of(Dtype);
+	const unsigned char *const bases[] = {p.quants, p.high, p.scales, p.d};
+	return bases[Plane] + (size_t)(i / l.block) * l.plane[Plane];
+}
+template <int Dtype, int Plane>
+SIMT_FN unsigned plane_skip(const vec::planes &p, unsigned i)
+{
+	return gemv_is_aligned(Dtype, Plane)
+	               ? 0
+	               : (unsigned)reinterpret_cast<size_t>(plane_at<Dtype, Plane>(p, i)) % 16;
+}
+
+/* Where a stage has the first copy of a plane, and the bytes from one row's copy to the next. */
+template <gemv_case K, gemv_config C, int Plane>
+struct gemv_piece {
+	static constexpr int columns = gemv_plan<K, C>::span;
+	static constexpr int row = gemv_piece_bytes(K.w, Plane, columns);
+	static constexpr int first =
+	        gemv_plan<K, C>::tile_rows * ((Plane > 0 ? gemv_piece_bytes(K.w, 0, columns) : 0) +
+	                                      (Plane > 1 ? gemv_piece_bytes(K.w, 1, columns) : 0) +
+	                                      (Plane > 2 ? gemv_piece_bytes(K.w, 2, columns) : 0));
+};
+
+/* Elements i .. i + n - 1 of a plane as copy r of a stage. Returns the bytes that will arrive. */
+template <gemv_case K, gemv_config C, int Plane>
+SIMT_FN unsigned copy_plane(const vec::planes &p, unsigned i, unsigned n, unsigned char *stage,
+                            int r, simt::copy_barrier *barrier)
+{
+	using piece = gemv_piece<K, C, Plane>;
+	constexpr dtype_layout l = dtype_layout_of(K.w);
+	if constexpr (l.plane[Plane] == 0)
+		return 0;
+	const unsigned skip = plane_skip<K.w, Plane>(p, i);
+	const unsigned bytes = (skip + n / l.block * l.plane[Plane] + 15) / 16 * 16;
+	simt::bulk_copy(stage + piece::first + r * piece::row, plane_at<K.w, Plane>(p, i) - skip,
+	                bytes, barrier);
+	return bytes;
+}
+
+/* Asks for the weights of a stage; by one lane. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void copy_stage(const gemv_args &a, const vec::planes &p, const gemv_stage &s,
+                        unsigned char *stage, simt::copy_barrier *barrier)
+{
+	const unsigned n = s.whole ? (unsigned)s.rows * (unsigned)a.k : (unsigned)s.columns;
+	unsigned bytes = 0;
+#pragma unroll 1
+	for (int r = 0; r < (s.whole ? 1 : s.rows); r++) {
+		const unsigned i = s.i + (unsigned)r * (unsigned)a.k;
+		bytes += copy_plane<K, C, 0>(p, i, n, stage, r, barrier);
+		bytes += copy_plane<K, C, 1>(p, i, n, stage, r, barrier);
+		bytes += copy_plane<K, C, 2>(p, i, n, stage, r, barrier);
+		bytes += copy_plane<K, C, 3>(p, i, n, stage, r, barrier);
+	}
+	simt::bulk_expect(barrier, bytes);
+}
+
+/* Stage number `slot` of the ring gets the work at `load`, where there is any left. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void refill(const gemv_args &a, const vec::planes &p, const gemv_task &t,
+                    const gemv_ring &ring, int slot, gemv_cursor &load)
+{
+	if (load.tile < t.end_tile && simt::elect_lane())
+		copy_stage<K, C>(a, p, stage_at<K, C>(a, t, load),
+		                 ring.stages + slot * gemv_plan<K, C>::stage_bytes,
+		                 ring.barriers + slot);
+	advance(t, load, C.unroll);
+}
+
+/* The first copies of a warp. */
+template <gemv_case K, gemv_config C>
+SIMT_FN void fill_ring(const gemv_args &a, const vec::planes &p, const gemv_task &t,
+                       const gemv_ring &ring, gemv_cursor &load)
+{
+	if (simt::elect_lane())
+		for (int slot = 0; slot < C.copy; slot++)
+			simt::copy_barrier_init(ring.barriers + slot);
+#pragma unroll
+	for (int slot = 0; slot < C.copy && t.n_steps > 0; slot++)
+		refill<K, C>(a, p, t, ring, slot, load);
+}
+
+/* Where a stage has the planes of a row of the tile. */
+template <gemv_case K, gemv_config C, int Plane>
+SIMT_FN const unsigned char *stage_plane(const gemv_args &a, const vec::planes &p,
+                                         const gemv_stage &s, const unsigned char *stage, int row)
+{
+	using piece = gemv_piece<K, C, Plane>;
+	constexpr dtype_layout l = dtype_layout_of(K.w);
+	const unsigned of_row = (unsigned)a.k / l.block * l.plane[Plane];
+	const unsigned i = s.whole ? s.i : s.i + (unsigned)row * (unsigned)a.k;
+	return stage + piece::first + (unsigned)row * (s.whole ? of_row : piece::row) +
+	       plane_skip<K.w, Plane>(p, i);
+}
+template <gemv_case K, gemv_config C>
+SIMT_FN vec::planes stage_row(const gemv_args &a, const vec::planes &p, const gemv_stage &s,
+                              const unsigned char *stage, int row)
+{
+	constexpr int scales = vec::kHigh<K.w> ? 2 : 1;
+	return {stage_plane<K, C, 0>(a, p, s, stage, row),
+	        stage_plane<K, C, 1>(a, p, s, stage, row),
+	        stage_plane<K, C, scales>(a, p, s, stage, row),
+	        stage_plane<K, C, 3>(a, p, s, stage, row)};
+}
+
+/* x of step u of a stage, in which the lane begins with chunk n of the row: from shared memory, or
+ * from registers. */
+struct gemv_shared_x {
+	float *xs;
+	int padded_k;
+};
+template <gemv_case K, gemv_config C>
+SIMT_FN x_chunk<K, C> step_x(const gemv_shared_x &x, int u, unsigned n)
+{
+	x_chunk<K, C> chunk;
+	read_x<K, C>(x.xs, x.padded_k, n, u * gemv_plan<K, C>::lanes, chunk);
+	return chunk;
+}
+template <gemv_case K, gemv_config C>
+SIMT_FN const x_chunk<K, C> &step_x(const gemv_held_x<K, C> &x, int u, unsigned)
+{
+	return x.of_step[u];
+}
+
+/* So many steps of a stage, or, without questions that keep loads from moving up, all. The lane
+ * begins with chunk n of its rows. */
+template <gemv_case K, gemv_config C, bool All, typename X>
+SIMT_FN void multiply_steps(const vec::planes (&rows)[C.rows], int steps, unsigned n, const X &x,
+                            gemv_sums<K, C> &sums)
+{
+	using P = gemv_plan<K, C>;
+	const unsigned within = lane_chunk<K, C>(0) * P::chunk;
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++) {
+		if (!All && u >= steps)
+			break;
+		gemv_weights<K, C> w;
+#pragma unroll
+		for (int r = 0; r < C.rows; r++) {
+			const unsigned i = u * P::step + within;
+			w.raw[r] = simt::load128(vec::at<K.w>(rows[r].quants, i));
+			if constexpr (P::scaled)
+				w.trim[r] = vec::load_trim<K.w>(rows[r], i);
+		}
+		multiply_rows<K, C>(w, step_x<K, C>(x, u, n), within, sums);
+	}
+}
+
+/* Rows beyond the last give sums that nobody uses; lanes behind the end of a row have no work. */
+template <gemv_case K, gemv_config C, typename X>
+SIMT_FN void multiply_stage(const gemv_args &a, const vec::planes &p, const gemv_stage &s,
+                            int first_step, const unsigned char *stage, const X &x,
+                            gemv_sums<K, C> &sums)
+{
+	using P = gemv_plan<K, C>;
+	vec::planes rows[C.rows];
+#pragma unroll
+	for (int r = 0; r < C.rows; r++)
+		rows[r] = stage_row<K, C>(a, p, s, stage, lane_place<K, C>(r, 0).x);
+	const unsigned n = lane_chunk<K, C>(first_step);
+	const int last = lane_place<K, C>(0, s.steps - 1).y;
+	if (s.columns == P::span)
+		multiply_steps<K, C, true>(rows, C.unroll, n, x, sums);
+	else
+		multiply_steps<K, C, false>(rows, last < s.columns ? s.steps : s.steps - 1, n, x,
+		                            sums);
+}
+
+/* All tiles of the warp, stage by stage, each asked for anew as soon as it is used. */
+template <gemv_case K, gemv_config C, typename X>
+SIMT_FN void stream_ring(const gemv_args &a, const vec::planes &p, const gemv_task &t,
+                         const gemv_ring &ring, gemv_cursor load, const X &x, float *part)
+{
+	int slot = 0, phase = 0;
+	simt::sync_warp(); /* barriers are set up */
+	for (int tile = t.first_tile; tile < t.end_tile; tile++) {
+		gemv_sums<K, C> sums;
+		for (int step = 0; step < t.n_steps; step += C.unroll) {
+			simt::bulk_wait(ring.barriers + slot, phase);
+			multiply_stage<K, C>(
+			        a, p, stage_at<K, C>(a, t, {tile, step}), t.first + step,
+			        ring.stages + slot * gemv_plan<K, C>::stage_bytes, x, sums);
+			simt::sync_warp();
+			refill<K, C>(a, p, t, ring, slot, load);
+			phase ^= slot == C.copy - 1;
+			slot = slot == C.copy - 1 ? 0 : slot + 1;
+		}
 		finish_tile<K, C>(t, tile, sums, part);
 	}
 }
@@ -828,9 +1116,11 @@ SIMT_FN float norm_scale(const gemv_args &a, const float *squares)
 /* The warp's first loads. */
 template <gemv_case K, gemv_config C>
 SIMT_FN void load_first(const gemv_args &a, const vec::planes &p, const gemv_task &t,
-                        gemv_weights<K, C> (&w)[C.unroll], gemv_cursor &load)
+                        const gemv_ring &ring, gemv_weights<K, C> (&w)[C.unroll], gemv_cursor &load)
 {
-	if constexpr (C.held)
+	if constexpr (gemv_plan<K, C>::bulk)
+		fill_ring<K, C>(a, p, t, ring, load);
+	else if constexpr (C.held)
 		load_tile<K, C>(a, p, t, w);
 	else if (t.n_steps > 0)
 		fill_pipeline<K, C>(a, p, t, w, load);
@@ -839,8 +1129,9 @@ SIMT_FN void load_first(const gemv_args &a, const vec::planes &p, const gemv_tas
 /* x from registers: sums of the warp's rows to `part`, squares of the slice to `squares`. */
 template <gemv_case K, gemv_config C>
 SIMT_FN void multiply_held(const gemv_args &a, const vec::planes &p, const gemv_task &t,
-                           gemv_weights<K, C> (&w)[C.unroll], const gemv_floats<K, C> &norm,
-                           float *part, float *squares)
+                           const gemv_ring &ring, gemv_weights<K, C> (&w)[C.unroll],
+                           gemv_cursor load, const gemv_floats<K, C> &norm, float *part,
+                           float *squares)
 {
 	gemv_floats<K, C> x;
 	load_slice<K.x, K, C>(a, t, a.x, x);
@@ -849,14 +1140,24 @@ SIMT_FN void multiply_held(const gemv_args &a, const vec::planes &p, const gemv_
 		if (simt::warp_id() == t.slice && simt::lane_id() == 0)
 			squares[t.slice] = sum;
 	}
-	stream_held<K, C>(a, p, t, w, x, part);
+	gemv_held_x<K, C> held;
+#pragma unroll
+	for (int u = 0; u < C.unroll; u++)
+		hold_chunk<K, C>(x.v[u], held.of_step[u]);
+	if constexpr (!gemv_plan<K, C>::bulk)
+		stream_held<K, C>(a, p, t, w, held, part);
+	else if (t.n_steps > 0)
+		stream_ring<K, C>(a, p, t, ring, load, held, part);
+	else
+		finish_empty<K, C>(t, part);
 }
 
 /* x by way of shared memory; squares are those of a warp's part of x. */
 template <gemv_case K, gemv_config C>
 SIMT_FN void multiply_shared(const gemv_args &a, const vec::planes &p, const gemv_task &t,
-                             gemv_weights<K, C> (&w)[C.unroll], gemv_cursor load,
-                             const gemv_floats<K, C> &norm, float *xs, float *part, float *squares)
+                             const gemv_ring &ring, gemv_weights<K, C> (&w)[C.unroll],
+                             gemv_cursor load, const gemv_floats<K, C> &norm, float *xs,
+                             float *part, float *squares)
 {
 	const int padded_k = gemv_padded(gemv_plan<K, C>::step, a.k);
 	float sum;
@@ -872,6 +1173,8 @@ SIMT_FN void multiply_shared(const gemv_args &a, const vec::planes &p, const gem
 	simt::sync_block();
 	if (t.n_steps <= 0)
 		finish_empty<K, C>(t, part);
+	else if constexpr (gemv_plan<K, C>::bulk)
+		stream_ring<K, C>(a, p, t, ring, load, gemv_shared_x{xs, padded_k}, part);
 	else if constexpr (simt::kWarp == 1)
 		stream_plainly<K, C>(a, p, t, xs, padded_k, part);
 	else
@@ -882,7 +1185,8 @@ template <gemv_case K, gemv_config C>
 __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(const gemv_args a)
 {
 	using P = gemv_plan<K, C>;
-	SIMT_DYN_SMEM(float, xs); /* gemv_smem_floats() */
+	SIMT_DYN_SMEM(float, smem); /* gemv_smem_floats() */
+	float *xs = smem + P::ring_floats;
 	const int padded_k = gemv_padded(P::step, a.k);
 	const int stride = C.blocks ? gemv_largest_share(a.m, gridDim.x) : P::fixed_rows;
 	float *part = xs + gemv_x_floats(C.held, P::integer, padded_k),
@@ -892,10 +1196,11 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 	if constexpr (C.trigger == 0)
 		simt::grid_launch_dependents();
 
+	const gemv_ring ring = ring_of<K, C>(smem);
 	gemv_weights<K, C> w[C.unroll] = {};
 	gemv_cursor load = {t.first_tile, 0};
 	if constexpr (C.early > 0 && simt::kWarp > 1)
-		load_first<K, C>(a, p, t, w, load);
+		load_first<K, C>(a, p, t, ring, w, load);
 	prefetch<K, C>(a, t);
 	if constexpr (C.trigger == 1)
 		simt::grid_launch_dependents();
@@ -913,13 +1218,14 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 
 	simt::grid_wait();
 	if constexpr (C.early == 0)
-		load_first<K, C>(a, p, t, w, load);
+		load_first<K, C>(a, p, t, ring, w, load);
 	if (K.epilogue == EPILOGUE_RESIDUAL && has_item)
 		mine = load_addend<K, C>(a, t, threadIdx.x);
 	if constexpr (C.held)
-		multiply_held<K, C>(a, p, t, w, norm, part + t.slice * stride, squares);
+		multiply_held<K, C>(a, p, t, ring, w, load, norm, part + t.slice * stride, squares);
 	else
-		multiply_shared<K, C>(a, p, t, w, load, norm, xs, part + t.slice * stride, squares);
+		multiply_shared<K, C>(a, p, t, ring, w, load, norm, xs, part + t.slice * stride,
+		                      squares);
 	simt::sync_block();
 	if constexpr (C.trigger == 2)
 		simt::grid_launch_dependents();

@@ -45,6 +45,10 @@ enum gemv_math {
 	X(unroll, 4, "steps whose weights are in flight", 1, 2, 3, 4, 5, 7, 8)                     \
 	X(held, 0, "x is 0: in shared memory, 1: in registers, of a slice of `unroll` steps", 0,   \
 	  1)                                                                                       \
+	X(copy, 0,                                                                                 \
+	  "weights come 0: into registers, else: in bulk into shared memory, where the device "    \
+	  "has it, so many turns of `unroll` steps in flight per warp",                            \
+	  0, 2, 3, 4, 6)                                                                           \
 	X(blocks, 4, "blocks per multiprocessor, which share all rows; 0: one per `tiles`", 0, 1,  \
 	  2, 3, 4, 8)                                                                              \
 	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2, 4)    \
@@ -93,14 +97,14 @@ struct gemv_config {
 	GEMV_PARAMS(PARAM_MEMBER)
 };
 
-/* w (m, k) row-major in device layout, whose second plane begins at `scale`; x (k); k is a multiple
- * of 32 and of w's block. norm (k) f32 and eps of the rms_norm over the first n_norm of x, 0
- * beyond. bias (m) f32, in the order of the rows, in EPILOGUE_QKV that of the whole or NULL;
- * residual (m) in the activation dtype, may alias y. EPILOGUE_QKV: w has rows first_row .. of the
- * whole; caches (n_kv_heads, capacity, head_dim) of dtype `kv`, or (n_kv_heads, head_dim) when they
- * take the newest row only; turns (head_dim / 2) and position as of rope; a position outside the
- * cache writes nothing. `ahead`: ahead_bytes of weights for a
- * later launch, requested into L2. */
+/* w (m, k) row-major in device layout, whose second plane begins at `scale`; it is read up to the
+ * next multiple of 16 bytes behind its end. x (k); k is a multiple of 32 and of w's block. norm (k)
+ * f32 and eps of the rms_norm over the first n_norm of x, 0 beyond. bias (m) f32, in the order of
+ * the rows, in EPILOGUE_QKV that of the whole or NULL; residual (m) in the activation dtype, may
+ * alias y. EPILOGUE_QKV: w has rows first_row .. of the whole; caches (n_kv_heads, capacity,
+ * head_dim) of dtype `kv`, or (n_kv_heads, head_dim) when they take the newest row only; turns
+ * (head_dim / 2) and position as of rope; a position outside the cache writes nothing. `ahead`:
+ * ahead_bytes of weights for a later launch, requested into L2. */
 struct gemv_args {
 	void *y;
 	const void *w, *scale, *x;
@@ -177,13 +181,59 @@ CONST_FN int gemv_largest_share(int m, int blocks)
 {
 	return 2 * (((m + 1) / 2 + blocks - 1) / blocks);
 }
-/* Floats of dynamic shared memory: x; a sum per slice and row; a sum of squares per warp. */
+
+CONST_FN bool gemv_has_bulk(struct target target)
+{
+	return target.lanes == 32 && (target.sm == 0 || target.sm >= 90);
+}
+
+/* Whether a copy of a plane finds its first byte at a multiple of 16. A block of the others may
+ * begin anywhere: they are copied with what shares 16 bytes with them. */
+CONST_FN bool gemv_is_aligned(int dtype, int plane)
+{
+	return plane == 0 || dtype_layout_of(dtype).plane[plane] % 16 == 0;
+}
+/* Bytes of shared memory for one plane of so many columns of a row. */
+CONST_FN int gemv_piece_bytes(int dtype, int plane, int columns)
+{
+	const struct dtype_layout l = dtype_layout_of(dtype);
+	const int bytes = columns / l.block * l.plane[plane];
+	return gemv_is_aligned(dtype, plane) ? bytes : (bytes + 15) / 16 * 16 + 16;
+}
+/* Of a stage, which is `unroll` steps of a tile. */
+CONST_FN int gemv_stage_bytes(struct gemv_case kase, struct gemv_config c, int warp)
+{
+	const int columns = c.unroll * gemv_step(kase, c, warp);
+	return gemv_tile_rows(c, warp) *
+	       (gemv_piece_bytes(kase.w, 0, columns) + gemv_piece_bytes(kase.w, 1, columns) +
+	        gemv_piece_bytes(kase.w, 2, columns) + gemv_piece_bytes(kase.w, 3, columns));
+}
+/* Floats of a block's stages. */
+CONST_FN int gemv_ring_floats(struct gemv_case kase, struct gemv_config c, int warp)
+{
+	return c.copy ? c.slices * c.tiles * c.copy * (gemv_stage_bytes(kase, c, warp) / 4) : 0;
+}
+
+/* Floats of dynamic shared memory: weights in flight; x; a sum per slice and row; a sum of squares
+ * per warp. */
 CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m, int k, int blocks,
                               int warp)
 {
 	const int rows = c.blocks ? gemv_largest_share(m, blocks) : gemv_fixed_rows(c, warp);
-	return gemv_x_floats(c.held, c.math == GEMV_INT, gemv_padded(gemv_step(kase, c, warp), k)) +
+	return gemv_ring_floats(kase, c, warp) +
+	       gemv_x_floats(c.held, c.math == GEMV_INT, gemv_padded(gemv_step(kase, c, warp), k)) +
 	       c.slices * rows + c.slices * c.tiles;
+}
+
+/* Bulk copies pay when they are long, at least 1 KB of a row, when a block has some 16 KB in
+ * flight, and when the blocks that share a multiprocessor find room there. */
+CONST_FN bool gemv_copy_legal(struct gemv_case kase, struct gemv_config c, struct target target)
+{
+	const int blocks = c.blocks > c.min_blocks ? c.blocks : c.min_blocks;
+	const int ring_bytes = 4 * gemv_ring_floats(kase, c, target.lanes);
+	return c.copy == 0 ||
+	       (gemv_has_bulk(target) && c.math != GEMV_MMA && c.unroll * c.lanes >= 64 &&
+	        ring_bytes >= 16 << 10 && blocks * ring_bytes <= 216 << 10);
 }
 
 /* A vector of f32 weights is too short for one of bf16 activations. One lane per warp makes every
@@ -205,6 +255,7 @@ CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct tar
 	       (mma ? kase.w == DTYPE_BF16 && target.lanes == 32 && c.lanes == 32 && c.rows >= 4 &&
 	                        c.unroll * 2 <= 16
 	            : c.rows <= 8 && c.unroll * c.rows <= 16) &&
+	       gemv_copy_legal(kase, c, target) &&
 	       (dependent || (c.trigger == 1 && c.early == 1 && c.ahead == 0)) &&
 	       (c.ahead || c.ahead_mb == 4);
 }

@@ -9,20 +9,20 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "6b67461a933d74a6", "b705c6fc3bed2a00", "2026-11-30", "guided + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "6c1689c6624498cc", "00d98d1366f33750", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "6b67461a933d74a6", "b705c6fc3bed2a00", "2026-11-30", "decode loop")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "6c1689c6624498cc", "00d98d1366f33750", "2026-11-30", "decode loop")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v657, toolkit gcc 12.2.0, tuned 2026-11-30 by guided + race ---- */
 
-/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
+/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, copy, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 49.68 us, 69 % of 47 GB/s, 1.80x, win; 56 samples, +7.40 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 333.21 us, 55 % of 47 GB/s, 1.38x, tie; 104 samples, +1.86 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 478.09 us, 77 % of 47 GB/s, 1.97x, win; 104 samples, +1.77 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 66.67 us, 66 % of 47 GB/s, 2.05x, win; 56 samples, +14.88 % to (0, 4, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 4, 1, 1, 1, 0, 4) /* 7590.22 us, 76 % of 47 GB/s, 2.16x, tie; 104 samples, +0.90 % to (0, 1, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 49.68 us, 69 % of 47 GB/s, 1.80x, win, stale; 56 samples, +7.40 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 333.21 us, 55 % of 47 GB/s, 1.38x, tie, stale; 104 samples, +1.86 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 478.09 us, 77 % of 47 GB/s, 1.97x, win, stale; 104 samples, +1.77 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 66.67 us, 66 % of 47 GB/s, 2.05x, win, stale; 56 samples, +14.88 % to (0, 4, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 7590.22 us, 76 % of 47 GB/s, 2.16x, tie, stale; 104 samples, +0.90 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
@@ -56,46 +56,46 @@
 
 /* ---- NVIDIA H200: 132 multiprocessors, driver 580.159.04, toolkit CUDA 13.0, tuned 2026-11-30 by decode loop ---- */
 
-/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
+/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, copy, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_NVIDIA_H200_GEMV(ROW) \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 4, 3, 2, 1, 1, 1, 1, 1, 1, 16) /* 1.86 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +6.78 % tokens/s (+6.61 +6.88); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 2, 4, 32, 14, 1, 1, 1, 0, 2, 1, 1, 0, 4) /* 2.28 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +20.95 % tokens/s (+20.85 +21.21); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 32, 1, 8, 5, 0, 0, 2, 1, 1, 1, 8) /* 4.06 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +5.17 % tokens/s (+5.04 +5.32); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 32, 8, 1, 5, 0, 2, 1, 1, 1, 0, 4) /* 20.20 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +33.64 % tokens/s (+33.36 +33.90); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 8, 32, 1, 4, 2, 0, 0, 1, 1, 1, 0, 4) /* 2.76 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +12.46 % tokens/s (+12.25 +12.58); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 8, 32, 1, 5, 1, 0, 4, 4, 1, 1, 1, 4) /* 32.52 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +19.51 % tokens/s (+19.27 +19.75); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 2, 2, 16, 4, 1, 1, 0, 0, 1, 1, 1, 0, 4) /* 1.03 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +11.89 % tokens/s (+11.68 +12.00); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 8, 1, 5, 0, 2, 2, 1, 1, 0, 4) /* 6.25 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +4.70 % tokens/s (+4.61 +4.88); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 8, 32, 1, 4, 1, 0, 4, 1, 1, 1, 0, 4) /* 33.90 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +5.55 % tokens/s (+5.40 +5.74); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 4, 1, 1, 0, 4, 4, 1, 1, 0, 4) /* 133.80 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +2.27 % tokens/s (+2.20 +2.43); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 8, 1, 4, 0, 2, 1, 1, 1, 1, 8) /* 4.24 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +8.85 % tokens/s (+8.35 +9.14); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 2, 4, 4, 0, 0, 2, 1, 1, 3, 1) /* 15.77 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +17.13 % tokens/s (+16.87 +17.37); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 2, 2, 4, 0, 4, 4, 0, 1, 3, 1) /* 21.32 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +52.96 % tokens/s (+52.67 +53.29); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 1, 16, 1, 8, 5, 0, 2, 1, 1, 1, 1, 1) /* 4.46 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +6.95 % tokens/s (+6.67 +7.05); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 16, 4, 4, 2, 0, 1, 1, 1, 128, 0, 4) /* 5.67 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +6.22 % tokens/s (+5.78 +6.59); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 3, 0, 0, 2, 0, 32, 2, 2) /* 19.59 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +16.25 % tokens/s (+16.08 +16.36); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 0, 0, 1, 0, 1, 0, 4) /* 3.06 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +2.70 % tokens/s (+2.63 +2.99); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 2, 2, 1, 0, 4, 4, 1, 32, 2, 8) /* 110.31 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +6.96 % tokens/s (+6.74 +7.18); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 7, 1, 1, 1, 0, 4, 1, 1, 1, 2) /* 0.76 us, win, in the step of qwen2.5-0.5b at 1024 +9.38 % tokens/s (+9.20 +9.61); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 8, 1, 3, 1, 0, 1, 1, 1, 0, 4) /* 2.51 us, win, in the step of qwen2.5-0.5b at 1024 +24.59 % tokens/s (+24.43 +24.84); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 5, 5, 0, 0, 2, 1, 1, 1, 8) /* 6.83 us, win, in the step of qwen2.5-7b at 1024 +1.30 % tokens/s (+1.20 +1.34); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 1, 8, 7, 0, 2, 1, 1, 1, 0, 4) /* 32.81 us, win, in the step of qwen2.5-7b at 1024 +18.02 % tokens/s (+17.82 +18.11); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 4, 32, 4, 3, 1, 1, 3, 1, 1, 1, 0, 4) /* 4.59 us, win, in the step of qwen2.5-0.5b at 1024 +6.16 % tokens/s (+5.97 +6.33); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 14, 1, 1, 1, 2, 2, 1, 1, 0, 4) /* 58.03 us, win, in the step of qwen2.5-7b at 1024 +3.01 % tokens/s (+2.92 +3.11); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 32, 4, 2, 2, 1, 0, 1, 0, 1, 0, 4) /* 0.69 us, win, in the step of qwen2.5-0.5b at 1024 +13.04 % tokens/s (+12.87 +13.19); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 4, 4, 1, 1, 3, 4) /* 9.47 us, win, in the step of qwen2.5-7b at 1024 +2.44 % tokens/s (+2.36 +2.60); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 8, 8, 7, 1, 2, 1, 0, 1, 1, 1, 0, 4) /* 60.09 us, win, in the step of qwen2.5-0.5b at 1024 +0.77 % tokens/s (+0.51 +0.95); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 4, 1, 1, 1, 0, 4) /* 239.89 us, default, in the step of qwen2.5-7b at 1024 */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 2.19 us, 16 % of 4643 GB/s, 1.27x, win; 32 samples, +7.17 % to (0, 2, 8, 7, 1, 5, 1, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 1, 32, 7, 1, 3, 1, 0, 1, 1, 1, 0, 4) /* 3.96 us, 47 % of 4652 GB/s, 1.76x, tie; 56 samples, -0.22 % to (0, 1, 32, 7, 1, 4, 1, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 2.30 us, 19 % of 4643 GB/s, 1.25x, win; 32 samples, +10.40 % to (0, 2, 8, 7, 1, 5, 1, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 1, 1, 0, 4) /* 7.72 us, 72 % of 4652 GB/s, 1.18x, tie; 56 samples, -0.04 % to (0, 4, 32, 7, 1, 2, 1, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 4, 32, 2, 4, 2, 0, 0, 2, 1, 1, 0, 4) /* 34.77 us, 84 % of 4652 GB/s, 1.47x, tie; 56 samples, -0.16 % to (0, 4, 32, 4, 4, 1, 0, 0, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 1, 1, 0, 4) /* 9.30 us, 76 % of 4652 GB/s, 1.40x, tie; 56 samples, -0.09 % to (0, 2, 32, 4, 1, 4, 1, 0, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 4, 1, 1, 0, 4) /* 6.08 us, 62 % of 4643 GB/s, 1.16x, win; 32 samples, +4.58 % to (0, 2, 32, 1, 5, 4, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) /* 62.77 us, 93 % of 4643 GB/s, 1.02x, win; 32 samples, +0.53 % to (0, 2, 16, 4, 1, 8, 0, 0, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 8, 16, 7, 2, 1, 1, 8, 1, 1, 1, 0, 4) /* 61.93 us, 95 % of 4643 GB/s, 1.04x, win; 32 samples, +1.20 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 8, 32, 16, 1, 1, 1, 8, 2, 1, 1, 0, 4) /* 235.96 us, 100 % of 4643 GB/s, 1.02x, win; 32 samples, +0.70 % to (0, 2, 32, 1, 4, 4, 0, 0, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 4, 3, 2, 1, 0, 1, 1, 1, 1, 1, 16) /* 1.86 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +6.78 % tokens/s (+6.61 +6.88); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 2, 4, 32, 14, 1, 1, 1, 0, 0, 2, 1, 1, 0, 4) /* 2.28 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +20.95 % tokens/s (+20.85 +21.21); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 32, 1, 8, 5, 0, 0, 0, 2, 1, 1, 1, 8) /* 4.06 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +5.17 % tokens/s (+5.04 +5.32); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 32, 8, 1, 5, 0, 0, 2, 1, 1, 1, 0, 4) /* 20.20 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +33.64 % tokens/s (+33.36 +33.90); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 8, 32, 1, 4, 2, 0, 0, 0, 1, 1, 1, 0, 4) /* 2.76 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +12.46 % tokens/s (+12.25 +12.58); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 8, 32, 1, 5, 1, 0, 0, 4, 4, 1, 1, 1, 4) /* 32.52 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +19.51 % tokens/s (+19.27 +19.75); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 2, 2, 16, 4, 1, 1, 0, 0, 0, 1, 1, 1, 0, 4) /* 1.03 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +11.89 % tokens/s (+11.68 +12.00); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 32, 8, 1, 5, 0, 0, 2, 2, 1, 1, 0, 4) /* 6.25 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +4.70 % tokens/s (+4.61 +4.88); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 8, 32, 1, 4, 1, 0, 0, 4, 1, 1, 1, 0, 4) /* 33.90 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +5.55 % tokens/s (+5.40 +5.74); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 4, 1, 1, 0, 0, 4, 4, 1, 1, 0, 4) /* 133.80 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +2.27 % tokens/s (+2.20 +2.43); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 1, 8, 8, 1, 4, 0, 0, 2, 1, 1, 1, 1, 8) /* 4.24 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +8.85 % tokens/s (+8.35 +9.14); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 16, 2, 4, 4, 0, 0, 0, 2, 1, 1, 3, 1) /* 15.77 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +17.13 % tokens/s (+16.87 +17.37); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 2, 2, 4, 0, 0, 4, 4, 0, 1, 3, 1) /* 21.32 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +52.96 % tokens/s (+52.67 +53.29); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 1, 16, 1, 8, 5, 0, 0, 2, 1, 1, 1, 1, 1) /* 4.46 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +6.95 % tokens/s (+6.67 +7.05); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 16, 4, 4, 2, 0, 0, 1, 1, 1, 128, 0, 4) /* 5.67 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +6.22 % tokens/s (+5.78 +6.59); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 2, 3, 0, 0, 0, 2, 0, 32, 2, 2) /* 19.59 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +16.25 % tokens/s (+16.08 +16.36); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 0, 0, 0, 1, 0, 1, 0, 4) /* 3.06 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +2.70 % tokens/s (+2.63 +2.99); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 2, 2, 1, 0, 0, 4, 4, 1, 32, 2, 8) /* 110.31 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +6.96 % tokens/s (+6.74 +7.18); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 7, 1, 1, 1, 0, 0, 4, 1, 1, 1, 2) /* 0.76 us, win, stale, in the step of qwen2.5-0.5b at 1024 +9.38 % tokens/s (+9.20 +9.61); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 8, 1, 3, 1, 0, 0, 1, 1, 1, 0, 4) /* 2.51 us, win, stale, in the step of qwen2.5-0.5b at 1024 +24.59 % tokens/s (+24.43 +24.84); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 5, 5, 0, 0, 0, 2, 1, 1, 1, 8) /* 6.83 us, win, stale, in the step of qwen2.5-7b at 1024 +1.30 % tokens/s (+1.20 +1.34); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 32, 1, 8, 7, 0, 0, 2, 1, 1, 1, 0, 4) /* 32.81 us, win, stale, in the step of qwen2.5-7b at 1024 +18.02 % tokens/s (+17.82 +18.11); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 4, 32, 4, 3, 1, 1, 0, 3, 1, 1, 1, 0, 4) /* 4.59 us, win, stale, in the step of qwen2.5-0.5b at 1024 +6.16 % tokens/s (+5.97 +6.33); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 14, 1, 1, 1, 0, 2, 2, 1, 1, 0, 4) /* 58.03 us, win, stale, in the step of qwen2.5-7b at 1024 +3.01 % tokens/s (+2.92 +3.11); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 32, 4, 2, 2, 1, 0, 0, 1, 0, 1, 0, 4) /* 0.69 us, win, stale, in the step of qwen2.5-0.5b at 1024 +13.04 % tokens/s (+12.87 +13.19); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 2, 32, 1, 5, 4, 0, 0, 4, 4, 1, 1, 3, 4) /* 9.47 us, win, stale, in the step of qwen2.5-7b at 1024 +2.44 % tokens/s (+2.36 +2.60); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 8, 8, 7, 1, 2, 1, 0, 0, 1, 1, 1, 0, 4) /* 60.09 us, win, stale, in the step of qwen2.5-0.5b at 1024 +0.77 % tokens/s (+0.51 +0.95); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 239.89 us, default, stale, in the step of qwen2.5-7b at 1024 */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 0, 4, 1, 1, 0, 4) /* 2.19 us, 16 % of 4643 GB/s, 1.27x, win, stale; 32 samples, +7.17 % to (0, 2, 8, 7, 1, 5, 1, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 1, 32, 7, 1, 3, 1, 0, 0, 1, 1, 1, 0, 4) /* 3.96 us, 47 % of 4652 GB/s, 1.76x, tie, stale; 56 samples, -0.22 % to (0, 1, 32, 7, 1, 4, 1, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 0, 4, 1, 1, 0, 4) /* 2.30 us, 19 % of 4643 GB/s, 1.25x, win, stale; 32 samples, +10.40 % to (0, 2, 8, 7, 1, 5, 1, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 0, 1, 1, 1, 0, 4) /* 7.72 us, 72 % of 4652 GB/s, 1.18x, tie, stale; 56 samples, -0.04 % to (0, 4, 32, 7, 1, 2, 1, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 4, 32, 2, 4, 2, 0, 0, 0, 2, 1, 1, 0, 4) /* 34.77 us, 84 % of 4652 GB/s, 1.47x, tie, stale; 56 samples, -0.16 % to (0, 4, 32, 4, 4, 1, 0, 0, 0, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 0, 1, 1, 1, 0, 4) /* 9.30 us, 76 % of 4652 GB/s, 1.40x, tie, stale; 56 samples, -0.09 % to (0, 2, 32, 4, 1, 4, 1, 0, 0, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 2, 4, 2, 1, 0, 0, 4, 1, 1, 0, 4) /* 6.08 us, 62 % of 4643 GB/s, 1.16x, win, stale; 32 samples, +4.58 % to (0, 2, 32, 1, 5, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 0, 1, 1, 1, 0, 4) /* 62.77 us, 93 % of 4643 GB/s, 1.02x, win, stale; 32 samples, +0.53 % to (0, 2, 16, 4, 1, 8, 0, 0, 0, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 8, 16, 7, 2, 1, 1, 0, 8, 1, 1, 1, 0, 4) /* 61.93 us, 95 % of 4643 GB/s, 1.04x, win, stale; 32 samples, +1.20 % to (0, 2, 32, 1, 4, 4, 0, 0, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 8, 32, 16, 1, 1, 1, 0, 8, 2, 1, 1, 0, 4) /* 235.96 us, 100 % of 4643 GB/s, 1.02x, win, stale; 32 samples, +0.70 % to (0, 2, 32, 1, 4, 4, 0, 0, 0, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \

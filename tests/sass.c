@@ -1,8 +1,9 @@
-/* sass EXCEPTIONS <TEXT: what nvdisasm prints of a cubin. Each instance must keep in registers what
- * it has, and one that promises loads in flight must issue as many, each of the promised width,
- * before the first instruction that waits for one of them: what a compiler that lacks registers, or
- * moves a load behind a use, breaks in silence. A line of EXCEPTIONS has a kernel and words of its
- * case or configuration, and excuses the instances that have all of them; comments begin with #. */
+/* sass EXCEPTIONS [bulk] <TEXT: what nvdisasm prints of a cubin. Each instance must keep in
+ * registers what it has, and one that promises loads in flight must issue as many, each of
+ * the promised width, before the first instruction that waits for one of them: what a compiler that
+ * lacks registers, or moves a load behind a use, breaks in silence. A line of EXCEPTIONS has a
+ * kernel and words of its case or configuration, and excuses the instances that have all of them;
+ * comments begin with #. With `bulk` only instances count that promise bulk copies. */
 #include "core/kernel.h"
 #include "kernels/gemv.h"
 #include "kernels/gqa_attention.h"
@@ -28,12 +29,25 @@ struct promise {
 	bool early;   /* before the dependency wait */
 };
 
-/* Weights of the first `unroll` steps. */
+static int n_planes(int dtype)
+{
+	int n = 0;
+	for (int p = 0; p < DTYPE_PLANES; p++)
+		n += dtype_layout_of(dtype).plane[p] > 0;
+	return n;
+}
+
+/* Weights of the first `unroll` steps; in bulk, of as many as are in flight, in a loop over the
+ * rows. */
 static struct promise promise_of_gemv(const int *kase, const int *config)
 {
+	struct gemv_case k;
 	struct gemv_config c;
-	(void)kase;
+	memcpy(&k, kase, sizeof k);
 	memcpy(&c, config, sizeof c);
+	if (c.copy)
+		return (struct promise){
+		        .loads = c.copy * n_planes(k.w), .to = IN_BULK, .early = c.early > 0};
 	return (struct promise){.loads = c.unroll * (c.math == GEMV_MMA ? 2 : c.rows),
 	                        .weights = true,
 	                        .early = c.early > 0};
@@ -263,22 +277,25 @@ int main(int argc, char **argv)
 	static struct instance x;
 	char line[MAX_LINE], last[MAX_NAME] = "";
 	int n = 0, n_promises = 0, n_bad = 0;
-	if (argc != 2 || !read_exceptions(argv[1]))
+	if (argc < 2 || !read_exceptions(argv[1]))
 		return 2;
+	const bool only_bulk = argc > 2;
 	while (fgets(line, sizeof line, stdin)) {
 		char *comment = strstr(line, "*/");
 		if (begins(line, ".text.")) {
 			n_bad += end_instance(&x);
 			begin_instance(line, &x);
+			if (only_bulk && x.promise.to != IN_BULK)
+				x.name[0] = '\0';
 			n += x.name[0] != '\0';
-			n_promises += x.promise.loads > 0;
+			n_promises += x.name[0] && x.promise.loads > 0;
 			memcpy(last, x.name, sizeof last);
 		} else if (x.name[0] && comment) {
 			split_instruction(&x, comment + 2);
 		}
 	}
-	n_bad += end_instance(&x) + report_stale(last);
+	n_bad += end_instance(&x) + (only_bulk ? 0 : report_stale(last));
 	printf("%d instances, %d with a promise of loads in flight; %d faults\n", n, n_promises,
 	       n_bad);
-	return n == 0 || n_bad;
+	return (n == 0 && !only_bulk) || n_bad;
 }

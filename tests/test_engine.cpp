@@ -2,6 +2,7 @@
  * API. */
 #include "tests/test_engine.h"
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -285,6 +286,25 @@ void test_collectives(void **)
 		check_collectives<16>();
 		check_collectives<32>();
 		check_collectives<64>();
+	});
+}
+
+__global__ void elections(const out_args a)
+{
+	for (int i = 0; i < 3; i++)
+		a.y[threadIdx.x] += simt::elect_lane();
+}
+
+void test_elections(void **)
+{
+	each_schedule([] {
+		std::vector<float> y(4 * kWarp);
+		RUN(SIMT_ENTRY(elections), 1, 4 * kWarp, out_args{y.data()});
+		for (int w = 0; w < 4; w++) {
+			std::sort(&y[w * kWarp], &y[w * kWarp] + kWarp);
+			assert_true(y[(w + 1) * kWarp - 1] == 3.0f);
+			assert_true(kWarp == 1 || y[(w + 1) * kWarp - 2] == 0.0f);
+		}
 	});
 }
 
@@ -889,33 +909,23 @@ void test_events(void **)
 int main()
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_shared_memory),
-	        cmocka_unit_test(test_barriers),
-	        cmocka_unit_test(test_last_block),
-	        cmocka_unit_test(test_spinning),
-	        cmocka_unit_test(test_atomics),
-	        cmocka_unit_test(test_collectives),
-	        cmocka_unit_test(test_shuffles),
-	        cmocka_unit_test(test_async_copies),
-	        cmocka_unit_test(test_copies_of_nothing),
-	        cmocka_unit_test(test_mma),
-	        cmocka_unit_test(test_conversions),
-	        cmocka_unit_test(test_unpacking),
-	        cmocka_unit_test(test_functions),
-	        cmocka_unit_test(test_planted_bugs),
-	        cmocka_unit_test(test_poison),
+	        cmocka_unit_test(test_shared_memory), cmocka_unit_test(test_barriers),
+	        cmocka_unit_test(test_last_block),    cmocka_unit_test(test_spinning),
+	        cmocka_unit_test(test_atomics),       cmocka_unit_test(test_collectives),
+	        cmocka_unit_test(test_elections),     cmocka_unit_test(test_shuffles),
+	        cmocka_unit_test(test_async_copies),  cmocka_unit_test(test_copies_of_nothing),
+	        cmocka_unit_test(test_mma),           cmocka_unit_test(test_conversions),
+	        cmocka_unit_test(test_unpacking),     cmocka_unit_test(test_functions),
+	        cmocka_unit_test(test_planted_bugs),  cmocka_unit_test(test_poison),
 	        cmocka_unit_test(test_missing_wait),
 #ifdef __SANITIZE_ADDRESS__
 	        cmocka_unit_test(test_out_of_bounds),
 #else
 	        cmocka_unit_test(test_faults),
 #endif
-	        cmocka_unit_test(test_open),
-	        cmocka_unit_test(test_workers),
-	        cmocka_unit_test(test_geometry),
-	        cmocka_unit_test(test_memory),
-	        cmocka_unit_test(test_graph),
-	        cmocka_unit_test(test_events),
+	        cmocka_unit_test(test_open),          cmocka_unit_test(test_workers),
+	        cmocka_unit_test(test_geometry),      cmocka_unit_test(test_memory),
+	        cmocka_unit_test(test_graph),         cmocka_unit_test(test_events),
 	};
 	return cmocka_run_group_tests_name("engine", tests, open_host, close_host);
 }

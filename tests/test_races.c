@@ -24,19 +24,31 @@
 
 enum { STEPS = 40, AFTER_FILL = 3, CHUNK = 70, PROMPT = 100 };
 
-/* Of tests/planted/bulk_attention.cpp. */
-const struct variant *bulk_attention(int *n);
+/* Of tests/planted. */
+const struct variant *bulk_attention(int *n), *bulk_gemv(int *n);
 
 static struct device *device;
 const char *without_wait_of; /* see planted/watched.h */
 
-/* Instances of the tables, but `user` for attention where it has the case. */
+/* Instances that replace those of the tables. */
+struct planted {
+	const char *kernel;
+	const struct variant *all;
+	int n, found;
+};
+
+/* Instances of the tables, but those of `user` for the cases that it has. */
 static const struct variant *find(void *user, const struct kernel *kernel, const struct kase *kase,
                                   const struct shape *shape)
 {
-	const struct variant *v = user;
-	if (v && !strcmp(kernel->name, "gqa_attention") && !memcmp(kase, &v->kase, sizeof *kase))
-		return v;
+	struct planted *p = user;
+	for (int i = 0; p && !strcmp(kernel->name, p->kernel) && i < p->n; i++)
+		if (!memcmp(kase, &p->all[i].kase, sizeof *kase)) {
+			assert_true(kernel->valid(shape, kase->value, p->all[i].config.value,
+			                          device_info(device)));
+			p->found |= 1 << i;
+			return &p->all[i];
+		}
 	return table_lookup(kernel, device_info(device), kase->value, shape, true);
 }
 
@@ -65,7 +77,7 @@ static void watch_steps(struct decoder *decoder, const char *path, int n)
 
 /* Decodes from an empty cache, then behind a cache filled so far that attention has several splits;
  * what is behind the position is NaN. */
-static void decode(const char *path, int kv, const struct variant *attention, bool graphs,
+static void decode(const char *path, int kv, struct planted *planted, bool graphs,
                    struct sampling sampling)
 {
 	struct model model;
@@ -79,7 +91,7 @@ static void decode(const char *path, int kv, const struct variant *attention, bo
 	        .sampling = sampling,
 	        .quiet = true,
 	        .find = find,
-	        .find_user = (void *)(uintptr_t)attention,
+	        .find_user = planted,
 	};
 	OK(model_open(path, &model));
 	OK(decoder_open(device, &model, &options, &decoder));
@@ -121,11 +133,27 @@ static void no_races_with_bulk_copies(void **state)
 	const struct variant *all = bulk_attention(&n);
 	(void)state;
 	OK(device_open("auto", true, &device));
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
+		struct planted one = {"gqa_attention", &all[i], 1, 0};
 		decode(all[i].kase.value[0] == 128
 		               ? SOURCE_DIR "/tests/data/golden/bf16-g1-d128-tied.gguf"
 		               : SOURCE_DIR "/tests/data/golden/q8_0-g7-d64-tied.gguf",
-		       DTYPE_BF16, &all[i], true, (struct sampling){0});
+		       DTYPE_BF16, &one, true, (struct sampling){0});
+		assert_int_equal(one.found, 1);
+	}
+	device_close(&device);
+}
+
+/* Weights that are asked for before the wait. */
+static void no_races_with_bulk_weights(void **state)
+{
+	struct planted products = {"gemv", NULL, 0, 0};
+	products.all = bulk_gemv(&products.n);
+	(void)state;
+	OK(device_open("auto", true, &device));
+	decode(SOURCE_DIR "/tests/data/golden/q8_0-g7-d64-tied.gguf", DTYPE_BF16, &products, true,
+	       (struct sampling){0});
+	assert_int_equal(products.found, (1 << products.n) - 1);
 	device_close(&device);
 }
 
@@ -235,6 +263,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(no_races_in_a_decode_step),
 	        cmocka_unit_test(no_races_with_bulk_copies),
+	        cmocka_unit_test(no_races_with_bulk_weights),
 	        cmocka_unit_test(no_races_in_a_prompt),
 	        cmocka_unit_test(no_wait_can_be_left_out),
 	};

@@ -1,7 +1,7 @@
 #!/bin/sh
 # test_sass.sh NVCC CHECKER JIT_IMAGE KERNEL: the default and tuned instances of a kernel, compiled for sm_90 as the programs
 # have them, are what tests/sass.c asks for; and it does notice a load less, or a spill more. What NVRTC makes of the kernel for
-# the tuner reads no constant from memory. Exits with 77 without nvdisasm.
+# the tuner reads no constant from memory and has the bulk copies that its configurations promise. Exits with 77 without nvdisasm.
 set -eu
 cd "$(dirname "$0")/.."
 nvcc=$1
@@ -42,6 +42,12 @@ if "$jit_image" "$kernel" "$folder/cubin"; then
 	if grep -F 'c[0x4]' "$folder/text"; then
 		echo "$kernel: NVRTC's code reads template arguments from memory" >&2
 		exit 1
+	fi
+	check="$check bulk"
+	$check <"$folder/text"
+	if grep -q UBLKCP "$folder/text"; then
+		grep -v UBLKCP "$folder/text" >"$folder/planted"
+		must_fail "a bulk copy less"
 	fi
 elif [ $? -ne 77 ]; then
 	exit 1
