@@ -1,5 +1,6 @@
 /* The host engine: kernels that must work under every schedule, bugs that must be named, the device
  * API. */
+#include "kernels/phase.h"
 #include "tests/test_engine.h"
 
 #include <cmath>
@@ -571,6 +572,18 @@ void test_functions(void **)
 	}
 }
 
+void test_phases(void **)
+{
+	const unsigned long long step = 0xa3d70a3d70a3ull; /* 2^64 / 102400 */
+	for (unsigned long long phase = 0, n = 0; n < 102400; n++, phase += step) {
+		const double angle = 2 * M_PI * 0x1p-64 * (double)phase;
+		float sine, cosine;
+		sincos_phase(phase, &sine, &cosine);
+		assert_true(fabs(sine - sin(angle)) <= 2 * 0x1p-24);
+		assert_true(fabs(cosine - cos(angle)) <= 2 * 0x1p-24);
+	}
+}
+
 // ---------------------------------------------------------------- planted bugs
 
 struct planted_bug {
@@ -902,6 +915,7 @@ int main()
 	        cmocka_unit_test(test_conversions),
 	        cmocka_unit_test(test_unpacking),
 	        cmocka_unit_test(test_functions),
+	        cmocka_unit_test(test_phases),
 	        cmocka_unit_test(test_planted_bugs),
 	        cmocka_unit_test(test_poison),
 	        cmocka_unit_test(test_missing_wait),
