@@ -9,12 +9,12 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "8977a1c4315ab2d3", "ad08fee323218d52", "2026-11-30", "guided + race + ranges")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "6b67461a933d74a6", "b705c6fc3bed2a00", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "8977a1c4315ab2d3", "ad08fee323218d52", "2026-11-30", "decode loop")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "6b67461a933d74a6", "b705c6fc3bed2a00", "2026-11-30", "decode loop")
 
-/* ---- host: 2 multiprocessors, driver 6.18.44-fc-v657, toolkit gcc 12.2.0, tuned 2026-11-30 by guided + race + ranges ---- */
+/* ---- host: 2 multiprocessors, driver 6.18.44-fc-v657, toolkit gcc 12.2.0, tuned 2026-11-30 by guided + race ---- */
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \

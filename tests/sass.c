@@ -249,8 +249,8 @@ static int end_instance(const struct instance *x)
 	if (x->spills)
 		fprintf(stderr, "%s: spills\n", x->name);
 	if (lacks)
-		fprintf(stderr, "%s: %d %s in flight, %d promised\n", x->name, x->loads,
-		        x->promise.to == IN_BULK ? "bulk copies" : "loads of 16 bytes",
+		fprintf(stderr, "%s: %d %s in flight, not %d\n", x->name, x->loads,
+		        x->promise.to == IN_BULK ? "bulk copies" : "promised loads",
 		        x->promise.loads);
 	return 1;
 }
