@@ -23,7 +23,9 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
 {
 	(void)shape, (void)kase;
 	const struct rms_norm_config *c = AS(rms_norm_config, config);
-	return (struct grid){.x = 1, .y = 1, .threads = (unsigned)(c->warps * info->target.lanes)};
+	return (struct grid){.x = (unsigned)c->blocks,
+	                     .y = 1,
+	                     .threads = (unsigned)(c->warps * info->target.lanes)};
 }
 
 static double bytes(const struct shape *shape, const int *kase)

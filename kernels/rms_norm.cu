@@ -1,89 +1,153 @@
 // math:   s = x (+ residual); y = w s / sqrt(mean(s^2) + eps), f32 accumulation.
-// layout: one block; thread i takes chunks of 16 bytes i, i + threads, ...
-// bound:  latency: a few kilobytes, two passes and one block-wide sum.
+// layout: a row is a chunk of 16 bytes for each thread of a block. Each block adds up the squares
+//         of all rows, because none waits for another; of rows b, b + n, ... block b of n makes y,
+//         from registers as far as its loads in flight go.
+// bound:  latency: a few kilobytes in one trip to memory, and one block-wide sum.
 #include "core/variants.h"
 #include "kernels/rms_norm.h"
 #include "kernels/vec.h"
 
-/* Adds this thread's squares of chunks i, i + stride, ..., all loads first; with a residual, stores
- * the sum. */
-template <rms_norm_case K, rms_norm_config C>
-SIMT_FN void add_squares(const rms_norm_args &a, int i, int stride, simt::partial &squares)
+/* A block's sum goes through shared memory in about as many parts: fewer would need more shuffles,
+ * each of which takes as long as to read eight more. */
+constexpr int kParts = 8;
+
+/* Asks for a chunk, zeros unless it is there. */
+template <int Dtype, int Chunks>
+SIMT_FN void ask(const void *base, int i, bool is_there, uint4 (&raw)[Chunks])
 {
-	constexpr int chunk = vec::kChunk<K.x>;
-	float s[C.unroll][chunk], residual[C.unroll][chunk];
 #pragma unroll
-	for (int u = 0; u < C.unroll; u++) {
-		if (i + u * stride >= a.n)
-			break;
-		vec::load<K.x>(a.x, i + u * stride, s[u]);
+	for (int c = 0; c < Chunks; c++)
+		raw[c] = make_uint4(0, 0, 0, 0);
+	if (is_there)
+		vec::load_raw<Dtype>(base, i, raw);
+}
+
+/* One chunk, at an address aligned to 16 bytes. */
+template <int Dtype, int Chunk>
+SIMT_FN void store_chunk(void *base, int i, const float (&v)[Chunk])
+{
+	if constexpr (Dtype == DTYPE_BF16)
+		*reinterpret_cast<uint4 *>(static_cast<unsigned short *>(base) + i) =
+		        make_uint4(simt::pack_bf16(v[0], v[1]), simt::pack_bf16(v[2], v[3]),
+		                   simt::pack_bf16(v[4], v[5]), simt::pack_bf16(v[6], v[7]));
+	else
+		vec::store<Dtype>(base, i, v);
+}
+
+/* a, or b if it is to replace it. */
+template <int N>
+SIMT_FN void replace(float (&a)[N], const float (&b)[N], bool is_to)
+{
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		a[i] = is_to ? b[i] : a[i];
+}
+
+/* Reads chunks i, i + row, ... and adds their squares; with a residual stores the sums. All loads
+ * first. */
+template <rms_norm_case K, int N, int Chunk>
+SIMT_FN void read_rows(const rms_norm_args &a, int i, int row, simt::partial (&squares)[N],
+                       float (&s)[N][Chunk])
+{
+	uint4 x[N][1], residual[N][1];
+#pragma unroll
+	for (int u = 0; u < N; u++) {
+		ask<K.x>(a.x, i + u * row, i + u * row < a.n, x[u]);
 		if constexpr (K.residual)
-			vec::load<K.x>(a.residual, i + u * stride, residual[u]);
+			ask<K.x>(a.residual, i + u * row, i + u * row < a.n, residual[u]);
 	}
 #pragma unroll
-	for (int u = 0; u < C.unroll; u++) {
-		if (i + u * stride >= a.n)
-			break;
+	for (int u = 0; u < N; u++) {
+		vec::unpack_all<K.x>(x[u], s[u]);
 		if constexpr (K.residual) {
-			vec::axpy(s[u], 1.0f, residual[u]);
-			vec::store<K.x>(a.sum, i + u * stride, s[u]);
+			float r[Chunk];
+			vec::unpack_all<K.x>(residual[u], r);
+			vec::axpy(s[u], 1.0f, r);
+			if (i + u * row < a.n)
+				store_chunk<K.x>(a.sum, i + u * row, s[u]);
 		}
-		simt::dot(squares, s[u], s[u]);
+		simt::dot(squares[u], s[u], s[u]);
 	}
 }
 
-/* The second pass reads again what this thread read (or stored) in the first. */
-template <rms_norm_case K, rms_norm_config C>
-SIMT_FN void normalise(const rms_norm_args &a, int i, int stride, float scale)
+/* The sum of all threads' v, in all threads. */
+template <int Threads>
+SIMT_FN float block_sum(float v)
 {
-	constexpr int chunk = vec::kChunk<K.x>;
-	float s[C.unroll][chunk], w[C.unroll][chunk];
+	constexpr int most = Threads / kParts > 1 ? Threads / kParts : 1;
+	constexpr int width = most < simt::kWarp ? most : simt::kWarp, parts = Threads / width;
+	SIMT_SHARED(float[parts], part);
+	const float sum = simt::group_sum<width>(v);
+	if (threadIdx.x % width == 0)
+		part[threadIdx.x / width] = sum;
+	simt::sync_block();
+	float sums[4] = {};
 #pragma unroll
-	for (int u = 0; u < C.unroll; u++) {
-		if (i + u * stride >= a.n)
-			break;
-		vec::load<K.x>(K.residual ? a.sum : a.x, i + u * stride, s[u]);
-		vec::load<DTYPE_F32>(a.w, i + u * stride, w[u]);
-	}
-#pragma unroll
-	for (int u = 0; u < C.unroll; u++) {
-		if (i + u * stride >= a.n)
-			break;
-		vec::scale(s[u], scale);
-		vec::multiply(s[u], w[u]);
-		vec::store<K.x>(a.y, i + u * stride, s[u]);
-	}
+	for (int i = 0; i < parts; i++)
+		sums[i % 4] = i < 4 ? part[i] : sums[i % 4] + part[i];
+	return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+/* A chunk of y from what is in registers, and from memory: x again, or the sum. */
+template <rms_norm_case K, int Chunk>
+SIMT_FN void put_y(const rms_norm_args &a, int i, float (&s)[Chunk], const float (&w)[Chunk],
+                   float scale)
+{
+	vec::scale(s, scale);
+	vec::multiply(s, w);
+	if (i < a.n)
+		store_chunk<K.x>(a.y, i, s);
+}
+template <rms_norm_case K>
+SIMT_FN void make_y(const rms_norm_args &a, int i, float scale)
+{
+	float s[vec::kChunk<K.x>], w[vec::kChunk<K.x>];
+	vec::load<K.x>(K.residual ? a.sum : a.x, i, s);
+	vec::load<DTYPE_F32>(a.w, i, w);
+	put_y<K>(a, i, s, w, scale);
 }
 
 template <rms_norm_case K, rms_norm_config C>
 __global__ void __launch_bounds__(C.warps *simt::kWarp) rms_norm(const rms_norm_args a)
 {
-	SIMT_SHARED(float[C.warps], part);
-	constexpr int threads = C.warps * simt::kWarp, chunk = vec::kChunk<K.x>;
-	constexpr int stride = threads * chunk;
-	const int first = threadIdx.x * chunk;
+	constexpr int chunk = vec::kChunk<K.x>, row = C.warps * simt::kWarp * chunk;
+	constexpr int step = C.blocks * row, held = C.unroll / C.blocks;
+	const int block = C.blocks > 1 ? blockIdx.x : 0;
+	const int first = threadIdx.x * chunk, own = block * row + first;
+	uint4 raw[held][chunk / 4];
+	float s[C.unroll][chunk], w[chunk], rest[C.unroll][chunk];
+	simt::partial squares[C.unroll];
 
 	simt::grid_launch_dependents();
-	for (int i = first; i < a.n; i += stride)
-		simt::prefetch_l2(a.w + i);
+#pragma unroll
+	for (int u = 0; u < held; u++)
+		ask<DTYPE_F32>(a.w, own + u * step, own + u * step < a.n, raw[u]);
 	simt::grid_wait();
 
-	simt::partial squares;
-	for (int i = first; i < a.n; i += C.unroll * stride)
-		add_squares<K, C>(a, i, stride, squares);
+	read_rows<K>(a, first, row, squares, s);
+#pragma unroll 1
+	for (int next = C.unroll * row; next < a.n; next += C.unroll * row)
+		read_rows<K>(a, next + first, row, squares, rest);
 
-	const float sum = simt::warp_sum(simt::total(squares));
-	if (simt::lane_id() == 0)
-		part[simt::warp_id()] = sum;
-	simt::sync_block();
-	float total = 0;
+	float sum = simt::total(squares[0]);
 #pragma unroll
-	for (int i = 0; i < C.warps; i++)
-		total += part[i];
-	const float scale = simt::rsqrt(total / a.n + a.eps);
+	for (int u = 1; u < C.unroll; u++)
+		sum += simt::total(squares[u]);
+	sum = block_sum<C.warps * simt::kWarp>(sum);
+	const float mean = sum * simt::reciprocal_fast((float)a.n);
+	const float scale = simt::rsqrt(mean + a.eps);
 
-	for (int i = first; i < a.n; i += C.unroll * stride)
-		normalise<K, C>(a, i, stride, scale);
+#pragma unroll
+	for (int u = 0; u < held; u++) {
+#pragma unroll
+		for (int b = 1; b < C.blocks; b++)
+			replace(s[u * C.blocks], s[u * C.blocks + b], b == block);
+		vec::unpack_all<DTYPE_F32>(raw[u], w);
+		put_y<K>(a, own + u * step, s[u * C.blocks], w, scale);
+	}
+#pragma unroll 1
+	for (int i = own + held * step; i < a.n; i += step)
+		make_y<K>(a, i, scale);
 }
 
 DEFINE_VARIANTS(rms_norm, RMS_NORM)

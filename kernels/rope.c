@@ -45,9 +45,9 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
 	(void)kase;
 	const struct rope_config *c = AS(rope_config, config);
 	const unsigned threads = (unsigned)(c->warps * info->target.lanes);
-	const size_t items =
-	        (size_t)(shape->m + shape->k) * (size_t)(shape->head_dim / 2 / c->pairs);
-	return (struct grid){.x = div_up(items, threads), .y = 1, .threads = threads};
+	return (struct grid){.x = div_up((size_t)(shape->head_dim / 2 / c->pairs), threads),
+	                     .y = (unsigned)(shape->m + shape->k),
+	                     .threads = threads};
 }
 
 /* Elements of all query, and of all key or value heads. */
@@ -139,7 +139,6 @@ static void bind(const struct shape *shape, const int *kase, const int *config,
 	        .turns = memory[TURNS],
 	        .position = memory[POSITION],
 	        .n_heads = shape->m,
-	        .n_kv_heads = shape->k,
 	        .head_dim = shape->head_dim,
 	        .capacity = CAPACITY,
 	};

@@ -10,7 +10,7 @@
 	  "1: q and k with rows in pairs, k and v to the cache; 0: in place", 0, 1)
 
 #define ROPE_PARAMS(X)                             \
-	X(warps, 4, "warps per block", 1, 2, 4, 8) \
+	X(warps, 2, "warps per block", 1, 2, 4, 8) \
 	X(pairs, 1, "rotated pairs per lane", 1, 2, 4)
 
 #define ROPE_CASES(X)    \
@@ -35,12 +35,14 @@ struct rope_config {
  * caches (n_kv_heads, head_dim) when they take the newest row only; a position outside the cache
  * writes nothing. */
 struct rope_args {
-	float *q, *k, *q_out;
-	const float *v;
-	void *k_cache, *v_cache;
 	const unsigned long long *turns; /* (head_dim / 2) */
 	const int *position;
-	int n_heads, n_kv_heads, head_dim, capacity;
+	float *q, *k;
+	const float *v;
+	int n_heads, head_dim; /* so far what a launch asks for first */
+	float *q_out;
+	void *k_cache, *v_cache;
+	int capacity;
 	bool newest_only;
 };
 

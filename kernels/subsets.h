@@ -14,7 +14,7 @@
 #define GQA_ATTENTION_SUBSET(X)                                                             \
 	X(splits, 1, 2, 8, 32) X(combiners, 1) X(poll, 0) X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1) \
 	X(math, 1) X(copy, 0) X(early, 0) X(stages, 2) X(prefetch, 1) X(trigger, 0)
-#define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8) X(unroll, 1, 2, 4)
+#define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8) X(unroll, 1, 2, 4, 8) X(blocks, 1, 2)
 #else
 #define GEMV_SUBSET(X)                                                                        \
 	X(math, 0, 1, 2) X(rows, 4, 16) X(lanes, 8, 32) X(slices, 1, 7) X(tiles, 2) X(unroll, 4) \
@@ -23,7 +23,7 @@
 #define GQA_ATTENTION_SUBSET(X)                                                             \
 	X(splits, 1, 33) X(combiners, 1) X(poll, 0) X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)    \
 	X(math, 0, 1) X(copy, 0, 1) X(early, 0, 1) X(stages, 2, 3) X(prefetch, 0, 1) X(trigger, 0)
-#define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8, 16, 32) X(unroll, 1, 2, 4)
+#define RMS_NORM_SUBSET(X) X(warps, 1, 2, 4, 8, 16, 32) X(unroll, 1, 2, 4, 8) X(blocks, 1, 2, 4, 8)
 #endif
 // clang-format on
 

@@ -189,7 +189,6 @@ static void add_rope(struct builder *b)
 	                                   .turns = s->turns,
 	                                   .position = s->position,
 	                                   .n_heads = h->heads,
-	                                   .n_kv_heads = h->kv_heads,
 	                                   .head_dim = h->head_dim,
 	                                   .capacity = s->capacity,
 	                                   .newest_only = to.newest_only}};

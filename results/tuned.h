@@ -28,13 +28,13 @@
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 511.04 us at 4096, 9 % of 47 GB/s, 1.39x, win, at most 0.00 % over the fastest at 7 lengths; 16 samples */
 
-/* (x, residual), m, k, len_min, len_max, warps, unroll */
+/* (x, residual), m, k, len_min, len_max, warps, unroll, blocks */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1) /* 0.33 us, 1.20x, win; 104 samples, +3.75 % to (2, 1) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1, 1) /* 0.33 us, 1.20x, win, stale; 104 samples, +3.75 % to (2, 1, 1) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 3.55 us, 5 % of 47 GB/s, 2.53x, win; 32 samples, +13.05 % to (4, 4) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 3.55 us, 5 % of 47 GB/s, 2.53x, win, stale; 32 samples, +13.05 % to (4, 4) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_HOST_EMBED(ROW)
@@ -123,15 +123,15 @@
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 15017, 23163, 32, 16, 0, 4, 16, 1, 2, 1, 1, 0, 3, 1, 0) /* 13.70 us at 16384, 53 % of 4649 GB/s, 1.43x, win; 104 samples, +0.53 % to (33, 16, 4, 16, 1, 2, 1, 1, 0, 3, 1, 0) */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23164, 131072, 99, 16, 0, 1, 16, 1, 1, 1, 1, 0, 3, 1, 0) /* 68.07 us at 131072, 85 % of 4646 GB/s, 1.29x, win, at most 0.00 % over the fastest at 4 lengths; 16 samples */
 
-/* (x, residual), m, k, len_min, len_max, warps, unroll */
+/* (x, residual), m, k, len_min, len_max, warps, unroll, blocks */
 #define TUNED_NVIDIA_H200_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1) /* 1.51 us, 1.00x, default; 32 samples, +1.89 % to (16, 1) */ \
-	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2) /* 1.88 us, 1.33x, win; 32 samples, +4.95 % to (8, 4) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 8, 1, 1) /* 1.51 us, 1.00x, default, stale; 32 samples, +1.89 % to (16, 1, 1) */ \
+	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 16, 2, 1) /* 1.88 us, 1.33x, win, stale; 32 samples, +4.95 % to (8, 4, 1) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_NVIDIA_H200_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 1) /* 1.49 us, 0 % of 4647 GB/s, 1.00x, default; 32 samples, +1.73 % to (8, 1) */ \
-	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, 4, 1) /* 1.56 us, 0 % of 4647 GB/s, 1.00x, default; 32 samples, +1.98 % to (1, 1) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 1) /* 1.49 us, 0 % of 4647 GB/s, 1.00x, default, stale; 32 samples, +1.73 % to (8, 1) */ \
+	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, 4, 1) /* 1.56 us, 0 % of 4647 GB/s, 1.00x, default, stale; 32 samples, +1.98 % to (1, 1) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_NVIDIA_H200_EMBED(ROW) \

@@ -7,6 +7,8 @@
 #include "core/kernel.h"
 #include "kernels/gemv.h"
 #include "kernels/gqa_attention.h"
+#include "kernels/rms_norm.h"
+#include "kernels/rope.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -19,13 +21,14 @@ enum { MAX_LINE = 4096, MAX_NAME = 64 + 2 * CONFIG_TEXT, MAX_EXCEPTIONS = 64, RE
  * by the bytes that arrive. */
 enum loads_to { TO_REGISTERS, TO_SHARED, IN_BULK };
 
-/* Loads of a thread that are issued together, of 16 bytes each, of 8, or, in bulk, of as many as it
- * asks. */
+/* Loads of a thread that are issued together, of 16 bytes each, of 8, of any width, or, in bulk, of
+ * as many as it asks. */
 struct promise {
 	int loads;
 	enum loads_to to;
 	bool weights; /* by the path of what is read once */
 	bool half;    /* of 8 bytes */
+	bool any;     /* of any width */
 	bool early;   /* before the dependency wait */
 };
 
@@ -76,12 +79,36 @@ static struct promise promise_of_attention(const int *kase, const int *config)
 	return (struct promise){.loads = k.head_dim ? 2 * c.unroll * row / lanes : 2, .half = half};
 }
 
+/* w and x, and the residual. */
+static struct promise promise_of_rms_norm(const int *kase, const int *config)
+{
+	struct rms_norm_case k;
+	struct rms_norm_config c;
+	memcpy(&k, kase, sizeof k);
+	memcpy(&c, config, sizeof c);
+	const int w = c.unroll / c.blocks * dtype_chunk(k.x) / dtype_chunk(DTYPE_F32);
+	return (struct promise){.loads = w + c.unroll * (k.residual ? 2 : 1)};
+}
+
+/* The position, turns, both elements of the pairs, and v, which is copied. */
+static struct promise promise_of_rope(const int *kase, const int *config)
+{
+	struct rope_case k;
+	struct rope_config c;
+	memcpy(&k, kase, sizeof k);
+	memcpy(&c, config, sizeof c);
+	const int turns = c.pairs == 4 ? 2 : 1, pairs = k.append && c.pairs < 4 ? 1 : 2;
+	return (struct promise){.loads = 1 + turns + pairs + (k.append ? 2 : 0), .any = true};
+}
+
 static const struct {
 	const char *kernel;
 	struct promise (*promise)(const int *kase, const int *config);
 } promises[] = {
         {"gemv", promise_of_gemv},
         {"gqa_attention", promise_of_attention},
+        {"rms_norm", promise_of_rms_norm},
+        {"rope", promise_of_rope},
 };
 
 /* What has been seen of an instance. */
@@ -144,7 +171,7 @@ static bool is_promised_load(const struct promise *p, const char *name)
 {
 	if (p->to == IN_BULK)
 		return begins(name, "UBLKCP");
-	if (!strstr(name, p->half ? ".64" : ".128"))
+	if (!p->any && !strstr(name, p->half ? ".64" : ".128"))
 		return false;
 	return p->to == TO_SHARED ? begins(name, "LDGSTS")
 	                          : begins(name, "LDG.") && !strstr(name, "STRONG") &&
@@ -164,13 +191,13 @@ static bool mentions_pending(const struct instance *x, const char *operands)
 	return false;
 }
 
-static void see_load(struct instance *x, const char *operands)
+static void see_load(struct instance *x, const char *name, const char *operands)
 {
+	const unsigned size = strstr(name, ".128") ? 4 : strstr(name, ".64") ? 2 : 1;
 	unsigned first;
 	x->loads++;
 	if (x->promise.to == TO_REGISTERS && sscanf(operands, "R%u,", &first) == 1)
-		for (unsigned r = first; r < first + (x->promise.half ? 2 : 4) && r < REGISTERS;
-		     r++)
+		for (unsigned r = first; r < first + size && r < REGISTERS; r++)
 			x->pending[r] = true;
 }
 
@@ -181,7 +208,7 @@ static void see_instruction(struct instance *x, const char *name, const char *op
 	if (x->used)
 		return;
 	if (is_promised_load(p, name))
-		see_load(x, operands);
+		see_load(x, name, operands);
 	else if (p->early && begins(name, "ACQBULK"))
 		x->used = true;
 	else if (x->loads)
@@ -236,8 +263,8 @@ static int end_instance(const struct instance *x)
 	if (x->spills)
 		fprintf(stderr, "%s: spills\n", x->name);
 	if (lacks)
-		fprintf(stderr, "%s: %d %s in flight, %d promised\n", x->name, x->loads,
-		        x->promise.to == IN_BULK ? "bulk copies" : "loads of 16 bytes",
+		fprintf(stderr, "%s: %d %s in flight, not %d\n", x->name, x->loads,
+		        x->promise.to == IN_BULK ? "bulk copies" : "promised loads",
 		        x->promise.loads);
 	return 1;
 }

@@ -238,7 +238,7 @@ static void illegal_row_is_named_by_the_compiler(void **state)
 	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=2 unroll=4", "3",
 	                     "win"});
 	emit();
-	char *values = strstr(text, "0, 0, 2, 4)");
+	char *values = strstr(text, "0, 0, 2, 4, 1)");
 	assert_non_null(values);
 	values[6] = '3'; /* warps */
 	assert_int_equal(write_file_atomically(header, text, strlen(text)), STATUS_OK);
@@ -278,7 +278,7 @@ static void unlisted_value_is_kept_as_a_comment(void **state)
 	                     "win"});
 	emit();
 	assert_has("/* left out (warps=3): ROW(rms_norm");
-	assert_has("\tROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 4, 4)");
+	assert_has("\tROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 4, 4, 1)");
 	if (!compiles("rms_norm", messages, sizeof messages))
 		fail_msg("%s", messages);
 }

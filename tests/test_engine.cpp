@@ -1,5 +1,6 @@
 /* The host engine: kernels that must work under every schedule, bugs that must be named, the device
  * API. */
+#include "kernels/phase.h"
 #include "tests/test_engine.h"
 
 #include <algorithm>
@@ -591,6 +592,18 @@ void test_functions(void **)
 	}
 }
 
+void test_phases(void **)
+{
+	const unsigned long long step = 0xa3d70a3d70a3ull; /* 2^64 / 102400 */
+	for (unsigned long long phase = 0, n = 0; n < 102400; n++, phase += step) {
+		const double angle = 2 * M_PI * 0x1p-64 * (double)phase;
+		float sine, cosine;
+		sincos_phase(phase, &sine, &cosine);
+		assert_true(fabs(sine - sin(angle)) <= 2 * 0x1p-24);
+		assert_true(fabs(cosine - cos(angle)) <= 2 * 0x1p-24);
+	}
+}
+
 // ---------------------------------------------------------------- planted bugs
 
 struct planted_bug {
@@ -916,8 +929,8 @@ int main()
 	        cmocka_unit_test(test_async_copies),  cmocka_unit_test(test_copies_of_nothing),
 	        cmocka_unit_test(test_mma),           cmocka_unit_test(test_conversions),
 	        cmocka_unit_test(test_unpacking),     cmocka_unit_test(test_functions),
-	        cmocka_unit_test(test_planted_bugs),  cmocka_unit_test(test_poison),
-	        cmocka_unit_test(test_missing_wait),
+	        cmocka_unit_test(test_phases),        cmocka_unit_test(test_planted_bugs),
+	        cmocka_unit_test(test_poison),        cmocka_unit_test(test_missing_wait),
 #ifdef __SANITIZE_ADDRESS__
 	        cmocka_unit_test(test_out_of_bounds),
 #else

@@ -17,8 +17,8 @@ fault(interleaved_rope kernels/gemv.cu
 	"put_cache(a, a.k_cache, at + i + dim / 2, turned.y);" "put_cache(a, a.k_cache, at + 2 * i + 1, turned.y);"
 	FINDS "position 0, layer 0, operation qkv" --check)
 fault(interleaved_rope_unfused kernels/rope.cu
-	"put(i + p, turned.x);" "put(2 * (i + p), turned.x);"
-	"put(i + p + a.head_dim / 2, turned.y);" "put(2 * (i + p) + 1, turned.y);"
+	"head * capacity + p : head) * dim + i;" "head * capacity + p : head) * dim + 2 * i;"
+	"store_run<Dtype>(base, i + half, high);" "store_run<Dtype>(base, i + 1, high);"
 	FINDS "position 0, layer 0, operation rope" --check --unfused)
 fault(position_never_advanced kernels/advance.cu
 	"*a.position = position;" "*a.position = position - 1;"
