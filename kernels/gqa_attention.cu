@@ -1051,29 +1051,27 @@ SIMT_FN float *posted_at(const gqa_attention_args &a, int head, int split, int e
 	                          ATTENTION_POSTED;
 }
 
-SIMT_FN float not_zero(float v)
-{
-	return simt::float_to_bits(v) ? v : -0.0f;
-}
-SIMT_FN bool is_there(float v)
-{
-	return simt::float_to_bits(v) != 0;
-}
-SIMT_FN bool are_there(float4 out, float2 sums)
-{
-	return is_there(out.x) && is_there(out.y) && is_there(out.z) && is_there(out.w) &&
-	       is_there(sums.x) && is_there(sums.y);
-}
+/* Words as they are posted. */
+struct attention_word {
+	SIMT_FN float of(float v) { return is_there(v) ? v : -0.0f; }
+	SIMT_FN bool is_there(float v) { return simt::float_to_bits(v) != 0; }
+	SIMT_FN bool are_there(float4 out, float2 sums)
+	{
+		return is_there(out.x) && is_there(out.y) && is_there(out.z) && is_there(out.w) &&
+		       is_there(sums.x) && is_there(sums.y);
+	}
+};
 
 /* Four outputs of the block's sums to the block that sums those of all splits. */
 template <gqa_attention_case K>
 SIMT_FN void post_total(const gqa_attention_args &a, int head, int split, int element,
                         const attention_total<4> &s)
 {
+	using word = attention_word;
 	float *to = posted_at<K>(a, head, split, element);
-	simt::post(to, float4{not_zero(s.out[0]), not_zero(s.out[1]), not_zero(s.out[2]),
-	                      not_zero(s.out[3])});
-	simt::post(to + 4, float2{not_zero(s.max), not_zero(s.sum)});
+	simt::post(to, float4{word::of(s.out[0]), word::of(s.out[1]), word::of(s.out[2]),
+	                      word::of(s.out[3])});
+	simt::post(to + 4, float2{word::of(s.max), word::of(s.sum)});
 }
 
 /* Adds what every parts-th split posts, from number `part` on, `stride` floats apart from `at` on,
@@ -1100,7 +1098,7 @@ SIMT_FN void add_posted(float *at, size_t stride, int n, int part, int parts, at
 			float *from = at + (first + b * parts) * stride;
 			if (first + b * parts >= n)
 				break;
-			while (!are_there(out[b], sums[b])) {
+			while (!attention_word::are_there(out[b], sums[b])) {
 				out[b] = simt::peek4(from);
 				sums[b] = simt::peek2(from + 4);
 			}
