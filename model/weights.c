@@ -9,6 +9,7 @@
 #define CHUNK_BYTES    ((size_t)32 << 20)  /* of host memory, per copy to the device */
 #define PROGRESS_BYTES ((size_t)256 << 20) /* models above this show progress */
 #define MAX_PARTS      3
+#define BEHIND         16 /* bytes of memory behind a matrix, which products read: kernels/gemv.h */
 
 /* Row r of a fused matrix is row r of its parts one after the other, or row r / n of part r % n. In
  * the first `paired` parts, which are heads of head_dim, rows 2 i and 2 i + 1 of a head are its i
@@ -168,7 +169,7 @@ static enum status upload_run(struct upload *u, const struct fusion *f, int dtyp
 	size_t count = rows * (size_t)mat->k, row_bytes = dtype_bytes(dtype, (size_t)mat->k);
 	size_t step = CHUNK_BYTES / row_bytes ? CHUNK_BYTES / row_bytes : 1;
 	step = step < rows ? step : rows;
-	TRY(device_alloc(u->weights->device, dtype_bytes(dtype, count), &mat->w));
+	TRY(device_alloc(u->weights->device, dtype_bytes(dtype, count) + BEHIND, &mat->w));
 	if (dtype_block(dtype) > 1)
 		mat->scale = (uint8_t *)mat->w + dtype_scale_offset(dtype, count);
 	TRY(reserve_buffers(u, step * row_bytes));
