@@ -1213,6 +1213,99 @@ static void a_larger_budget_resumes(void **state)
 	free(header[1]);
 }
 
+#define SEEDED_CASE "w=bf16 x=bf16 norm=0 epilogue=none"
+
+/* The newest verdict's configuration of a shape. */
+static void winner_in_journal(const char *shape, char config[CONFIG_TEXT])
+{
+	struct journal journal;
+	config[0] = 0;
+	assert_int_equal(journal_read(in_folder("r/replay/journal.csv"), &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++) {
+		const char *const *cell = journal.rows[i].cell;
+		if (!cell[JOURNAL_round][0] && !strcmp(cell[JOURNAL_shape], shape))
+			snprintf(config, CONFIG_TEXT, "%s", cell[JOURNAL_config]);
+	}
+	assert_true(config[0]);
+	journal_close(&journal);
+}
+
+/* Which screening of a shape a configuration is in folder/log, 0 that of the default; -1: none. */
+static int place_in_log(const char *shape, const char *config)
+{
+	char *log = read_text(in_folder("log")), *line = log, part[256];
+	int at = 0, place = -1;
+	snprintf(part, sizeof part, "\tscreen\tgemv\t" SEEDED_CASE "\t%s\t", shape);
+	for (char *end; place < 0 && (end = strchr(line, '\n')); line = end + 1) {
+		*end = 0;
+		const char *found = strstr(line, part);
+		if (!found)
+			continue;
+		if (!strcmp(found + strlen(part), config))
+			place = at;
+		at++;
+	}
+	free(log);
+	return place;
+}
+
+static int tune_seeded(const char *settings, const char *shapes)
+{
+	char all[256], arguments[256];
+	unlink(in_folder("log"));
+	snprintf(all, sizeof all, "REPLAY_GPU=90 REPLAY_LOG=%s/log %s", folder, settings);
+	snprintf(arguments, sizeof arguments,
+	         "--quiet --kernel gemv --dtype bf16:bf16 --budget 48 --shape %s", shapes);
+	return shell(all, arguments);
+}
+
+/* Where other sources, with a value of a tunable fewer, had found the fastest; then what won for
+ * the shape that was tuned first, the middle one; then what won for the shape between. */
+static void a_search_begins_with_what_won_before(void **state)
+{
+	char older[CONFIG_TEXT], nearest[CONFIG_TEXT], config[CONFIG_TEXT];
+	(void)state;
+	assert_int_equal(tune_seeded("REPLAY_SPACE=gemv REPLAY_BYTE=kernels/gemv.h", "896x896"), 0);
+	winner_in_journal("896x896", older);
+	assert_int_equal(tune_seeded("", "896x896"), 0);
+	assert_int_equal(place_in_log("896x896", older), 1);
+	unlink(in_folder("r/replay/journal.csv"));
+	assert_int_equal(tune_seeded("", "896x896,1152x896,3584x3584,3584x18944"), 0);
+	winner_in_journal("3584x3584", config);
+	winner_in_journal("1152x896", nearest);
+	assert_int_equal(place_in_log("3584x18944", config), 1);
+	assert_int_equal(place_in_log("1152x896", config), 1);
+	assert_int_equal(place_in_log("896x896", nearest), 1);
+	assert_in_range(place_in_log("896x896", config), 1, 16);
+}
+
+/* Interrupted or not, searches that learn from others measure the same. */
+static void seeded_searches_resume(void **state)
+{
+	enum { PARTS = 10 };
+	static const char shapes[] = "896x896,1152x896,3584x3584,3584x18944";
+	char settings[128];
+	int rows[2];
+	double took = 0;
+	(void)state;
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+	setenv("REPLAY_SLEEP_US", "1000", 1);
+	for (int i = 0; i < 2; i++) {
+		unlink(in_folder("r/replay/journal.csv"));
+		assert_int_equal(tune_seeded("REPLAY_BYTE=kernels/gemv.h", shapes), 0);
+		const double started = clock_seconds();
+		for (int part = 1; i && part < PARTS; part++) {
+			snprintf(settings, sizeof settings, "REPLAY_INTERRUPT=%.3f",
+			         started + took * part / PARTS);
+			assert_int_equal(tune_seeded(settings, shapes), 1);
+		}
+		assert_int_equal(tune_seeded("", shapes), 0);
+		took = clock_seconds() - started;
+		rows[i] = count_rows(in_folder("r/replay/journal.csv"), NULL);
+	}
+	assert_int_equal(rows[0], rows[1]);
+}
+
 /* Whether the header's rows of a kernel are marked; fails when it has none. */
 static bool is_stale(const char *kernel)
 {
@@ -1380,6 +1473,8 @@ int main(int argc, char **argv)
 	        TUNER_TEST(a_smaller_budget_measures_nothing),
 	        TUNER_TEST(a_larger_budget_goes_on),
 	        TUNER_TEST(a_larger_budget_resumes),
+	        TUNER_TEST(a_search_begins_with_what_won_before),
+	        TUNER_TEST(seeded_searches_resume),
 	        TUNER_TEST(changes_make_rows_stale),
 	        TUNER_TEST(the_fewest_ranges_of_lengths),
 	};

@@ -11,6 +11,7 @@
 #include "tuner/cold.h"
 #include "tuner/prior.h"
 #include "tuner/ranks.h"
+#include "tuner/seeds.h"
 
 double tune_expected_us(const struct tune *t, const struct task *task)
 {
@@ -118,6 +119,7 @@ static double seconds_left(const struct tune *t)
 static enum status open_tasks(struct tune *t)
 {
 	enum status status;
+	int *parent = NULL;
 	TRY(tasks_open(&t->options->request, &t->worker.info, &t->tasks));
 	t->job = calloc((size_t)t->tasks.n, sizeof *t->job);
 	if (!t->job) {
@@ -126,7 +128,16 @@ static enum status open_tasks(struct tune *t)
 	}
 	for (int i = 0; i < t->tasks.n; i++)
 		TRY(candidates_open(&t->tasks.task[i], &t->worker.info, &t->job[i].candidates));
+	parent = calloc((size_t)t->tasks.n + 1, sizeof *parent);
+	if (!parent) {
+		status = fail(STATUS_NO_MEMORY, "no memory for %d tasks", t->tasks.n);
+		goto done;
+	}
+	seeds_choose_parents(&t->tasks, parent);
+	for (int i = 0; i < t->tasks.n; i++)
+		t->job[i].parent = parent[i];
 done:
+	free(parent);
 	return status;
 }
 
@@ -303,6 +314,16 @@ static struct budget share_of(const struct tune *t, const struct budget *budget,
 	return share;
 }
 
+/* What the task's search begins with. */
+static int find_seeds(const struct tune *t, int i, int which[MAX_SEEDS])
+{
+	const struct task *ancestors[MAX_ANCESTORS];
+	int n = 0;
+	for (int p = t->job[i].parent; p >= 0 && n < MAX_ANCESTORS; p = t->job[p].parent)
+		ancestors[n++] = &t->tasks.task[p];
+	return seeds_find(&t->job[i].measuring, ancestors, n, which);
+}
+
 static enum status tune_task(struct tune *t, int i, struct worker *worker)
 {
 	enum status status;
@@ -312,6 +333,7 @@ static enum status tune_task(struct tune *t, int i, struct worker *worker)
 	struct reporter reporter = {t, i};
 	struct race race = t->race;
 	struct prior prior;
+	int seeds[MAX_SEEDS];
 	race.report = show_progress;
 	race.user = &reporter;
 	race.budget = share_of(t, &t->race.budget, i);
@@ -326,6 +348,8 @@ static enum status tune_task(struct tune *t, int i, struct worker *worker)
 	TRY(journal_key(&t->journal, m->task->kernel, &job->provenance));
 	if (find_prior(t, m, &prior))
 		race.prior = &prior;
+	race.seeds = seeds;
+	race.n_seeds = find_seeds(t, i, seeds);
 	TRY(race_run(&race, m, &outcome));
 	if (!outcome.recalled)
 		TRY(tune_record(t, m, &outcome, "", NAN));
@@ -385,12 +409,18 @@ static void help(struct tune *t, struct job *job, struct worker *worker)
 		crew_fail(&t->crew, status);
 }
 
-/* The task to begin next, with several workers the longest first; -1 when all have begun. */
+/* Whether what the task is to learn from is there. */
+static bool is_ready(const struct tune *t, const struct job *job)
+{
+	return job->state == WAITING && (job->parent < 0 || t->job[job->parent].state == ENDED);
+}
+
+/* The task to begin next, with several workers the longest first; -1 when none is ready. */
 static int next_task(const struct tune *t)
 {
 	int next = -1;
 	for (int i = 0; i < t->tasks.n; i++)
-		if (t->job[i].state == WAITING &&
+		if (is_ready(t, &t->job[i]) &&
 		    (next < 0 || (t->n_others && t->job[i].left > t->job[next].left)))
 			next = i;
 	return next;
