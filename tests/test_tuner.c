@@ -600,6 +600,80 @@ static void verify_finds_what_no_longer_holds(void **state)
 	assert_int_equal(shell(settings, "--quiet --verify"), 0);
 }
 
+/* A part of the space is searched beside the default, from the same measurements; what wins there
+ * is no row of the header, and no verdict on the whole space. */
+static void a_part_of_the_space(void **state)
+{
+	static const char whole[] = "--quiet --kernel gemv --shape 896x896 --strategy exhaustive",
+	                  part[] = "--quiet --kernel gemv --shape 896x896 --strategy exhaustive "
+	                           "--only rows=1/4,tiles=1";
+	static const struct {
+		const char *only, *message;
+	} wrong[] = {
+	        {"rows", "'rows' is no TUNABLE=VALUE"},
+	        {"rows=1,tires=4", "searches no 'tires'"},
+	        {"rows=1/3", "rows of gemv has no value '3'"},
+	        {"ahead=1", "searches no 'ahead'"},
+	        {"rows=1 --verify", "goes with a tune alone"},
+	};
+	char arguments[256];
+	const char *path = strdup(in_folder("r/replay/journal.csv"));
+	(void)state;
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		snprintf(arguments, sizeof arguments, "--kernel gemv --only %s", wrong[i].only);
+		assert_int_equal(shell("", arguments), 2);
+		assert_true(has_message(wrong[i].message));
+	}
+	assert_int_equal(shell("", part), 0);
+	assert_false(printed("rows=2 lanes=32 slices=1 tiles=2"));
+	const int n_part = count_rows(path, NULL);
+	char *header = read_text(in_folder("r/tuned.h"));
+	assert_null(strstr(header, "ROW(gemv"));
+	free(header);
+	assert_int_equal(shell("", part), 0);
+	assert_int_equal(count_rows(path, NULL), n_part);
+	assert_int_equal(shell("", whole), 0);
+	assert_true(count_rows(path, NULL) > n_part);
+	header = read_text(in_folder("r/tuned.h"));
+	assert_non_null(strstr(header, "ROW(gemv"));
+	assert_int_equal(shell("", part), 0); /* its verdict is there, and the newer one */
+	char *again = read_text(in_folder("r/tuned.h"));
+	assert_string_equal(header, again);
+	free(header);
+	free(again);
+	free((char *)path);
+}
+
+/* Rows beside those of other journals: behind by 3 % at most, or not. */
+static void verify_against_rivals(void **state)
+{
+	struct journal journal;
+	char line[512], config[CONFIG_TEXT] = "", settings[512];
+	(void)state;
+	assert_int_equal(shell("", "--quiet --kernel rms_norm --shape 896 --only unroll=1"), 0);
+	snprintf(line, sizeof line, "mv %s/r %s/other", folder, folder);
+	assert_int_equal(system(line), 0);
+	assert_int_equal(journal_read(in_folder("other/replay/journal.csv"), &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++)
+		if (!journal.rows[i].cell[JOURNAL_round][0])
+			snprintf(config, sizeof config, "%s", journal.rows[i].cell[JOURNAL_config]);
+	journal_close(&journal);
+	assert_int_equal(shell("", "--quiet --kernel rms_norm --shape 896"), 0);
+	assert_int_equal(shell("", "--rival x"), 2);
+	assert_true(has_message("goes with --verify alone"));
+	snprintf(line, sizeof line, "--quiet --verify --rival %s/other", folder);
+	assert_int_equal(shell("", line), 0);
+	assert_true(printed("reason,rival_ratio\n"));
+	assert_true(has_message("1 of 1 rows were timed beside a rival"));
+	/* it takes 13.47 us to the row's 10.32: 2.1 % less, 6 % less */
+	for (int faster = 25; faster <= 28; faster += 3) {
+		snprintf(settings, sizeof settings, "REPLAY_SHIFTED='%s' REPLAY_SHIFT=-%d", config,
+		         faster);
+		assert_int_equal(shell(settings, line), faster == 28 ? 3 : 0);
+	}
+	assert_true(printed("the rival takes -"));
+}
+
 #define BUDGETED "--quiet --kernel gemv --shape 896x896 --budget "
 
 /* The tuner with a GPU's space and samples that are off; the log of what it measures is
@@ -1460,6 +1534,8 @@ int main(int argc, char **argv)
 	        TUNER_TEST(winning_when_warm_does_not_win),
 	        TUNER_TEST(winners_do_not_flip_under_noise),
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
+	        TUNER_TEST(a_part_of_the_space),
+	        TUNER_TEST(verify_against_rivals),
 	        TUNER_TEST(verify_keeps_to_its_budget),
 	        TUNER_TEST(verify_announces_rows),
 	        TUNER_TEST(a_worker_prepares_ahead),

@@ -12,6 +12,9 @@
 #include "tuner/prior.h"
 #include "tuner/ranks.h"
 #include "tuner/seeds.h"
+#include "tuner/subspace.h"
+
+enum { METHOD_TEXT = 64 + SUBSPACE_TEXT };
 
 double tune_expected_us(const struct tune *t, const struct task *task)
 {
@@ -21,16 +24,18 @@ double tune_expected_us(const struct tune *t, const struct task *task)
 }
 
 /* `stage`: "" or what else than the race a verdict is by. */
-static void method_text(const struct tune *t, const char *stage, char text[64])
+static void method_text(const struct tune *t, const char *stage, char text[METHOD_TEXT])
 {
-	snprintf(text, 64, "%s + race%s%s", t->race.strategy->name, stage,
-	         t->options->request.quick ? " (quick)" : "");
+	const char *only = t->options->request.only;
+	snprintf(text, METHOD_TEXT, "%s + race%s%s%s%s", t->race.strategy->name, stage,
+	         t->options->request.quick ? " (quick)" : "", only ? SUBSPACE_METHOD : "",
+	         only ? only : "");
 }
 
 /* The verdict that a race like this came to before; false when there is none. */
 static bool find_prior(const struct tune *t, const struct measuring *m, struct prior *prior)
 {
-	char method[64];
+	char method[METHOD_TEXT];
 	method_text(t, "", method);
 	return prior_find(m, method, t->race.plan->sweeps, prior);
 }
@@ -120,14 +125,19 @@ static enum status open_tasks(struct tune *t)
 {
 	enum status status;
 	int *parent = NULL;
-	TRY(tasks_open(&t->options->request, &t->worker.info, &t->tasks));
+	const struct tasks_request *request = &t->options->request;
+	TRY(tasks_open(request, &t->worker.info, &t->tasks));
 	t->job = calloc((size_t)t->tasks.n, sizeof *t->job);
 	if (!t->job) {
 		status = fail(STATUS_NO_MEMORY, "no memory for %d tasks", t->tasks.n);
 		goto done;
 	}
-	for (int i = 0; i < t->tasks.n; i++)
-		TRY(candidates_open(&t->tasks.task[i], &t->worker.info, &t->job[i].candidates));
+	TRY(subspace_check(request->only, &t->tasks));
+	for (int i = 0; i < t->tasks.n; i++) {
+		struct candidates *candidates = &t->job[i].candidates;
+		TRY(candidates_open(&t->tasks.task[i], &t->worker.info, candidates));
+		subspace_restrict(request->only, t->tasks.task[i].kernel, candidates);
+	}
 	parent = calloc((size_t)t->tasks.n + 1, sizeof *parent);
 	if (!parent) {
 		status = fail(STATUS_NO_MEMORY, "no memory for %d tasks", t->tasks.n);
@@ -241,8 +251,8 @@ enum status tune_record(struct tune *t, const struct measuring *m, const struct 
 	const struct task *task = m->task;
 	const struct kernel *kernel = task->kernel;
 	char config[CONFIG_TEXT], runner_up[CONFIG_TEXT] = "", us[32], default_us[32], samples[32];
-	char runner_up_us[32], gbps[32], ceiling[32], seconds[32], method[64], date[32], regret[32];
-	char tried[16] = "";
+	char runner_up_us[32], gbps[32], ceiling[32], seconds[32], date[32], regret[32];
+	char tried[16] = "", method[METHOD_TEXT];
 	const struct config *configs = m->candidates->config;
 	const char *cell[N_JOURNAL_COLUMNS] = {0};
 	time_t now = time(NULL);

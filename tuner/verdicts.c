@@ -129,14 +129,15 @@ done:
 	return status;
 }
 
-static enum status add_journal(const char *path, struct verdicts *verdicts)
+static enum status add_journal(const char *path, enum verdicts_of of, struct verdicts *verdicts)
 {
 	enum status status;
 	struct journal journal = {0};
 	TRY(journal_read(path, &journal));
 	for (int i = 0; i < journal.n_rows; i++) {
 		const struct journal_row *from = &journal.rows[i];
-		if (!is_verdict(from->cell[JOURNAL_status]))
+		if (!is_verdict(from->cell[JOURNAL_status]) ||
+		    (of == WHOLE_SPACES && strstr(from->cell[JOURNAL_method], SUBSPACE_METHOD)))
 			continue;
 		if (verdicts->n == verdicts->capacity) {
 			int capacity = verdicts->capacity ? 2 * verdicts->capacity : 64;
@@ -208,7 +209,7 @@ static void keep_newest(struct verdicts *verdicts)
 	verdicts->n = n;
 }
 
-enum status verdicts_open(const char *folder, struct verdicts *verdicts)
+enum status verdicts_open(const char *folder, enum verdicts_of of, struct verdicts *verdicts)
 {
 	enum status status = STATUS_OK;
 	char pattern[4096];
@@ -221,7 +222,7 @@ enum status verdicts_open(const char *folder, struct verdicts *verdicts)
 		goto done;
 	}
 	for (size_t i = 0; i < found.gl_pathc; i++)
-		TRY(add_journal(found.gl_pathv[i], verdicts));
+		TRY(add_journal(found.gl_pathv[i], of, verdicts));
 	keep_newest(verdicts);
 done:
 	globfree(&found);
