@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "device/jit.h"
+#include "tuner/compiler.h"
 
-/* Of a program: what a front end costs each at least, and what keeps all compilers busy. */
-enum { PROGRAM_SIZE = 16, LEAST_SIZE = 4, MAX_COMPILERS = 16 };
+/* Of a program: one instance alone takes a third longer to compile than one among many. */
+enum { PROGRAM_SIZE = 16, MAX_COMPILERS = 16 };
 
 /* Candidates that are compiled together. */
 struct program {
@@ -27,7 +27,7 @@ struct program {
 	bool loaded;
 };
 
-/* The threads that compile for all tasks, in the order of asking. */
+/* The threads that compile for all tasks, in the order of asking, each in a process of its own. */
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -37,7 +37,7 @@ static struct {
 	bool ends;
 } compilers = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-static void compile(struct program *program)
+static void compile(struct compiler *compiler, struct program *program)
 {
 	const struct instances *instances = program->of;
 	const struct kernel *kernel = instances->task->kernel;
@@ -48,7 +48,7 @@ static void compile(struct program *program)
 	                                    .n_fields = kernel->n_fields,
 	                                    .n_params = kernel->n_params,
 	                                    .sm = device_info(instances->device)->target.sm};
-	program->status = jit_compile(&request, &program->module);
+	program->status = compiler_compile(compiler, &request, &program->module);
 	if (program->status != STATUS_OK)
 		snprintf(program->reason, sizeof program->reason, "%.255s", fail_message());
 }
@@ -67,6 +67,7 @@ static struct program *take_queued(void)
 
 static void *compile_queued(void *user)
 {
+	struct compiler compiler = {0};
 	(void)user;
 	pthread_mutex_lock(&compilers.lock);
 	while (!compilers.ends) {
@@ -77,12 +78,13 @@ static void *compile_queued(void *user)
 		}
 		program->state = COMPILING;
 		pthread_mutex_unlock(&compilers.lock);
-		compile(program);
+		compile(&compiler, program);
 		pthread_mutex_lock(&compilers.lock);
 		program->state = COMPILED;
 		pthread_cond_broadcast(&compilers.changed);
 	}
 	pthread_mutex_unlock(&compilers.lock);
+	compiler_stop(&compiler);
 	return NULL;
 }
 
@@ -171,11 +173,11 @@ static struct program *add_program(struct instances *instances)
 	return program;
 }
 
-/* Enough programs for all compilers, few enough that what each costs at least does not count. */
+/* Programs for all compilers. */
 static int program_size(int n)
 {
 	const int size = (n + compilers.n_threads - 1) / compilers.n_threads;
-	return size < LEAST_SIZE ? LEAST_SIZE : size > PROGRAM_SIZE ? PROGRAM_SIZE : size;
+	return size > PROGRAM_SIZE ? PROGRAM_SIZE : size;
 }
 
 enum status instances_prepare(struct instances *instances, const struct config *configs, int n)

@@ -10,6 +10,7 @@
 
 #include "core/options.h"
 #include "tuner/breakpoints.h"
+#include "tuner/compiler.h"
 #include "tuner/decode_stage.h"
 #include "tuner/emit.h"
 #include "tuner/ranks.h"
@@ -274,6 +275,9 @@ int main(int argc, char **argv)
 {
 	enum status status;
 	bool done;
+	compiler_allow();
+	if (argc == 2 && !strcmp(argv[1], "--compiler"))
+		return compiler_main();
 	if (argc == 3 && !strcmp(argv[1], "--worker"))
 		return worker_main(argv[2]);
 	TRY(ranks_open(argv, &done));

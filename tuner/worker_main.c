@@ -1,6 +1,7 @@
 /* The worker process: sets a task up, checks and times its candidates on the device (worker.h has
  * the protocol). */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -479,7 +480,7 @@ static void serve(struct rig *rig, char *line)
 /* Answers go where standard output went; what anything else prints goes to standard error. */
 static FILE *take_output(void)
 {
-	int answers = dup(STDOUT_FILENO);
+	int answers = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 	if (answers < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
 		return NULL;
 	return fdopen(answers, "w");
