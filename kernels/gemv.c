@@ -20,9 +20,9 @@ static bool legal(const int *kase, const int *config, struct target target)
 static void code_of(int *config)
 {
 	struct gemv_config *c = (struct gemv_config *)(void *)config;
-	c->blocks = c->blocks != 0;
+	c->blocks = c->blocks ? 8 : 0; /* which is legal with every min_blocks */
 	c->ahead = c->ahead != 0;
-	c->ahead_mb = 1;
+	c->ahead_mb = 4;
 }
 
 static bool is_paired(int epilogue)
