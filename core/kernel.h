@@ -47,6 +47,9 @@ struct kernel {
 	/* Compulsory traffic of one launch: each input read once, each output written once. */
 	double (*bytes)(const struct shape *shape, const int *kase);
 	double (*flops)(const struct shape *shape, const int *kase);
+	/* Of configurations with the same compiled code, which differ in grid or arguments alone,
+	 * makes them one. NULL: each has its own. */
+	void (*code_of)(int *config);
 
 	/* Shapes as text: "896x4864", "14/2/64@1024", "896". Texts of files and command lines go
 	 * through kernel_read_shape(). */

@@ -16,6 +16,15 @@ static bool legal(const int *kase, const int *config, struct target target)
 	return gemv_legal(*AS(gemv_case, kase), *AS(gemv_config, config), target);
 }
 
+/* How many blocks there are is the grid's, what is asked for ahead the arguments'. */
+static void code_of(int *config)
+{
+	struct gemv_config *c = (struct gemv_config *)(void *)config;
+	c->blocks = c->blocks ? 8 : 0; /* which is legal with every min_blocks */
+	c->ahead = c->ahead != 0;
+	c->ahead_mb = 4;
+}
+
 static bool is_paired(int epilogue)
 {
 	return epilogue == EPILOGUE_SWIGLU || epilogue == EPILOGUE_QKV;
@@ -432,8 +441,7 @@ done:
 }
 
 const struct kernel gemv_kernel = {
-        KERNEL_MEMBERS(gemv),
-        .n_step_params = GEMV_STEP_PARAMS,
-        .lends_rows = true,
+        KERNEL_MEMBERS(gemv), .n_step_params = GEMV_STEP_PARAMS,
+        .lends_rows = true,   .code_of = code_of,
         .fill = fill,
 };

@@ -1,3 +1,5 @@
+#include <stddef.h>
+
 #include "kernels/gqa_attention.h"
 #include "kernels/describe.h"
 
@@ -8,6 +10,13 @@ static bool legal(const int *kase, const int *config, struct target target)
 {
 	return gqa_attention_legal(*AS(gqa_attention_case, kase), *AS(gqa_attention_config, config),
 	                           target);
+}
+
+/* The splits are the grid's; as many as there may be go with all else. */
+static void code_of(int *config)
+{
+	enum { SPLITS = offsetof(struct gqa_attention_config, splits) / sizeof(int) };
+	config[SPLITS] = params[SPLITS].values[params[SPLITS].n_values - 1];
 }
 
 enum { OUT, Q, K, V, POSITION, PARTIAL, POSTED, ARRIVED, SPLIT_TRACE, HEAD_TRACE, N_BUFFERS };
@@ -256,5 +265,6 @@ const struct kernel gqa_attention_kernel = {
         KERNEL_MEMBERS(gqa_attention),
         .n_step_params = GQA_ATTENTION_STEP_PARAMS,
         .specialise = specialise,
+        .code_of = code_of,
         .fill = fill,
 };

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "device/jit.h"
 #include "kernels/list.h"
@@ -15,6 +16,7 @@
 #include <cmocka.h> /* last: it takes the name `fail` */
 
 static atomic_int n_compiled;
+static bool slow; /* compiling takes a while */
 
 const struct device_info *__wrap_device_info(const struct device *device);
 const struct device_info *__wrap_device_info(const struct device *device)
@@ -28,6 +30,8 @@ enum status __wrap_jit_compile(const struct jit_request *request, struct jit_mod
 enum status __wrap_jit_compile(const struct jit_request *request, struct jit_module *module)
 {
 	n_compiled += request->n;
+	if (slow)
+		usleep(20000);
 	module->n_instances = request->n;
 	module->instances = calloc((size_t)request->n, sizeof *module->instances);
 	for (int i = 0; i < request->n; i++)
@@ -70,8 +74,67 @@ static void nothing_is_compiled_twice(void **state)
 	instances_close(&instances);
 }
 
+/* Blocks of a grid are no part of the code, and 1 block per multiprocessor is another than none. */
+static void what_has_one_code_is_compiled_once(void **state)
+{
+	static const char *const texts[] = {"blocks=1",         "blocks=2",
+	                                    "blocks=8",         "blocks=0",
+	                                    "blocks=4 ahead=1", "blocks=1 ahead=3 ahead_mb=16"};
+	struct instances instances;
+	const struct task task = {.kernel = kernel_find("gemv")};
+	struct config config[6];
+	const void *entry;
+	(void)state;
+	n_compiled = 0;
+	for (int i = 0; i < 6; i++) {
+		config[i] = config_default(task.kernel);
+		assert_int_equal(params_parse(task.kernel->params, task.kernel->n_params, texts[i],
+		                              config[i].value),
+		                 STATUS_OK);
+	}
+	instances_open(NULL, &task, &instances);
+	assert_int_equal(instances_prepare(&instances, config, 6), STATUS_OK);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(instances_find(&instances, &config[i], &entry), STATUS_OK);
+	assert_int_equal(n_compiled, 3);
+	instances_close(&instances);
+}
+
+/* What waits for the compilers when its task is closed is not compiled, and others go on. */
+static void a_task_that_ends_takes_back_what_it_asked_for(void **state)
+{
+	enum { MANY = 14 };
+	struct instances first, second;
+	const struct task task = {.kernel = kernel_find("gqa_attention")};
+	struct config config[MANY];
+	const void *entry;
+	(void)state;
+	n_compiled = 0;
+	slow = true;
+	for (int i = 0; i < MANY; i++) {
+		config[i] = config_default(task.kernel);
+		config[i].value[1] = i;
+	}
+	instances_open(NULL, &task, &first);
+	instances_open(NULL, &task, &second);
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(instances_prepare(&first, &config[i], 1), STATUS_OK);
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(instances_prepare(&second, &config[i], 1), STATUS_OK);
+	instances_close(&first);
+	assert_true(n_compiled < MANY + instances_compilers());
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(instances_find(&second, &config[i], &entry), STATUS_OK);
+	instances_close(&second);
+	slow = false;
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_compiled_twice)};
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(nothing_is_compiled_twice),
+	        cmocka_unit_test(what_has_one_code_is_compiled_once),
+	        cmocka_unit_test(a_task_that_ends_takes_back_what_it_asked_for),
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* Compiling kernels on demand, without a GPU: where there is no NVRTC the tests that need it are
  * skipped. */
+#include <elf.h>
 #include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/sources.h"
 #include "core/kernel.h"
+#include "core/sources.h"
 #include "device/jit.h"
 #include "device/jit_cache.h"
 #include "tests/toy.h"
@@ -468,12 +469,94 @@ static void stamps_need_no_more_room(void **state)
 	jit_close(&stamped);
 }
 
+/* The machine code of an instance. */
+static const unsigned char *code_in(const struct jit_module *module, int i, size_t *bytes)
+{
+	const unsigned char *image = module->parts[0].image;
+	Elf64_Ehdr header;
+	Elf64_Shdr names, section;
+	char wanted[512];
+	snprintf(wanted, sizeof wanted, ".text.%s", module->instances[i].symbol);
+	memcpy(&header, image, sizeof header);
+	memcpy(&names, image + header.e_shoff + header.e_shstrndx * sizeof names, sizeof names);
+	for (unsigned s = 0; s < header.e_shnum; s++) {
+		memcpy(&section, image + header.e_shoff + s * sizeof section, sizeof section);
+		if (!strcmp((const char *)image + names.sh_offset + section.sh_name, wanted)) {
+			*bytes = section.sh_size;
+			return image + section.sh_offset;
+		}
+	}
+	fail_msg("no section %s", wanted);
+	return NULL;
+}
+
+/* Compiles a configuration beside the one that stands for its code. */
+static void check_code(const struct kernel *kernel, const struct kase *kase,
+                       const struct config *config)
+{
+	struct config configs[2] = {*config, *config};
+	const struct kase kases[2] = {*kase, *kase};
+	struct jit_module module = {0};
+	size_t bytes[2];
+	char text[CONFIG_TEXT];
+	kernel->code_of(configs[1].value);
+	if (!memcmp(&configs[0], &configs[1], sizeof configs[0]))
+		return;
+	const struct jit_request request = {.kernel = kernel->name,
+	                                    .n = 2,
+	                                    .kases = kases,
+	                                    .configs = configs,
+	                                    .n_fields = kernel->n_fields,
+	                                    .n_params = kernel->n_params,
+	                                    .sm = 90,
+	                                    .no_cache = true};
+	assert_int_equal(jit_compile(&request, &module), STATUS_OK);
+	assert_int_equal(module.n_parts, 1);
+	const unsigned char *one = code_in(&module, 0, &bytes[0]),
+	                    *other = code_in(&module, 1, &bytes[1]);
+	if (bytes[0] != bytes[1] || memcmp(one, other, bytes[0]))
+		fail_msg("%s: other code for %s", kernel->name,
+		         params_format(kernel->params, kernel->n_params, config->value, text));
+	jit_close(&module);
+}
+
+/* The least and the greatest value of each tunable, and one between: a configuration that is run by
+ * the instance of another has that instance's code. */
+static void what_shares_an_instance_has_one_code(void **state)
+{
+	static const struct {
+		const char *kernel, *kase;
+	} cases[] = {{"gemv", "w=bf16 x=f32 norm=0 epilogue=none"},
+	             {"gqa_attention", "head_dim=64 group=7 kv=bf16"}};
+	(void)state;
+	need_nvrtc();
+	for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+		const struct kernel *kernel = kernel_find(cases[c].kernel);
+		struct kase kase = {0};
+		assert_int_equal(
+		        params_parse(kernel->fields, kernel->n_fields, cases[c].kase, kase.value),
+		        STATUS_OK);
+		struct config plain = config_default(kernel);
+		kernel->code_of(plain.value);
+		for (int p = 0; p < kernel->n_params; p++) {
+			const struct param *param = &kernel->params[p];
+			const int at[] = {0, param->n_values / 2, param->n_values - 1};
+			for (int i = 0; i < 3; i++) {
+				struct config config = plain;
+				config.value[p] = param->values[at[i]];
+				check_code(kernel, &kase, &config);
+			}
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(sources_are_embedded_whole),
 	        cmocka_unit_test(hash_covers_device_code_alone),
 	        cmocka_unit_test(sources_hold_no_subsets),
+	        cmocka_unit_test(what_shares_an_instance_has_one_code),
 	        cmocka_unit_test(cache_uses_only_what_is_whole),
 	        cmocka_unit_test(bad_instance_costs_only_itself),
 	        cmocka_unit_test(broken_source_names_its_line),

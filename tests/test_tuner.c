@@ -600,6 +600,80 @@ static void verify_finds_what_no_longer_holds(void **state)
 	assert_int_equal(shell(settings, "--quiet --verify"), 0);
 }
 
+/* A part of the space is searched beside the default, from the same measurements; what wins there
+ * is no row of the header, and no verdict on the whole space. */
+static void a_part_of_the_space(void **state)
+{
+	static const char whole[] = "--quiet --kernel gemv --shape 896x896 --strategy exhaustive",
+	                  part[] = "--quiet --kernel gemv --shape 896x896 --strategy exhaustive "
+	                           "--only rows=1/4,tiles=1";
+	static const struct {
+		const char *only, *message;
+	} wrong[] = {
+	        {"rows", "'rows' is no TUNABLE=VALUE"},
+	        {"rows=1,tires=4", "searches no 'tires'"},
+	        {"rows=1/3", "rows of gemv has no value '3'"},
+	        {"ahead=1", "searches no 'ahead'"},
+	        {"rows=1 --verify", "goes with a tune alone"},
+	};
+	char arguments[256];
+	const char *path = strdup(in_folder("r/replay/journal.csv"));
+	(void)state;
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		snprintf(arguments, sizeof arguments, "--kernel gemv --only %s", wrong[i].only);
+		assert_int_equal(shell("", arguments), 2);
+		assert_true(has_message(wrong[i].message));
+	}
+	assert_int_equal(shell("", part), 0);
+	assert_false(printed("rows=2 lanes=32 slices=1 tiles=2"));
+	const int n_part = count_rows(path, NULL);
+	char *header = read_text(in_folder("r/tuned.h"));
+	assert_null(strstr(header, "ROW(gemv"));
+	free(header);
+	assert_int_equal(shell("", part), 0);
+	assert_int_equal(count_rows(path, NULL), n_part);
+	assert_int_equal(shell("", whole), 0);
+	assert_true(count_rows(path, NULL) > n_part);
+	header = read_text(in_folder("r/tuned.h"));
+	assert_non_null(strstr(header, "ROW(gemv"));
+	assert_int_equal(shell("", part), 0); /* its verdict is there, and the newer one */
+	char *again = read_text(in_folder("r/tuned.h"));
+	assert_string_equal(header, again);
+	free(header);
+	free(again);
+	free((char *)path);
+}
+
+/* Rows beside those of other journals: behind by 3 % at most, or not. */
+static void verify_against_rivals(void **state)
+{
+	struct journal journal;
+	char line[512], config[CONFIG_TEXT] = "", settings[512];
+	(void)state;
+	assert_int_equal(shell("", "--quiet --kernel rms_norm --shape 896 --only unroll=1"), 0);
+	snprintf(line, sizeof line, "mv %s/r %s/other", folder, folder);
+	assert_int_equal(system(line), 0);
+	assert_int_equal(journal_read(in_folder("other/replay/journal.csv"), &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++)
+		if (!journal.rows[i].cell[JOURNAL_round][0])
+			snprintf(config, sizeof config, "%s", journal.rows[i].cell[JOURNAL_config]);
+	journal_close(&journal);
+	assert_int_equal(shell("", "--quiet --kernel rms_norm --shape 896"), 0);
+	assert_int_equal(shell("", "--rival x"), 2);
+	assert_true(has_message("goes with --verify alone"));
+	snprintf(line, sizeof line, "--quiet --verify --rival %s/other", folder);
+	assert_int_equal(shell("", line), 0);
+	assert_true(printed("reason,rival_ratio\n"));
+	assert_true(has_message("1 of 1 rows were timed beside a rival"));
+	/* it takes 13.47 us to the row's 10.32: 2.1 % less, 6 % less */
+	for (int faster = 25; faster <= 28; faster += 3) {
+		snprintf(settings, sizeof settings, "REPLAY_SHIFTED='%s' REPLAY_SHIFT=-%d", config,
+		         faster);
+		assert_int_equal(shell(settings, line), faster == 28 ? 3 : 0);
+	}
+	assert_true(printed("the rival takes -"));
+}
+
 #define BUDGETED "--quiet --kernel gemv --shape 896x896 --budget "
 
 /* The tuner with a GPU's space and samples that are off; the log of what it measures is
@@ -1213,6 +1287,99 @@ static void a_larger_budget_resumes(void **state)
 	free(header[1]);
 }
 
+#define SEEDED_CASE "w=bf16 x=bf16 norm=0 epilogue=none"
+
+/* The newest verdict's configuration of a shape. */
+static void winner_in_journal(const char *shape, char config[CONFIG_TEXT])
+{
+	struct journal journal;
+	config[0] = 0;
+	assert_int_equal(journal_read(in_folder("r/replay/journal.csv"), &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++) {
+		const char *const *cell = journal.rows[i].cell;
+		if (!cell[JOURNAL_round][0] && !strcmp(cell[JOURNAL_shape], shape))
+			snprintf(config, CONFIG_TEXT, "%s", cell[JOURNAL_config]);
+	}
+	assert_true(config[0]);
+	journal_close(&journal);
+}
+
+/* Which screening of a shape a configuration is in folder/log, 0 that of the default; -1: none. */
+static int place_in_log(const char *shape, const char *config)
+{
+	char *log = read_text(in_folder("log")), *line = log, part[256];
+	int at = 0, place = -1;
+	snprintf(part, sizeof part, "\tscreen\tgemv\t" SEEDED_CASE "\t%s\t", shape);
+	for (char *end; place < 0 && (end = strchr(line, '\n')); line = end + 1) {
+		*end = 0;
+		const char *found = strstr(line, part);
+		if (!found)
+			continue;
+		if (!strcmp(found + strlen(part), config))
+			place = at;
+		at++;
+	}
+	free(log);
+	return place;
+}
+
+static int tune_seeded(const char *settings, const char *shapes)
+{
+	char all[256], arguments[256];
+	unlink(in_folder("log"));
+	snprintf(all, sizeof all, "REPLAY_GPU=90 REPLAY_LOG=%s/log %s", folder, settings);
+	snprintf(arguments, sizeof arguments,
+	         "--quiet --kernel gemv --dtype bf16:bf16 --budget 48 --shape %s", shapes);
+	return shell(all, arguments);
+}
+
+/* Where other sources, with a value of a tunable fewer, had found the fastest; then what won for
+ * the shape that was tuned first, the middle one; then what won for the shape between. */
+static void a_search_begins_with_what_won_before(void **state)
+{
+	char older[CONFIG_TEXT], nearest[CONFIG_TEXT], config[CONFIG_TEXT];
+	(void)state;
+	assert_int_equal(tune_seeded("REPLAY_SPACE=gemv REPLAY_BYTE=kernels/gemv.h", "896x896"), 0);
+	winner_in_journal("896x896", older);
+	assert_int_equal(tune_seeded("", "896x896"), 0);
+	assert_int_equal(place_in_log("896x896", older), 1);
+	unlink(in_folder("r/replay/journal.csv"));
+	assert_int_equal(tune_seeded("", "896x896,1152x896,3584x3584,3584x18944"), 0);
+	winner_in_journal("3584x3584", config);
+	winner_in_journal("1152x896", nearest);
+	assert_int_equal(place_in_log("3584x18944", config), 1);
+	assert_int_equal(place_in_log("1152x896", config), 1);
+	assert_int_equal(place_in_log("896x896", nearest), 1);
+	assert_in_range(place_in_log("896x896", config), 1, 16);
+}
+
+/* Interrupted or not, searches that learn from others measure the same. */
+static void seeded_searches_resume(void **state)
+{
+	enum { PARTS = 10 };
+	static const char shapes[] = "896x896,1152x896,3584x3584,3584x18944";
+	char settings[128];
+	int rows[2];
+	double took = 0;
+	(void)state;
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+	setenv("REPLAY_SLEEP_US", "1000", 1);
+	for (int i = 0; i < 2; i++) {
+		unlink(in_folder("r/replay/journal.csv"));
+		assert_int_equal(tune_seeded("REPLAY_BYTE=kernels/gemv.h", shapes), 0);
+		const double started = clock_seconds();
+		for (int part = 1; i && part < PARTS; part++) {
+			snprintf(settings, sizeof settings, "REPLAY_INTERRUPT=%.3f",
+			         started + took * part / PARTS);
+			assert_int_equal(tune_seeded(settings, shapes), 1);
+		}
+		assert_int_equal(tune_seeded("", shapes), 0);
+		took = clock_seconds() - started;
+		rows[i] = count_rows(in_folder("r/replay/journal.csv"), NULL);
+	}
+	assert_int_equal(rows[0], rows[1]);
+}
+
 /* Whether the header's rows of a kernel are marked; fails when it has none. */
 static bool is_stale(const char *kernel)
 {
@@ -1367,6 +1534,8 @@ int main(int argc, char **argv)
 	        TUNER_TEST(winning_when_warm_does_not_win),
 	        TUNER_TEST(winners_do_not_flip_under_noise),
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
+	        TUNER_TEST(a_part_of_the_space),
+	        TUNER_TEST(verify_against_rivals),
 	        TUNER_TEST(verify_keeps_to_its_budget),
 	        TUNER_TEST(verify_announces_rows),
 	        TUNER_TEST(a_worker_prepares_ahead),
@@ -1380,6 +1549,8 @@ int main(int argc, char **argv)
 	        TUNER_TEST(a_smaller_budget_measures_nothing),
 	        TUNER_TEST(a_larger_budget_goes_on),
 	        TUNER_TEST(a_larger_budget_resumes),
+	        TUNER_TEST(a_search_begins_with_what_won_before),
+	        TUNER_TEST(seeded_searches_resume),
 	        TUNER_TEST(changes_make_rows_stale),
 	        TUNER_TEST(the_fewest_ranges_of_lengths),
 	};

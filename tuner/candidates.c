@@ -1,5 +1,7 @@
+#define _POSIX_C_SOURCE 200809L
 #include "tuner/candidates.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,4 +119,30 @@ int candidates_find(const struct candidates *candidates, const struct config *co
 		if (!memcmp(&candidates->config[i], config, sizeof *config))
 			return i;
 	return -1;
+}
+
+static bool has_param(const struct kernel *kernel, const char *name, size_t n)
+{
+	for (int p = 0; p < kernel->n_params; p++)
+		if (!strncmp(kernel->params[p].name, name, n) && !kernel->params[p].name[n])
+			return true;
+	return false;
+}
+
+bool config_read(const struct kernel *kernel, const char *text, struct config *config,
+                 char bad[CONFIG_TEXT])
+{
+	char copy[1024], *save = NULL;
+	bool good = true;
+	*config = config_default(kernel);
+	snprintf(copy, sizeof copy, "%s", text);
+	for (char *pair = strtok_r(copy, " ", &save); pair; pair = strtok_r(NULL, " ", &save)) {
+		if (!has_param(kernel, pair, strcspn(pair, "=")) ||
+		    !params_parse(kernel->params, kernel->n_params, pair, config->value))
+			continue;
+		if (good && bad)
+			snprintf(bad, CONFIG_TEXT, "%s", pair);
+		good = false;
+	}
+	return good;
 }

@@ -25,6 +25,11 @@ MUST_CHECK enum status candidates_open(const struct task *task, const struct dev
                                        struct candidates *candidates);
 void candidates_close(struct candidates *candidates);
 
+/* Reads "name=value" pairs of any journal. A tunable that the text lacks gets its default, one that
+ * the kernel lacks is passed over. False when the kernel does not list a value: the first such pair
+ * is `bad`, which may be NULL. */
+bool config_read(const struct kernel *kernel, const char *text, struct config *config,
+                 char bad[CONFIG_TEXT]);
 /* Which of them a configuration is; -1: none. */
 int candidates_find(const struct candidates *candidates, const struct config *config);
 

@@ -63,7 +63,7 @@ static bool is_of(const struct choice *c, const char *const *cell)
 }
 
 /* The journal's latest verdict on the choice, NULL when there is none: of the decode loop and
- * whatever sources or, `alone`, of the present ones and not by the decode loop. */
+ * whatever sources or, `alone`, of the present ones and whole space and not by the decode loop. */
 static const struct journal_row *find_verdict(const struct stage *s, const struct choice *c,
                                               bool alone)
 {
@@ -74,7 +74,8 @@ static const struct journal_row *find_verdict(const struct stage *s, const struc
 		const char *const *cell = s->journal->rows[i].cell;
 		if (cell[JOURNAL_round][0] || !cell[JOURNAL_config][0] || !is_of(c, cell))
 			continue;
-		if (alone ? !is_by_step(cell) && !strcmp(cell[JOURNAL_key], now.key)
+		if (alone ? !is_by_step(cell) && !strcmp(cell[JOURNAL_key], now.key) &&
+		                    !strstr(cell[JOURNAL_method], SUBSPACE_METHOD)
 		          : is_by_step(cell))
 			return &s->journal->rows[i];
 	}

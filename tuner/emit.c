@@ -327,7 +327,7 @@ enum status emit_header(const char *folder, const char *path, int *n_rows)
 	struct verdicts table = {0};
 	char *text = NULL;
 	size_t bytes = 0;
-	TRY(verdicts_open(folder, &table));
+	TRY(verdicts_open(folder, WHOLE_SPACES, &table));
 	drop_replaced(&table);
 	merge_lengths(&table);
 	FILE *out = open_memstream(&text, &bytes);

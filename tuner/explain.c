@@ -199,7 +199,7 @@ enum status explain(const char *folder, const char *words)
 	enum status status;
 	struct verdicts verdicts = {0};
 	int n = 0;
-	TRY(verdicts_open(folder, &verdicts));
+	TRY(verdicts_open(folder, WHOLE_SPACES, &verdicts));
 	for (int i = 0; i < verdicts.n; i++) {
 		if (!matches(&verdicts.row[i], words))
 			continue;

@@ -261,6 +261,8 @@ static int fastest_since(const struct search *search, int from)
 /* The local search goes on from a faster point; when it has ended, from the fastest start. */
 static void move_on(const struct search *search, struct guided *s)
 {
+	if (!s->n_asked && search->n_tried > 1) /* what was tried before is where to begin */
+		s->current = fastest_since(search, 0);
 	int faster = s->current < 0 ? -1 : fastest_since(search, s->n_asked);
 	if (faster >= 0 && search->us[faster] < search->us[s->current])
 		s->current = faster;

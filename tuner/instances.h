@@ -1,20 +1,22 @@
 /* Launchable instances of one task's candidates, on the worker's side. The host's are part of the
  * program; a GPU's are compiled when they are asked for, in the background where they are
- * announced. */
+ * announced. Instances that have the same code are compiled once. A struct instances must stay
+ * where it was opened. */
 #ifndef TUNER_INSTANCES_H
 #define TUNER_INSTANCES_H
 
 #include "tuner/tasks.h"
 
-struct programs; /* compiled, or being compiled */
+struct program; /* candidates compiled, or being compiled, together */
 
 struct instances {
 	struct device *device;
 	const struct task *task;
-	struct programs *programs;
+	struct program *first;
+	bool compiles; /* it has asked for something */
 };
 
-/* Programs of a task that are compiled at the same time. */
+/* Programs that are compiled at the same time, of all tasks together. */
 int instances_compilers(void);
 void instances_open(struct device *device, const struct task *task, struct instances *instances);
 /* Starts compiling what is not compiled yet; instances_find() waits for what it needs. */

@@ -30,6 +30,8 @@
 	                        X(step_error_percent) X(regret_percent) X(tried)
 /* clang-format on */
 
+/* In the method of verdicts on a part of the space, before it says which. */
+#define SUBSPACE_METHOD ", only "
 /* The method of verdicts by the decode loop. */
 #define DECODE_METHOD "decode loop"
 

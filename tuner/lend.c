@@ -118,7 +118,7 @@ enum status lend(const char *folder, const struct tune_options *options)
 	struct worker worker = {0};
 	struct progress progress;
 	struct costs costs = {.n = 0};
-	TRY(verdicts_open(folder, &verdicts));
+	TRY(verdicts_open(folder, WHOLE_SPACES, &verdicts));
 	TRY(worker_start(&worker, options->device));
 	const int n = list_rows(&verdicts, &worker.info, options, row, lender);
 	if (!n) {

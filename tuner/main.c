@@ -10,6 +10,7 @@
 
 #include "core/options.h"
 #include "tuner/breakpoints.h"
+#include "tuner/compiler.h"
 #include "tuner/decode_stage.h"
 #include "tuner/emit.h"
 #include "tuner/ranks.h"
@@ -20,7 +21,7 @@ static const char program[] = "warpsmith-tune";
 
 static struct {
 	const char *device, *kernels, *shapes, *dtypes, *kv, *strategy, *budget, *journal, *emit,
-	        *replay, *explain, *decode;
+	        *replay, *explain, *decode, *only, *rival;
 	unsigned long long seed;
 	int seeds, repeat, length;
 	bool verify, nearest, quick, dry_run, quiet;
@@ -36,6 +37,8 @@ static const struct option_row rows[] = {
          "dtype of the cache: bf16, f16, f32, q8_0 (default: that of plain weights, else bf16)"},
         {"strategy", 0, OPTION_TEXT, &options.strategy, "NAME",
          "how to search: guided (default), local, evolve, random or exhaustive"},
+        {"only", 0, OPTION_TEXT, &options.only, "TUNABLE=V/V...,...",
+         "the part of the spaces to search, beside the default; its rows stay out of the header"},
         {"budget", 0, OPTION_TEXT, &options.budget, "N|P%|Ns",
          "per launch: N configurations or P % of them; or N seconds in all (default: 512, all when "
          "exhaustive, 48 when --quick; 110s when --verify)"},
@@ -51,6 +54,9 @@ static const struct option_row rows[] = {
         {"verify", 0, OPTION_FLAG, &options.verify, NULL,
          "times the tuned rows beside their defaults and runners-up again; exit code 3 when one "
          "no longer holds"},
+        {"rival", 0, OPTION_TEXT, &options.rival, "DIR",
+         "with --verify: beside the winners of the journals in this folder too, --only's included; "
+         "a row no longer holds when one is faster by more than 3 %"},
         {"nearest", 0, OPTION_FLAG, &options.nearest, NULL,
          "times the tuned rows beside those that their shapes would be lent if they had none"},
         {"repeat", 0, OPTION_COUNT, &options.repeat, "N",
@@ -138,7 +144,7 @@ static enum status choose(struct tune_options *choice)
 	*choice = (struct tune_options){
 	        .device = options.device,
 	        .request = {options.kernels, options.shapes, options.dtypes, options.kv,
-	                    options.quick},
+	                    options.quick, options.only},
 	        .quiet = options.quiet,
 	        .out = stdout,
 	        .interrupted = &interrupted,
@@ -222,8 +228,8 @@ done:
 static bool emits_alone(void)
 {
 	return options.emit && !options.kernels && !options.shapes && !options.dtypes &&
-	       !options.kv && !options.strategy && !options.budget && !options.quick &&
-	       !options.dry_run && !strcmp(options.device, "auto");
+	       !options.kv && !options.strategy && !options.only && !options.budget &&
+	       !options.quick && !options.dry_run && !strcmp(options.device, "auto");
 }
 
 static enum status retime_rows(const char *folder)
@@ -236,13 +242,23 @@ static enum status retime_rows(const char *folder)
 		return fail(STATUS_USAGE, "--budget: '%s' is no Ns, as --verify takes it",
 		            options.budget);
 	if (options.verify)
-		TRY(verify(folder, &choice, seconds));
+		TRY(verify(folder, options.rival, &choice, seconds));
 	else if (options.nearest)
 		TRY(lend(folder, &choice));
 	else
 		TRY(repeat(folder, &choice, options.repeat));
 done:
 	return status;
+}
+
+static enum status check_combination(void)
+{
+	if (options.only && (options.explain || options.verify || options.nearest ||
+	                     options.replay || options.decode))
+		return fail(STATUS_USAGE, "--only: goes with a tune alone");
+	if (options.rival && !options.verify)
+		return fail(STATUS_USAGE, "--rival: goes with --verify alone");
+	return STATUS_OK;
 }
 
 static enum status replay_file(void)
@@ -259,6 +275,9 @@ int main(int argc, char **argv)
 {
 	enum status status;
 	bool done;
+	compiler_allow();
+	if (argc == 2 && !strcmp(argv[1], "--compiler"))
+		return compiler_main();
 	if (argc == 3 && !strcmp(argv[1], "--worker"))
 		return worker_main(argv[2]);
 	TRY(ranks_open(argv, &done));
@@ -271,6 +290,7 @@ int main(int argc, char **argv)
 	signal(SIGTERM, on_interrupt);
 	signal(SIGUSR1, on_interrupt); /* which mpirun passes on */
 	const char *folder = options.journal ? options.journal : "results";
+	TRY(check_combination());
 	if (options.explain)
 		TRY(explain(folder, options.explain));
 	else if (options.verify || options.nearest || options.repeat)

@@ -25,9 +25,9 @@ const struct race_plan race_quick = {
 
 /* Slower than the best of the screening by more than this: not raced. */
 static const double SCREENED_OUT = 1.5;
-/* Candidates proposed at a time: on a GPU as many as make one program, else few, so that a budget
- * of seconds holds. */
-enum { GPU_BATCH = 64, HOST_BATCH = 8 };
+/* Candidates proposed at a time: on a GPU as many as are compiled at a time, else few, so that a
+ * budget of seconds holds. */
+enum { GPU_BATCH = 16, HOST_BATCH = 8 };
 enum { FEW_ROUNDS = 4 };
 
 enum status budget_parse(const char *text, struct budget *budget)
@@ -151,7 +151,22 @@ done:
 	return status;
 }
 
-/* The default first, then what the strategy proposes, until it or the budget ends. */
+/* What is likely to be fast, at most half of the budget. */
+static enum status try_seeds(struct field *f, int most)
+{
+	enum status status = STATUS_OK;
+	int which[MAX_BATCH], n = 0;
+	for (int i = 0; i < f->race->n_seeds && n < MAX_BATCH && n < most / 2; i++)
+		if (isnan(f->search.us[f->race->seeds[i]]))
+			which[n++] = f->race->seeds[i];
+	if (n)
+		TRY(try(f, which, n));
+done:
+	return status;
+}
+
+/* The default first, then the seeds, then what the strategy proposes, until it or the budget ends.
+ */
 static enum status search(struct field *f)
 {
 	enum status status;
@@ -163,6 +178,7 @@ static enum status search(struct field *f)
 	TRY(screen_default(f));
 	if (race->prior)
 		TRY(try_known(f));
+	TRY(try_seeds(f, most - search->n_tried));
 	while (search->n_tried < most &&
 	       !(race->budget.seconds > 0 && m->seconds >= race->budget.seconds)) {
 		int room = most - search->n_tried, n;

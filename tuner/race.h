@@ -63,6 +63,8 @@ struct race {
 	/* An earlier race of the same task, from which this goes on: what had been tried is not
 	 * tried again, and its finalists race too. NULL: none. */
 	const struct prior *prior;
+	const int *seeds; /* candidates to try before what the strategy proposes */
+	int n_seeds;
 	/* May be NULL; called after each step with how many candidates were tried, failed, and the
 	 * best time so far. */
 	void (*report)(void *user, int tried, int failed, double best_us);

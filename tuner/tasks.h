@@ -25,6 +25,7 @@ struct tasks {
 struct tasks_request {
 	const char *kernels, *shapes, *dtypes, *kv;
 	bool quick;
+	const char *only; /* see subspace.h */
 };
 
 MUST_CHECK enum status tasks_open(const struct tasks_request *request,

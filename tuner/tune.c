@@ -11,6 +11,10 @@
 #include "tuner/cold.h"
 #include "tuner/prior.h"
 #include "tuner/ranks.h"
+#include "tuner/seeds.h"
+#include "tuner/subspace.h"
+
+enum { METHOD_TEXT = 64 + SUBSPACE_TEXT };
 
 double tune_expected_us(const struct tune *t, const struct task *task)
 {
@@ -20,16 +24,18 @@ double tune_expected_us(const struct tune *t, const struct task *task)
 }
 
 /* `stage`: "" or what else than the race a verdict is by. */
-static void method_text(const struct tune *t, const char *stage, char text[64])
+static void method_text(const struct tune *t, const char *stage, char text[METHOD_TEXT])
 {
-	snprintf(text, 64, "%s + race%s%s", t->race.strategy->name, stage,
-	         t->options->request.quick ? " (quick)" : "");
+	const char *only = t->options->request.only;
+	snprintf(text, METHOD_TEXT, "%s + race%s%s%s%s", t->race.strategy->name, stage,
+	         t->options->request.quick ? " (quick)" : "", only ? SUBSPACE_METHOD : "",
+	         only ? only : "");
 }
 
 /* The verdict that a race like this came to before; false when there is none. */
 static bool find_prior(const struct tune *t, const struct measuring *m, struct prior *prior)
 {
-	char method[64];
+	char method[METHOD_TEXT];
 	method_text(t, "", method);
 	return prior_find(m, method, t->race.plan->sweeps, prior);
 }
@@ -118,15 +124,30 @@ static double seconds_left(const struct tune *t)
 static enum status open_tasks(struct tune *t)
 {
 	enum status status;
-	TRY(tasks_open(&t->options->request, &t->worker.info, &t->tasks));
+	int *parent = NULL;
+	const struct tasks_request *request = &t->options->request;
+	TRY(tasks_open(request, &t->worker.info, &t->tasks));
 	t->job = calloc((size_t)t->tasks.n, sizeof *t->job);
 	if (!t->job) {
 		status = fail(STATUS_NO_MEMORY, "no memory for %d tasks", t->tasks.n);
 		goto done;
 	}
+	TRY(subspace_check(request->only, &t->tasks));
+	for (int i = 0; i < t->tasks.n; i++) {
+		struct candidates *candidates = &t->job[i].candidates;
+		TRY(candidates_open(&t->tasks.task[i], &t->worker.info, candidates));
+		subspace_restrict(request->only, t->tasks.task[i].kernel, candidates);
+	}
+	parent = calloc((size_t)t->tasks.n + 1, sizeof *parent);
+	if (!parent) {
+		status = fail(STATUS_NO_MEMORY, "no memory for %d tasks", t->tasks.n);
+		goto done;
+	}
+	seeds_choose_parents(&t->tasks, parent);
 	for (int i = 0; i < t->tasks.n; i++)
-		TRY(candidates_open(&t->tasks.task[i], &t->worker.info, &t->job[i].candidates));
+		t->job[i].parent = parent[i];
 done:
+	free(parent);
 	return status;
 }
 
@@ -230,8 +251,8 @@ enum status tune_record(struct tune *t, const struct measuring *m, const struct 
 	const struct task *task = m->task;
 	const struct kernel *kernel = task->kernel;
 	char config[CONFIG_TEXT], runner_up[CONFIG_TEXT] = "", us[32], default_us[32], samples[32];
-	char runner_up_us[32], gbps[32], ceiling[32], seconds[32], method[64], date[32], regret[32];
-	char tried[16] = "";
+	char runner_up_us[32], gbps[32], ceiling[32], seconds[32], date[32], regret[32];
+	char tried[16] = "", method[METHOD_TEXT];
 	const struct config *configs = m->candidates->config;
 	const char *cell[N_JOURNAL_COLUMNS] = {0};
 	time_t now = time(NULL);
@@ -303,6 +324,16 @@ static struct budget share_of(const struct tune *t, const struct budget *budget,
 	return share;
 }
 
+/* What the task's search begins with. */
+static int find_seeds(const struct tune *t, int i, int which[MAX_SEEDS])
+{
+	const struct task *ancestors[MAX_ANCESTORS];
+	int n = 0;
+	for (int p = t->job[i].parent; p >= 0 && n < MAX_ANCESTORS; p = t->job[p].parent)
+		ancestors[n++] = &t->tasks.task[p];
+	return seeds_find(&t->job[i].measuring, ancestors, n, which);
+}
+
 static enum status tune_task(struct tune *t, int i, struct worker *worker)
 {
 	enum status status;
@@ -312,6 +343,7 @@ static enum status tune_task(struct tune *t, int i, struct worker *worker)
 	struct reporter reporter = {t, i};
 	struct race race = t->race;
 	struct prior prior;
+	int seeds[MAX_SEEDS];
 	race.report = show_progress;
 	race.user = &reporter;
 	race.budget = share_of(t, &t->race.budget, i);
@@ -326,6 +358,8 @@ static enum status tune_task(struct tune *t, int i, struct worker *worker)
 	TRY(journal_key(&t->journal, m->task->kernel, &job->provenance));
 	if (find_prior(t, m, &prior))
 		race.prior = &prior;
+	race.seeds = seeds;
+	race.n_seeds = find_seeds(t, i, seeds);
 	TRY(race_run(&race, m, &outcome));
 	if (!outcome.recalled)
 		TRY(tune_record(t, m, &outcome, "", NAN));
@@ -385,12 +419,18 @@ static void help(struct tune *t, struct job *job, struct worker *worker)
 		crew_fail(&t->crew, status);
 }
 
-/* The task to begin next, with several workers the longest first; -1 when all have begun. */
+/* Whether what the task is to learn from is there. */
+static bool is_ready(const struct tune *t, const struct job *job)
+{
+	return job->state == WAITING && (job->parent < 0 || t->job[job->parent].state == ENDED);
+}
+
+/* The task to begin next, with several workers the longest first; -1 when none is ready. */
 static int next_task(const struct tune *t)
 {
 	int next = -1;
 	for (int i = 0; i < t->tasks.n; i++)
-		if (t->job[i].state == WAITING &&
+		if (is_ready(t, &t->job[i]) &&
 		    (next < 0 || (t->n_others && t->job[i].left > t->job[next].left)))
 			next = i;
 	return next;

@@ -26,6 +26,7 @@ struct pace {
 /* What a task is at. */
 struct job {
 	enum { WAITING, RUNNING, ENDED } state;
+	int parent;   /* the task whose search ends first, and is learnt from; -1: none */
 	bool no_help; /* another worker could not set it up */
 	struct provenance provenance;
 	struct measuring measuring;     /* while it runs */

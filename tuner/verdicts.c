@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tuner/candidates.h"
+
 /* Text for a comment or a string of the header: what could end either becomes '_'. */
 static void copy_plain(const char *from, char *to, size_t bytes)
 {
@@ -27,29 +29,15 @@ static void make_id(const char *slug, char id[64])
 	id[i] = 0;
 }
 
-/* Fills config from "name=value" pairs. A tunable that the text lacks gets its default, one that
- * the kernel lacks is passed over, a value that the kernel does not list is a problem of the row.
- */
+/* The row's configuration; a value that the kernel does not list is a problem. */
 static void read_config(const char *text, const struct tuned_row *row, struct config *config,
                         char problem[CONFIG_TEXT])
 {
-	char copy[1024], *save = NULL;
-	const struct kernel *kernel = row->kernel;
-	*config = config_default(kernel);
-	snprintf(copy, sizeof copy, "%s", text);
-	for (char *pair = strtok_r(copy, " ", &save); pair; pair = strtok_r(NULL, " ", &save)) {
-		size_t name = strcspn(pair, "=");
-		int p = 0;
-		while (p < kernel->n_params && (strlen(kernel->params[p].name) != name ||
-		                                strncmp(kernel->params[p].name, pair, name)))
-			p++;
-		if (p == kernel->n_params)
-			continue;
-		if (params_parse(kernel->params, kernel->n_params, pair, config->value))
-			copy_plain(pair, problem, CONFIG_TEXT);
-	}
+	char bad[CONFIG_TEXT];
+	if (!config_read(row->kernel, text, config, bad))
+		copy_plain(bad, problem, CONFIG_TEXT);
 	if (!problem[0] &&
-	    !kernel->legal(row->kase.value, config->value, row->provenance.info.target))
+	    !row->kernel->legal(row->kase.value, config->value, row->provenance.info.target))
 		snprintf(problem, CONFIG_TEXT, "not legal on its device");
 }
 
@@ -141,14 +129,15 @@ done:
 	return status;
 }
 
-static enum status add_journal(const char *path, struct verdicts *verdicts)
+static enum status add_journal(const char *path, enum verdicts_of of, struct verdicts *verdicts)
 {
 	enum status status;
 	struct journal journal = {0};
 	TRY(journal_read(path, &journal));
 	for (int i = 0; i < journal.n_rows; i++) {
 		const struct journal_row *from = &journal.rows[i];
-		if (!is_verdict(from->cell[JOURNAL_status]))
+		if (!is_verdict(from->cell[JOURNAL_status]) ||
+		    (of == WHOLE_SPACES && strstr(from->cell[JOURNAL_method], SUBSPACE_METHOD)))
 			continue;
 		if (verdicts->n == verdicts->capacity) {
 			int capacity = verdicts->capacity ? 2 * verdicts->capacity : 64;
@@ -220,7 +209,7 @@ static void keep_newest(struct verdicts *verdicts)
 	verdicts->n = n;
 }
 
-enum status verdicts_open(const char *folder, struct verdicts *verdicts)
+enum status verdicts_open(const char *folder, enum verdicts_of of, struct verdicts *verdicts)
 {
 	enum status status = STATUS_OK;
 	char pattern[4096];
@@ -233,7 +222,7 @@ enum status verdicts_open(const char *folder, struct verdicts *verdicts)
 		goto done;
 	}
 	for (size_t i = 0; i < found.gl_pathc; i++)
-		TRY(add_journal(found.gl_pathv[i], verdicts));
+		TRY(add_journal(found.gl_pathv[i], of, verdicts));
 	keep_newest(verdicts);
 done:
 	globfree(&found);

@@ -19,6 +19,9 @@ static const double ALL_SECONDS = 110;
 static const double MOST_OF_REST = 0.25;
 static const double ANNOUNCE_SECONDS = 10;
 
+/* A row may be behind the verdict of other journals by this much. */
+static const double RIVAL_LIMIT = 0.03;
+
 /* What the times say of a row. */
 enum holds { HOLDS, BROKEN, UNSURE, UNTIMED, N_HOLDS };
 static const char *const holds_names[] = {"yes", "no", "unsure", "untimed"};
@@ -29,6 +32,10 @@ struct verification {
 	struct progress progress;
 	double started, seconds, confidence;
 	const struct tuned_row **row; /* n */
+	struct verdicts other;        /* of the folder of rivals, if there is one */
+	bool has_other;
+	int n_rivals;
+	double worst_rival; /* the least of their times, by the row's */
 	int n, done, count[N_HOLDS];
 	int announced; /* rows whose configurations this worker was told of: */
 	pid_t pid;
@@ -44,8 +51,8 @@ bool verdict_wanted(const struct tuned_row *v, const struct device_info *info,
 
 /* The configurations to time, the row's own first; 0 where there is none. */
 struct rivals {
-	struct config config[3];
-	int n, is_default, is_runner_up; /* their places */
+	struct config config[4];
+	int n, is_default, is_runner_up, is_other; /* their places; is_other -1: none */
 };
 
 static int add_rival(struct rivals *r, const struct config *config)
@@ -57,14 +64,29 @@ static int add_rival(struct rivals *r, const struct config *config)
 	return r->n++;
 }
 
-static struct rivals rivals_of(const struct tuned_row *v)
+/* The other folder's verdict on a row's launch; NULL when there is none. */
+static const struct tuned_row *find_other(const struct verification *v, const struct tuned_row *row)
 {
-	struct rivals r = {0};
+	for (int i = 0; i < v->other.n; i++) {
+		const struct tuned_row *other = &v->other.row[i];
+		if (!verdict_compare_groups(other, row) && other->shape.len == row->shape.len &&
+		    other->fresh && !other->problem[0])
+			return other;
+	}
+	return NULL;
+}
+
+static struct rivals rivals_of(const struct verification *verification, const struct tuned_row *v)
+{
+	struct rivals r = {.is_other = -1};
+	const struct tuned_row *other = find_other(verification, v);
 	struct config plain = config_default(v->kernel);
 	add_rival(&r, &v->config);
 	r.is_default = add_rival(&r, &plain);
 	if (v->has_runner_up)
 		r.is_runner_up = add_rival(&r, &v->runner_up);
+	if (other)
+		r.is_other = add_rival(&r, &other->config);
 	return r;
 }
 
@@ -76,7 +98,17 @@ struct trial {
 
 static const char *rival_name(const struct rivals *rivals, int i)
 {
-	return !i ? "the row" : i == rivals->is_default ? "the default" : "the runner-up";
+	return !i                          ? "the row"
+	       : i == rivals->is_default   ? "the default"
+	       : i != rivals->is_other     ? "the runner-up"
+	       : i == rivals->is_runner_up ? "the runner-up"
+	                                   : "the rival";
+}
+
+/* Whether it is in the race for the other folder alone. */
+static bool is_other_alone(const struct rivals *r, int i)
+{
+	return i == r->is_other && i != r->is_default && i != r->is_runner_up;
 }
 
 /* The row's own failure refutes it, that of another takes away what it could be compared with. */
@@ -95,7 +127,6 @@ static enum holds judge(const struct trial *trial, const struct retiming *r, dou
                         char reason[320])
 {
 	const double allowed = isfinite(trial->row->regret_percent) ? REGRET_LIMIT : RACE_MATTERS;
-	const double least = 1 / (1 + allowed);
 	const bool enough = r->n_rounds >= retime_first_look(confidence);
 	const enum timer_stop stop = r->n_rounds < MAX_ROUNDS ? TIMER_TIME : TIMER_SAMPLES;
 	enum holds holds = HOLDS;
@@ -110,6 +141,8 @@ static enum holds judge(const struct trial *trial, const struct retiming *r, dou
 		return HOLDS;
 	for (int i = 1; i < trial->rivals.n; i++) {
 		const char *name = rival_name(&trial->rivals, i);
+		const double least =
+		        1 / (1 + (is_other_alone(&trial->rivals, i) ? RIVAL_LIMIT : allowed));
 		struct comparison c = retiming_compare(r, 0, i, confidence);
 		if (c.verdict == VERDICT_FASTER && c.ratio.median < least) {
 			snprintf(reason, 320, "%s takes %+.1f %%", name,
@@ -131,18 +164,20 @@ static bool is_judged(const struct retiming *r, double confidence, const void *u
 	return judge(user, r, confidence, reason) != UNSURE;
 }
 
-static void print_ratio(const struct retiming *r, int which, double confidence)
+static void print_ratio(const struct retiming *r, int which, double confidence, const char *end)
 {
 	if (which && r->failed < 0 && r->n_rounds)
-		printf("%.4f,", retiming_compare(r, 0, which, confidence).ratio.median);
-	else
-		printf(which ? "," : "1,");
+		printf("%.4f", retiming_compare(r, 0, which, confidence).ratio.median);
+	else if (!which)
+		printf("1");
+	printf("%s", end);
 }
 
 /* One row, its cells free of commas and quotes but for the last. */
-static void print_row(const struct trial *trial, const struct retiming *r, double confidence,
-                      enum holds holds, const char *reason)
+static void print_row(const struct verification *verification, const struct trial *trial,
+                      const struct retiming *r, enum holds holds, const char *reason)
 {
+	const double confidence = verification->confidence;
 	const struct tuned_row *v = trial->row;
 	char config[CONFIG_TEXT];
 	params_format(v->kernel->params, v->kernel->n_params, v->config.value, config);
@@ -151,15 +186,21 @@ static void print_row(const struct trial *trial, const struct retiming *r, doubl
 	if (r->n_rounds && r->failed < 0)
 		printf("%.6g", median(r->us[0], r->n_rounds));
 	printf(",");
-	print_ratio(r, trial->rivals.is_default, confidence);
+	print_ratio(r, trial->rivals.is_default, confidence, ",");
 	if (v->has_runner_up)
-		print_ratio(r, trial->rivals.is_runner_up, confidence);
+		print_ratio(r, trial->rivals.is_runner_up, confidence, ",");
 	else
 		printf(",");
 	printf("%d,\"", r->n_rounds);
 	for (const char *c = reason; *c; c++)
 		printf(*c == '"' ? "\"\"" : "%c", *c);
-	printf("\"\n");
+	printf("\"");
+	if (verification->has_other) {
+		printf(",");
+		if (trial->rivals.is_other >= 0)
+			print_ratio(r, trial->rivals.is_other, confidence, "");
+	}
+	printf("\n");
 	fflush(stdout);
 }
 
@@ -167,7 +208,7 @@ static void announce_row(struct verification *v, const struct tuned_row *row)
 {
 	char request[WORKER_LINE];
 	struct answer answer;
-	const struct rivals rivals = rivals_of(row);
+	const struct rivals rivals = rivals_of(v, row);
 	char *end = request + sprintf(request, "ahead\t%s\t%s", row->kernel->name, row->case_text);
 	for (int i = 0; i < rivals.n; i++) {
 		*end++ = '\t';
@@ -219,12 +260,25 @@ static enum status time_row(struct verification *v, const struct trial *trial, d
 	return status;
 }
 
+/* What the decode loop chose may be slower alone. */
+static void note_rival(struct verification *v, const struct trial *trial, const struct retiming *r)
+{
+	const int other = trial->rivals.is_other;
+	if (other < 0 || r->failed >= 0 || !r->n_rounds ||
+	    !strcmp(trial->row->method, DECODE_METHOD))
+		return;
+	v->n_rivals++;
+	if (other)
+		v->worst_rival = fmin(v->worst_rival,
+		                      retiming_compare(r, 0, other, v->confidence).ratio.median);
+}
+
 static enum status verify_row(struct verification *v, const struct tuned_row *row)
 {
 	enum status status = STATUS_OK;
 	enum holds holds = UNTIMED;
 	char reason[320] = "";
-	const struct trial trial = {row, rivals_of(row)};
+	const struct trial trial = {row, rivals_of(v, row)};
 	const double left = v->started + v->seconds - seconds_now();
 	struct retiming *r = calloc(1, sizeof *r);
 	if (!r)
@@ -246,7 +300,8 @@ static enum status verify_row(struct verification *v, const struct tuned_row *ro
 			goto done;
 		status = STATUS_OK;
 	}
-	print_row(&trial, r, v->confidence, holds, reason);
+	note_rival(v, &trial, r);
+	print_row(v, &trial, r, holds, reason);
 	v->count[holds]++;
 	v->done++;
 done:
@@ -274,19 +329,29 @@ static enum status conclude(struct verification *v)
 		        "warpsmith-tune: of %d rows %d could not be told and %d not timed in %g "
 		        "s\n",
 		        v->n, count[UNSURE], count[UNTIMED], v->seconds);
+	if (v->has_other)
+		fprintf(stderr,
+		        "warpsmith-tune: %d of %d rows were timed beside a rival; the worst takes "
+		        "%+.1f %%\n",
+		        v->n_rivals, v->n, 100 * (1 / v->worst_rival - 1));
 	if (count[BROKEN])
 		return fail(STATUS_VIOLATION, "%d of %d rows no longer hold", count[BROKEN], v->n);
 	return STATUS_OK;
 }
 
-enum status verify(const char *folder, const struct tune_options *options, double seconds)
+enum status verify(const char *folder, const char *rival_folder, const struct tune_options *options,
+                   double seconds)
 {
 	enum status status;
 	struct verdicts verdicts = {0};
 	struct verification v = {.options = options,
+	                         .has_other = rival_folder,
+	                         .worst_rival = 1,
 	                         .started = seconds_now(),
 	                         .seconds = seconds > 0 ? seconds : ALL_SECONDS};
-	TRY(verdicts_open(folder, &verdicts));
+	TRY(verdicts_open(folder, WHOLE_SPACES, &verdicts));
+	if (rival_folder)
+		TRY(verdicts_open(rival_folder, ALL_SPACES, &v.other));
 	TRY(worker_start(&v.worker, options->device));
 	v.row = malloc(((size_t)verdicts.n + 1) * sizeof *v.row);
 	if (!v.row) {
@@ -300,9 +365,10 @@ enum status verify(const char *folder, const struct tune_options *options, doubl
 		status = fail(STATUS_FAILED, "%s: no tuned rows of %s", folder, v.worker.info.name);
 		goto done;
 	}
-	v.confidence = 1 - RACE_ERROR / (2 * v.n);
+	v.confidence = 1 - RACE_ERROR / ((rival_folder ? 3 : 2) * v.n);
 	printf("kernel,case,shape,config,verdict,holds,us,default_ratio,runner_up_ratio,rounds,"
-	       "reason\n");
+	       "reason%s\n",
+	       rival_folder ? ",rival_ratio" : "");
 	progress_start(&v.progress, "verify", v.seconds, options->quiet);
 	for (int i = 0; i < v.n; i++) {
 		TRY(verify_row(&v, v.row[i]));
@@ -312,6 +378,7 @@ enum status verify(const char *folder, const struct tune_options *options, doubl
 done:
 	worker_stop(&v.worker);
 	free(v.row);
+	verdicts_close(&v.other);
 	verdicts_close(&verdicts);
 	return status;
 }

@@ -9,9 +9,11 @@
  * is shown of one that it no longer holds: it fails or one of the two is faster by more than
  * RACE_MATTERS; the decode loop's rows can fail alone, for their times apart from the step say
  * nothing of them. Rows that cannot be told in their share of the time, or not even set up, are no
- * violation. Lists separated by commas leave out other kernels and shapes; NULL: none. */
-MUST_CHECK enum status verify(const char *folder, const struct tune_options *options,
-                              double seconds);
+ * violation. `rival_folder`: other journals, whose verdicts on the same launches, of parts of the
+ * space too, are timed beside them; a row does not hold when one is faster by more than 3 %; NULL:
+ * none. Lists separated by commas leave out other kernels and shapes; NULL: none. */
+MUST_CHECK enum status verify(const char *folder, const char *rival_folder,
+                              const struct tune_options *options, double seconds);
 
 /* What it costs that shapes without a row get the nearest one's: times every row of kernels that
  * lend them beside the row that its shape would be lent if it had none, and beside the default. A

@@ -1,6 +1,7 @@
 /* The worker process: sets a task up, checks and times its candidates on the device (worker.h has
  * the protocol). */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +49,6 @@ struct compiled {
 	struct compiled *next;
 	struct task task; /* its shape is nobody's */
 	struct instances instances;
-	bool announced; /* before its task was set up */
 };
 
 /* A candidate that can be launched. */
@@ -66,8 +66,7 @@ struct rig {
 	struct timer screening, racing;
 	struct task task;
 	struct problem *problem;
-	struct compiled *compiled; /* for the task */
-	struct compiled *ahead;    /* for tasks to come */
+	struct compiled *compiled; /* of all kernels and cases so far, the task's first */
 	size_t bytes;              /* of one set of buffers */
 	int copies;
 	bool cold;
@@ -111,13 +110,6 @@ static void close_racers(struct rig *rig)
 	rig->n_racers = 0;
 }
 
-static void close_compiled(struct compiled *compiled)
-{
-	if (compiled)
-		instances_close(&compiled->instances);
-	free(compiled);
-}
-
 static void close_problem(struct rig *rig)
 {
 	close_racers(rig);
@@ -127,18 +119,31 @@ static void close_problem(struct rig *rig)
 static void close_all(struct rig *rig)
 {
 	close_problem(rig);
-	close_compiled(rig->compiled);
-	while (rig->ahead) {
-		struct compiled *next = rig->ahead->next;
-		close_compiled(rig->ahead);
-		rig->ahead = next;
+	while (rig->compiled) {
+		struct compiled *next = rig->compiled->next;
+		instances_close(&rig->compiled->instances);
+		free(rig->compiled);
+		rig->compiled = next;
 	}
 }
 
-static enum status open_compiled(const struct rig *rig, const struct task *task,
-                                 struct compiled **compiled)
+/* Shapes do not matter: one program serves them all. */
+static bool is_of(const struct compiled *compiled, const struct task *task)
 {
-	struct compiled *c = *compiled = calloc(1, sizeof *c);
+	return compiled->task.kernel == task->kernel &&
+	       !memcmp(&compiled->task.kase, &task->kase, sizeof task->kase);
+}
+
+/* Where the list has this task's, which is put to its end when it has none. */
+static enum status find_compiled(struct rig *rig, const struct task *task, struct compiled ***place)
+{
+	struct compiled **at = &rig->compiled;
+	while (*at && !is_of(*at, task))
+		at = &(*at)->next;
+	*place = at;
+	if (*at)
+		return STATUS_OK;
+	struct compiled *c = *at = calloc(1, sizeof *c);
 	if (!c)
 		return fail(STATUS_NO_MEMORY, "no memory for compiled candidates");
 	c->task = *task;
@@ -146,36 +151,16 @@ static enum status open_compiled(const struct rig *rig, const struct task *task,
 	return STATUS_OK;
 }
 
-/* Shapes do not matter: one program serves them all. */
-static bool is_of(const struct compiled *compiled, const struct task *task)
-{
-	return compiled && compiled->task.kernel == task->kernel &&
-	       !memcmp(&compiled->task.kase, &task->kase, sizeof task->kase);
-}
-
-/* Where the list of what was compiled ahead has this task's; its end when it has none. */
-static struct compiled **find_ahead(struct rig *rig, const struct task *task)
-{
-	struct compiled **at = &rig->ahead;
-	while (*at && !is_of(*at, task))
-		at = &(*at)->next;
-	return at;
-}
-
-/* For the task at hand. What was announced may serve the next task too. */
+/* What was compiled for other shapes serves the task at hand too. */
 static enum status choose_compiled(struct rig *rig)
 {
-	enum status status = STATUS_OK;
-	if (is_of(rig->compiled, &rig->task) && rig->compiled->announced)
-		return STATUS_OK;
-	close_compiled(rig->compiled);
-	rig->compiled = NULL;
-	struct compiled **at = find_ahead(rig, &rig->task);
-	if (!*at)
-		TRY(open_compiled(rig, &rig->task, at));
-	rig->compiled = *at;
-	*at = rig->compiled->next;
-	rig->compiled->next = NULL;
+	enum status status;
+	struct compiled **place;
+	TRY(find_compiled(rig, &rig->task, &place));
+	struct compiled *chosen = *place;
+	*place = chosen->next;
+	chosen->next = rig->compiled;
+	rig->compiled = chosen;
 done:
 	return status;
 }
@@ -240,6 +225,7 @@ static enum status prepare_ahead(struct rig *rig, char *rest)
 {
 	enum status status;
 	struct task task;
+	struct compiled **place;
 	struct config config[MAX_PREPARED] = {0};
 	int n = 0;
 	const char *name = strsep(&rest, "\t"), *kase = strsep(&rest, "\t");
@@ -247,12 +233,8 @@ static enum status prepare_ahead(struct rig *rig, char *rest)
 	for (char *text; n < MAX_PREPARED && (text = strsep(&rest, "\t")); n++)
 		TRY(params_parse(task.kernel->params, task.kernel->n_params, text,
 		                 config[n].value));
-	struct compiled **at =
-	        is_of(rig->compiled, &task) ? &rig->compiled : find_ahead(rig, &task);
-	if (!*at)
-		TRY(open_compiled(rig, &task, at));
-	(*at)->announced = true;
-	TRY(instances_prepare(&(*at)->instances, config, n));
+	TRY(find_compiled(rig, &task, &place));
+	TRY(instances_prepare(&(*place)->instances, config, n));
 done:
 	return status;
 }
@@ -498,7 +480,7 @@ static void serve(struct rig *rig, char *line)
 /* Answers go where standard output went; what anything else prints goes to standard error. */
 static FILE *take_output(void)
 {
-	int answers = dup(STDOUT_FILENO);
+	int answers = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 	if (answers < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
 		return NULL;
 	return fdopen(answers, "w");
