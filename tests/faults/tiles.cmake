@@ -7,7 +7,7 @@ foreach(id RANGE 6 54)
 	string(APPEND fault_prompt ",${id}")
 endforeach()
 set(cases_gqa_attention "X(128, 1, DTYPE_BF16)")
-set(config_gqa_attention "2, 1, 1, 16, 1, 1, 1, COPY_BULK, 1, 2, 1, 0")
+set(config_gqa_attention "2, 1, 0, 1, 16, 1, 1, 1, COPY_BULK, 1, 2, 1, 0")
 
 fault(tile_last_key_skipped kernels/gqa_attention.cu
 	"T::value_row(i) < left;" "T::value_row(i) < (left > 1 && left <= T::keys ? left - 1 : left);"

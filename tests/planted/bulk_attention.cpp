@@ -28,6 +28,7 @@ constexpr gqa_attention_config bulk(int splits, int warps, int unroll, bool earl
 {
 	return {.splits = splits,
 	        .combiners = 1,
+	        .poll = 0,
 	        .warps = warps,
 	        .lanes = 16,
 	        .unroll = unroll,
