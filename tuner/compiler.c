@@ -199,7 +199,10 @@ enum status compiler_compile(struct compiler *compiler, const struct jit_request
 		jit_close(module);
 		return jit_compile(request, module);
 	}
-	return result.status == STATUS_OK ? STATUS_OK : fail(result.status, "%s", result.message);
+	if (result.status == STATUS_OK)
+		return STATUS_OK;
+	jit_close(module);
+	return fail(result.status, "%s", result.message);
 }
 
 /* Answers one request. */
