@@ -55,7 +55,7 @@
  *	SIMT_ENTRY(kernel)                `const void *entry` of device_launch()
  *
  * Arithmetic: max, fma, dot4 (of signed bytes), gather_bytes, reciprocal_fast, rsqrt, exp2_fast(v)
- * (a few ulp, 0 below the normal range), sincos_turns(turns, &sine, &cosine) of 2 pi turns.
+ * (a few ulp, 0 below the normal range).
  *
  * Conversions: bf16_lo/hi, half_lo/hi of a register's two halves, bf16_to_float, half_to_float,
  * float_to_bf16, float_to_half, pack_bf16(low, high), bits_to_float, float_to_bits; 16 bytes to
@@ -541,11 +541,6 @@ SIMT_FN float exp2_fast(float v)
 	float r;
 	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
 	return r;
-}
-
-SIMT_FN void sincos_turns(float turns, float *sine, float *cosine)
-{
-	sincospif(2.0f * turns, sine, cosine);
 }
 
 /* Element i of v in memory order. */

@@ -731,13 +731,6 @@ SIMT_FN float exp2_fast(float v)
 	return p * bits_to_float(scale);
 }
 
-SIMT_FN void sincos_turns(float turns, float *sine, float *cosine)
-{
-	const double angle = 6.283185307179586 * (turns - rint(turns));
-	*sine = static_cast<float>(::sin(angle));
-	*cosine = static_cast<float>(::cos(angle));
-}
-
 typedef float float8 __attribute__((vector_size(32)));
 
 SIMT_FN void unpack_bf16(uint4 v, float (&out)[8])

@@ -505,7 +505,7 @@ SIMT_FN void copy_in_bulk(const gqa_attention_args &a, int first, int end, uint4
 	constexpr auto copy = Early ? simt::bulk_copy_early : simt::bulk_copy;
 	const int rows = end - first < T::keys ? end - first : T::keys;
 	const unsigned bytes = rows * T::row * sizeof(uint4);
-	if (T::lane() > 0)
+	if (!simt::elect_lane())
 		return;
 	simt::bulk_expect(barrier, 2 * bytes);
 	if (bytes > 0) {
@@ -828,8 +828,9 @@ SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float
 	                             barriers + simt::warp_id() * n_barriers};
 	float queries[T::key_chunks][8];
 	if constexpr (attention<K, C>::bulk)
-		for (int i = 0; i < n_barriers && simt::lane_id() == 0; i++)
-			simt::copy_barrier_init(ring.barriers + i);
+		if (simt::elect_lane())
+			for (int i = 0; i < n_barriers; i++)
+				simt::copy_barrier_init(ring.barriers + i);
 	if (!C.prefetch) {
 		simt::grid_wait();
 		load_queries<K, C>(a, queries);

@@ -4,7 +4,6 @@
 // bound:  latency: a few kilobytes in one trip to memory; sine and cosine are computed by each head
 //         anew.
 #include "core/variants.h"
-#include "kernels/phase.h"
 #include "kernels/rope.h"
 #include "kernels/rotate.h"
 #include "kernels/vec.h"
@@ -110,7 +109,7 @@ SIMT_FN void turn(const unsigned long long (&turns)[Pairs], int position, float 
 #pragma unroll
 	for (int p = 0; p < Pairs; p++) {
 		float sine, cosine;
-		sincos_phase(turns[p] * (unsigned long long)(long long)position, &sine, &cosine);
+		rotation_angle(turns[p], position, &sine, &cosine);
 		const float2 turned = rotate_pair(low[p], high[p], sine, cosine);
 		low[p] = turned.x;
 		high[p] = turned.y;
