@@ -24,7 +24,8 @@ struct buffer {
 	size_t count; /* elements */
 	float scale;  /* standard deviation of random contents; integers: see kernel.fill */
 };
-#define MAX_BUFFERS 10
+#define MAX_SUGGESTIONS 8
+#define MAX_BUFFERS     10
 
 struct kernel {
 	const char *name;
@@ -50,6 +51,11 @@ struct kernel {
 	/* Of configurations with the same compiled code, which differ in grid or arguments alone,
 	 * makes them one. NULL: each has its own. */
 	void (*code_of)(int *config);
+	/* Configurations worth a try that are far from the default: places where tunables that fit
+	 * each other only together do. Returns their number, at most MAX_SUGGESTIONS; what cannot
+	 * run may be among them. NULL: none. */
+	int (*suggest)(const struct shape *shape, const int *kase, const struct device_info *info,
+	               struct config *configs);
 
 	/* Shapes as text: "896x4864", "14/2/64@1024", "896". Texts of files and command lines go
 	 * through kernel_read_shape(). */

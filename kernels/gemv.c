@@ -2,6 +2,7 @@
 #include "kernels/describe.h"
 #include "kernels/rope.h"
 
+const struct kernel gemv_kernel;
 static const struct param params[] = {GEMV_PARAMS(PARAM_ROW)};
 static const struct param fields[] = {GEMV_FIELDS(FIELD_ROW)};
 
@@ -440,8 +441,63 @@ done:
 	free(addend);
 }
 
+/* The slices that leave the fewest lanes of a warp idle when each lane holds x of `unroll` steps;
+ * false where x is too long for that. */
+static bool slice_for_registers(struct gemv_case kase, struct gemv_config *c, int k, int warp)
+{
+	const struct param *slices = &params[offsetof(struct gemv_config, slices) / sizeof(int)];
+	const struct param *unroll = &params[offsetof(struct gemv_config, unroll) / sizeof(int)];
+	const int held = c->math == GEMV_INT ? 128 : 64, step = gemv_step(kase, *c, warp);
+	double best = 0;
+	for (int s = 0; s < slices->n_values; s++)
+		for (int u = 0; u < unroll->n_values; u++) {
+			struct gemv_config at = *c;
+			at.slices = slices->values[s];
+			at.unroll = unroll->values[u];
+			const double busy = (double)k / step / at.slices / at.unroll;
+			if (busy <= best || at.unroll * at.rows > 16 ||
+			    at.unroll * dtype_chunk(kase.w) > held ||
+			    gemv_slice_steps(kase, at, k, warp) > at.unroll)
+				continue;
+			best = busy;
+			*c = at;
+		}
+	return best > 0;
+}
+
+/* x in registers: `slices` and `unroll` have to fit k together, and `tiles` fills the block. */
+static int suggest(const struct shape *shape, const int *kase, const struct device_info *info,
+                   struct config *configs)
+{
+	static const int rows[] = {2, 4, 1}, lanes[] = {32, 16, 32};
+	const struct gemv_case *k = AS(gemv_case, kase);
+	const struct param *tiles = &params[offsetof(struct gemv_config, tiles) / sizeof(int)];
+	int n = 0;
+	for (int i = 0; i < LENGTH(rows); i++)
+		for (int blocks = 1; blocks <= 2; blocks++) {
+			struct config config = config_default(&gemv_kernel);
+			struct gemv_config c;
+			memcpy(&c, config.value, sizeof c);
+			c.math = dtype_block(k->w) > 1 ? GEMV_INT : GEMV_FMA;
+			c.rows = rows[i];
+			c.lanes = lanes[i];
+			c.held = 1;
+			c.blocks = blocks;
+			if (!slice_for_registers(*k, &c, shape->k, info->target.lanes))
+				continue;
+			c.tiles = 1;
+			for (int t = 0; t < tiles->n_values; t++)
+				if (tiles->values[t] > c.tiles &&
+				    c.slices * tiles->values[t] * blocks <= 16)
+					c.tiles = tiles->values[t];
+			memcpy(config.value, &c, sizeof c);
+			configs[n++] = config;
+		}
+	return n;
+}
+
 const struct kernel gemv_kernel = {
         KERNEL_MEMBERS(gemv), .n_step_params = GEMV_STEP_PARAMS,
         .lends_rows = true,   .code_of = code_of,
-        .fill = fill,
+        .fill = fill,         .suggest = suggest,
 };

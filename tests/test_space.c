@@ -135,6 +135,73 @@ static void combiners_need_room(void **state)
 	assert_false(kernel->valid(&shape, kase, config.value, &info));
 }
 
+/* Who polls holds a place that another may need. */
+static void polling_needs_room_for_all(void **state)
+{
+	(void)state;
+	const struct kernel *kernel = kernel_find("gqa_attention");
+	struct device_info info = {
+	        .target = {90, 32}, .sm_count = 132, .smem_block_bytes = 227 << 10};
+	const int kase[MAX_FIELDS] = {128, 7, DTYPE_BF16};
+	struct shape shape;
+	static const struct {
+		const char *config;
+		int sm_count;
+		bool valid;
+	} cases[] = {{"poll=1 splits=33", 132, true},
+	             {"poll=1 splits=33", 131, false},
+	             {"poll=0 splits=33", 131, true},
+	             {"poll=1 splits=66 min_blocks=2", 132, true},
+	             /* 16 KB of a stage: two blocks do not fit a multiprocessor */
+	             {"poll=1 splits=66 min_blocks=2 warps=8 stages=1", 132, true},
+	             {"poll=1 splits=66 min_blocks=2 warps=8 stages=2", 132, false},
+	             {"poll=1 splits=33 warps=8 stages=2", 132, true}};
+	assert_int_equal(kernel->parse_shape("28/4/128@1024", &shape), STATUS_OK);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct config config = config_default(kernel);
+		assert_int_equal(params_parse(kernel->params, kernel->n_params, cases[i].config,
+		                              config.value),
+		                 STATUS_OK);
+		info.sm_count = cases[i].sm_count;
+		if (kernel->valid(&shape, kase, config.value, &info) != cases[i].valid)
+			fail_msg("%s on %d multiprocessors", cases[i].config, cases[i].sm_count);
+	}
+}
+
+/* What GEMV suggests for products of real models can run, and its tunables fit each other. */
+static void suggestions_can_run(void **state)
+{
+	(void)state;
+	static const int dtypes[] = {DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q6_K},
+	                 columns[] = {896, 3584, 4864, 8192, 18944};
+	const struct kernel *kernel = kernel_find("gemv");
+	const struct device_info info = {
+	        .target = {90, 32}, .sm_count = 132, .smem_block_bytes = 227 << 10};
+	struct config config[MAX_SUGGESTIONS];
+	for (int d = 0; d < 4; d++)
+		for (int i = 0; i < 5; i++) {
+			const struct gemv_case kase = {dtypes[d], DTYPE_F32, 0, EPILOGUE_RESIDUAL};
+			const struct shape shape = {.m = 3584, .k = columns[i]};
+			if (columns[i] % dtype_block(dtypes[d]))
+				continue;
+			const int n = kernel->suggest(&shape, (const int *)&kase, &info, config);
+			assert_in_range(n, 4, MAX_SUGGESTIONS);
+			for (int c = 0; c < n; c++) {
+				struct gemv_config at;
+				memcpy(&at, config[c].value, sizeof at);
+				assert_true(kernel->valid(&shape, (const int *)&kase,
+				                          config[c].value, &info));
+				assert_true(at.held && at.slices * at.tiles * at.blocks > 4);
+				for (int other = 0; other < c; other++)
+					assert_memory_not_equal(&config[c], &config[other],
+					                        sizeof config[c]);
+			}
+		}
+	const struct gemv_case kase = {DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL};
+	const struct shape too_long = {.m = 64, .k = 1 << 20};
+	assert_int_equal(kernel->suggest(&too_long, (const int *)&kase, &info, config), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -144,6 +211,8 @@ int main(void)
 	        cmocka_unit_test(kernels_lists_are_sound),
 	        cmocka_unit_test(shapes_survive_the_way_to_text),
 	        cmocka_unit_test(combiners_need_room),
+	        cmocka_unit_test(polling_needs_room_for_all),
+	        cmocka_unit_test(suggestions_can_run),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,7 +109,30 @@ struct seeds {
 	int *which, n;
 };
 
-/* A candidate that a row names, unless it is none of the task's, the default or there. */
+/* Unless it is none of the task's candidates, the default or there. */
+static bool add_config(struct seeds *s, const struct config *config)
+{
+	const int candidate = candidates_find(s->m->candidates, config);
+	bool is_new = candidate > 0 && s->n < MAX_SEEDS;
+	for (int i = 0; i < s->n; i++)
+		is_new &= s->which[i] != candidate;
+	if (is_new)
+		s->which[s->n++] = candidate;
+	return is_new;
+}
+
+static void add_suggestions(struct seeds *s)
+{
+	struct config config[MAX_SUGGESTIONS];
+	const struct task *task = s->m->task;
+	const int n = task->kernel->suggest ? task->kernel->suggest(&task->shape, task->kase.value,
+	                                                            &s->m->worker->info, config)
+	                                    : 0;
+	for (int i = 0; i < n; i++)
+		add_config(s, &config[i]);
+}
+
+/* A candidate that a row names, at the step's defaults. */
 static bool add_seed(struct seeds *s, const char *text)
 {
 	const struct kernel *kernel = s->m->task->kernel;
@@ -119,13 +142,7 @@ static bool add_seed(struct seeds *s, const char *text)
 	const struct config plain = config_default(kernel);
 	for (int p = kernel->n_params - kernel->n_step_params; p < kernel->n_params; p++)
 		config.value[p] = plain.value[p];
-	const int candidate = candidates_find(s->m->candidates, &config);
-	bool is_new = candidate > 0 && s->n < MAX_SEEDS;
-	for (int i = 0; i < s->n; i++)
-		is_new &= s->which[i] != candidate;
-	if (is_new)
-		s->which[s->n++] = candidate;
-	return is_new;
+	return add_config(s, &config);
 }
 
 static bool is_row_of(const struct seeds *s, const struct source *source, const char *const *cell)
@@ -177,6 +194,7 @@ int seeds_find(const struct measuring *m, const struct task *const *ancestors, i
 	struct seeds seeds = {.m = m, .which = which};
 	const int n_rows = m->journal->n_rows;
 	int n = 0;
+	add_suggestions(&seeds);
 	struct screened *screened = malloc(((size_t)n_rows + 1) * sizeof *screened);
 	for (int i = 0; screened && i < n_rows; i++) {
 		const char *const *cell = m->journal->rows[i].cell;
