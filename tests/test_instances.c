@@ -117,7 +117,7 @@ static void what_has_one_code_is_compiled_once(void **state)
 /* What waits for the compilers when its task is closed is not compiled, and others go on. */
 static void a_task_that_ends_takes_back_what_it_asked_for(void **state)
 {
-	enum { MANY = 40 };
+	enum { MANY = 100 };
 	struct instances first, second;
 	const struct task task = {.kernel = kernel_find("gqa_attention")};
 	struct config config[MANY];
@@ -136,7 +136,7 @@ static void a_task_that_ends_takes_back_what_it_asked_for(void **state)
 	for (int i = 0; i < MANY; i++)
 		assert_int_equal(instances_prepare(&second, &config[i], 1), STATUS_OK);
 	instances_close(&first);
-	assert_true(n_compiled < MANY + instances_compilers());
+	assert_true(n_compiled < MANY);
 	for (int i = 0; i < MANY; i++)
 		assert_int_equal(instances_find(&second, &config[i], &entry), STATUS_OK);
 	instances_close(&second);

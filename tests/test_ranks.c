@@ -191,7 +191,8 @@ static void four_ranks_make_the_same_table(void **state)
 /* A single search, too, is shared: its screenings, not its race. */
 static void idle_ranks_screen_for_others(void **state)
 {
-	static const char tune[] = "--quiet --kernel gqa_attention --shape 14/2/64@4096 ";
+	static const char tune[] = "--quiet --budget 120 --kernel gqa_attention "
+	                           "--shape 14/2/64@4096 ";
 	char command[256];
 	(void)state;
 	setenv("REPLAY_GPU", "90", 1); /* a space of some size */
