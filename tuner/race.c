@@ -1,5 +1,6 @@
 #include "tuner/race.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,8 @@ static const double SCREENED_OUT = 1.5;
 /* Candidates proposed at a time, few, so that a budget of seconds holds, and how many may be
  * pending: on a GPU they keep the compilers busy. */
 enum { BATCH = 8, GPU_PENDING = 24, HOST_PENDING = BATCH };
+static_assert(1 + MAX_SEEDS <= (int)MAX_BATCH && GPU_PENDING <= (int)MAX_BATCH,
+              "all that is pending is begun");
 enum { FEW_ROUNDS = 4 };
 
 enum status budget_parse(const char *text, struct budget *budget)
