@@ -5,6 +5,7 @@
  *	REPLAY_LOG        a file that gets what is measured: process, request, task, configurations
  *	REPLAY_SLEEP_US   what a measurement takes
  *	REPLAY_SLEEP      and that many times the time that it finds
+ *	REPLAY_DELAY_US   and up to this more, another in each process
  *	REPLAY_SETUP_US   what setting a task up takes
  *	REPLAY_CLOCK      a file with the time, which measurements advance instead of sleeping
  *	REPLAY_INTERRUPT  when the tune is interrupted, by that clock
@@ -221,7 +222,11 @@ static void spend(double us)
 /* Of a measurement. */
 static void take_time(double us)
 {
-	spend(setting("REPLAY_SLEEP_US", 0) + setting("REPLAY_SLEEP", 0) * us);
+	static uint64_t delays;
+	if (!delays)
+		delays = (uint64_t)getpid();
+	spend(setting("REPLAY_SLEEP_US", 0) + setting("REPLAY_SLEEP", 0) * us +
+	      setting("REPLAY_DELAY_US", 0) * random_unit(&delays));
 }
 
 /* As screening does: from 3 samples to 7, until they are within 1 %. */
@@ -304,8 +309,9 @@ int worker_main(const char *device)
 			log_request(verb, rest);
 			answer(rest, sweeps);
 		} else {
-			if (!strcmp(verb, "ahead"))
-				log_request(verb, rest);
+			if (!strcmp(verb, "ahead") || !strcmp(verb, "prepare") ||
+			    !strcmp(verb, "drop"))
+				log_request(verb, rest ? rest : "");
 			printf("ok\t%d\t0\n", !strcmp(verb, "ceiling") ? 10 : 0);
 		}
 		fflush(stdout);

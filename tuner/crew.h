@@ -10,8 +10,8 @@
 struct crew {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* something that an idle worker may wait for */
-	int n_idle;
-	enum status status; /* of the first that failed, which ends the work of all */
+	int n_idle, n_helping;  /* workers that wait, and that work for others */
+	enum status status;     /* of the first that failed, which ends the work of all */
 	char message[1024];
 };
 

@@ -12,7 +12,7 @@ enum { POPULATION = 20, ATTEMPTS = 200 };
 
 struct evolve {
 	uint64_t random;
-	int n_seen; /* of search->tried */
+	int n_seen; /* of search->order */
 	int n;
 	int member[POPULATION]; /* fastest first */
 };
@@ -59,31 +59,28 @@ static int child(const struct search *search, struct evolve *s)
 	return points_find(search->points, level);
 }
 
-static bool is_new(const struct search *search, const int *batch, int n, int point)
+static bool is_new(const struct search *search, int point)
 {
-	for (int i = 0; i < n; i++)
-		if (batch[i] == point)
-			return false;
-	return point >= 0 && isnan(search->us[point]);
+	return point >= 0 && !search->taken[point];
 }
 
 /* The first POPULATION points are random, as is one where no child is new. */
-enum status evolve_propose(struct search *search, int *batch, int max, int *n)
+enum status evolve_propose(struct search *search, int max)
 {
 	struct evolve *s = search->state;
 	int n_points = search->points->n;
 	for (; s->n_seen < search->n_tried; s->n_seen++)
-		consider(search, s, search->tried[s->n_seen]);
-	for (*n = 0; *n < max && search->n_tried + *n < n_points; ++*n) {
+		consider(search, s, search->order[s->n_seen]);
+	for (; max > 0 && search->n_taken < n_points; max--) {
 		int point = -1;
-		if (search->n_tried + *n >= POPULATION && s->n)
-			for (int i = 0; i < ATTEMPTS && !is_new(search, batch, *n, point); i++)
+		if (search->n_taken >= POPULATION && s->n)
+			for (int i = 0; i < ATTEMPTS && !is_new(search, point); i++)
 				point = child(search, s);
-		if (!is_new(search, batch, *n, point))
+		if (!is_new(search, point))
 			point = random_below(&s->random, n_points);
-		while (!is_new(search, batch, *n, point))
+		while (!is_new(search, point))
 			point = (point + 1) % n_points;
-		batch[*n] = point;
+		search_take(search, point);
 	}
 	return STATUS_OK;
 }

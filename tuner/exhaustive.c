@@ -1,12 +1,12 @@
 #include "tuner/strategy.h"
 
-#include <math.h>
-
-enum status propose_all(struct search *search, int *batch, int max, int *n)
+enum status propose_all(struct search *search, int max)
 {
-	*n = 0;
-	for (int i = 0; i < search->points->n && *n < max; i++)
-		if (isnan(search->us[i]))
-			batch[(*n)++] = i;
+	for (int i = 0; i < search->points->n && max > 0; i++) {
+		if (search->taken[i])
+			continue;
+		search_take(search, i);
+		max--;
+	}
 	return STATUS_OK;
 }

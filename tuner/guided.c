@@ -29,13 +29,13 @@ struct guided {
 	uint64_t random;
 	double best, worst; /* logarithms of times; INFINITY before the first */
 	int elite[ELITES], n_elites;
-	int n_seen;       /* of search->tried */
+	int n_seen;       /* of search->order, in the model */
 	int n_spread;     /* first points */
 	double *distance; /* by point: squared, to the nearest first point */
 	int current;      /* of the local search; -1: none */
-	bool *proposed;   /* by point */
-	int n_asked;      /* search->n_tried when the last batch was proposed */
-	int n_started;    /* and when the points are those that start searches; -1: none do */
+	int n_asked;      /* search->n_tried at the last proposals */
+	bool begun;
+	int n_started; /* of search->order: from there on points start searches; -1: none do */
 	int *neighbour;
 };
 
@@ -53,9 +53,8 @@ enum status guided_open(struct search *search)
 	s->current = s->n_started = -1;
 	s->n_spread = 2 * points->n_params + 4;
 	s->distance = malloc(n * sizeof *s->distance);
-	s->proposed = calloc(n, sizeof *s->proposed);
 	s->neighbour = malloc(((size_t)points_max_neighbours(points) + 1) * sizeof *s->neighbour);
-	if (!s->distance || !s->proposed || !s->neighbour) {
+	if (!s->distance || !s->neighbour) {
 		status = fail(STATUS_NO_MEMORY, "no memory for a search");
 		goto done;
 	}
@@ -73,7 +72,6 @@ void guided_close(struct search *search)
 		return;
 	forest_close(&s->forest);
 	free(s->distance);
-	free(s->proposed);
 	free(s->neighbour);
 	free(s);
 	search->state = NULL;
@@ -99,9 +97,8 @@ static enum status learn(struct search *search, struct guided *s)
 {
 	enum status status = STATUS_OK;
 	for (; s->n_seen < search->n_tried; s->n_seen++) {
-		int point = search->tried[s->n_seen];
+		int point = search->order[s->n_seen];
 		double y = log(search->us[point]);
-		s->proposed[point] = true;
 		if (isfinite(y)) {
 			s->best = fmin(s->best, y);
 			s->worst = fmax(s->worst, y);
@@ -130,9 +127,10 @@ static double promise(const struct guided *s, int point, double over)
 
 /* An untried point as far as can be from those before (Kennard and Stone 1969), the first at
  * random. */
-static int spread_point(const struct search *search, struct guided *s, int last)
+static int spread_point(const struct search *search, struct guided *s)
 {
 	const struct points *points = search->points;
+	const int last = search->n_taken ? search->order[search->n_taken - 1] : -1;
 	const int *from = points->level + (size_t)(last < 0 ? 0 : last) * points->n_params;
 	int farthest = -1, n_equal = 0;
 	for (int i = 0; i < points->n; i++) {
@@ -144,7 +142,7 @@ static int spread_point(const struct search *search, struct guided *s, int last)
 		}
 		if (last >= 0 && distance < s->distance[i])
 			s->distance[i] = distance;
-		if (s->proposed[i])
+		if (search->taken[i])
 			continue;
 		bool farther = farthest < 0 || s->distance[i] > s->distance[farthest];
 		if (farther)
@@ -161,9 +159,9 @@ struct shortlist {
 	double promise[CLIMBS];
 };
 
-static void offer(struct guided *s, struct shortlist *list, int point)
+static void offer(const struct search *search, struct guided *s, struct shortlist *list, int point)
 {
-	if (s->proposed[point])
+	if (search->taken[point])
 		return;
 	double value = promise(s, point, s->best);
 	int at = list->n;
@@ -181,14 +179,14 @@ static void offer(struct guided *s, struct shortlist *list, int point)
 	list->promise[at] = value;
 }
 
-/* The most promising unproposed neighbour of a point; -1 when there is none. */
+/* The most promising free neighbour of a point; -1 when there is none. */
 static int best_neighbour(const struct search *search, struct guided *s, int point, double over,
                           double *value)
 {
 	int best = -1, n = points_neighbours(search->points, point, s->neighbour);
 	*value = 0;
 	for (int i = 0; i < n; i++) {
-		if (s->proposed[s->neighbour[i]])
+		if (search->taken[s->neighbour[i]])
 			continue;
 		double its = promise(s, s->neighbour[i], over);
 		if (best < 0 || its > *value) {
@@ -213,10 +211,10 @@ static int climb(const struct search *search, struct guided *s, int point, doubl
 	return point;
 }
 
-static int any_unproposed(const struct search *search, struct guided *s)
+static int any_untaken(const struct search *search, struct guided *s)
 {
 	int n = search->points->n, at = random_below(&s->random, n);
-	while (s->proposed[at])
+	while (search->taken[at])
 		at = (at + 1) % n;
 	return at;
 }
@@ -231,10 +229,10 @@ static int most_promising(const struct search *search, struct guided *s)
 		double value;
 		int point = best_neighbour(search, s, s->elite[e], s->best, &value);
 		if (point >= 0)
-			offer(s, &list, point);
+			offer(search, s, &list, point);
 	}
 	for (int i = 0; i < SAMPLE && i < n; i++)
-		offer(s, &list, n <= SAMPLE ? i : random_below(&s->random, n));
+		offer(search, s, &list, n <= SAMPLE ? i : random_below(&s->random, n));
 	for (int i = 0; i < list.n; i++) {
 		double value = list.promise[i];
 		int point = climb(search, s, list.point[i], &value);
@@ -243,7 +241,7 @@ static int most_promising(const struct search *search, struct guided *s)
 			best_value = value;
 		}
 	}
-	return best >= 0 ? best : any_unproposed(search, s);
+	return best >= 0 ? best : any_untaken(search, s);
 }
 
 /* The fastest of what was tried since `from`; -1 when all of it failed. */
@@ -251,9 +249,9 @@ static int fastest_since(const struct search *search, int from)
 {
 	int fastest = -1;
 	for (int i = from; i < search->n_tried; i++) {
-		double us = search->us[search->tried[i]];
+		double us = search->us[search->order[i]];
 		if (isfinite(us) && (fastest < 0 || us < search->us[fastest]))
-			fastest = search->tried[i];
+			fastest = search->order[i];
 	}
 	return fastest;
 }
@@ -261,20 +259,23 @@ static int fastest_since(const struct search *search, int from)
 /* The local search goes on from a faster point; when it has ended, from the fastest start. */
 static void move_on(const struct search *search, struct guided *s)
 {
-	if (!s->n_asked && search->n_tried > 1) /* what was tried before is where to begin */
-		s->current = fastest_since(search, 0);
+	if (!s->begun && search->n_taken > 1) /* what was taken before is where to begin */
+		s->n_started = 0;
+	s->begun = true;
 	int faster = s->current < 0 ? -1 : fastest_since(search, s->n_asked);
 	if (faster >= 0 && search->us[faster] < search->us[s->current])
 		s->current = faster;
-	else if (s->n_started >= 0)
+	else if (s->n_started >= 0 && search->n_tried > s->n_started)
 		s->current = fastest_since(search, s->n_started);
+	else
+		return;
 	s->n_started = -1;
 }
 
-static int next_point(const struct search *search, struct guided *s, int n_batch, int last)
+static int next_point(const struct search *search, struct guided *s)
 {
-	if (search->n_tried + n_batch < s->n_spread)
-		return spread_point(search, s, last);
+	if (search->n_taken < s->n_spread)
+		return spread_point(search, s);
 	if (s->current >= 0 && s->n_started < 0) {
 		double value, us = search->us[s->current];
 		int point = best_neighbour(search, s, s->current, log(us), &value);
@@ -282,23 +283,19 @@ static int next_point(const struct search *search, struct guided *s, int n_batch
 			return point;
 	}
 	if (s->n_started < 0)
-		s->n_started = search->n_tried + n_batch;
+		s->n_started = search->n_taken;
 	return most_promising(search, s);
 }
 
-enum status guided_propose(struct search *search, int *batch, int max, int *n)
+enum status guided_propose(struct search *search, int max)
 {
 	enum status status;
 	struct guided *s = search->state;
-	int last = search->n_tried ? search->tried[search->n_tried - 1] : -1;
-	*n = 0;
 	TRY(learn(search, s));
 	move_on(search, s);
 	s->n_asked = search->n_tried;
-	for (; *n < max && search->n_tried + *n < search->points->n; ++*n) {
-		last = batch[*n] = next_point(search, s, *n, last);
-		s->proposed[last] = true;
-	}
+	for (; max > 0 && search->n_taken < search->points->n; max--)
+		search_take(search, next_point(search, s));
 done:
 	return status;
 }

@@ -23,7 +23,7 @@ struct program {
 	struct jit_module module;
 	enum status status; /* of the compilation */
 	char reason[256];
-	enum { QUEUED, COMPILING, COMPILED } state;
+	enum { QUEUED, COMPILING, COMPILED, TAKEN_BACK } state;
 	bool loaded;
 };
 
@@ -176,8 +176,8 @@ static struct program *add_program(struct instances *instances)
 /* Programs for all compilers. */
 static int program_size(int n)
 {
-	const int size = (n + compilers.n_threads - 1) / compilers.n_threads;
-	return size > PROGRAM_SIZE ? PROGRAM_SIZE : size;
+	const int size = n / compilers.n_threads;
+	return size < 1 ? 1 : size > PROGRAM_SIZE ? PROGRAM_SIZE : size;
 }
 
 enum status instances_prepare(struct instances *instances, const struct config *configs, int n)
@@ -254,10 +254,9 @@ enum status instances_find(struct instances *instances, const struct config *con
 	return fail(STATUS_UNSUPPORTED, "this program has no such instance");
 }
 
-/* Takes the programs of these instances off the queue and waits for those being compiled. */
-static void await_programs(const struct instances *instances)
+/* Off the queue. */
+static void take_back(const struct instances *instances)
 {
-	pthread_mutex_lock(&compilers.lock);
 	for (struct program **at = &compilers.first; *at;) {
 		struct program *program = *at;
 		if (program->of != instances) {
@@ -265,11 +264,36 @@ static void await_programs(const struct instances *instances)
 			continue;
 		}
 		*at = program->next_queued;
-		program->state = COMPILED;
+		program->state = TAKEN_BACK;
 	}
 	compilers.last = &compilers.first;
 	while (*compilers.last)
 		compilers.last = &(*compilers.last)->next_queued;
+}
+
+void instances_withdraw(struct instances *instances)
+{
+	if (!instances->compiles)
+		return;
+	pthread_mutex_lock(&compilers.lock);
+	take_back(instances);
+	pthread_mutex_unlock(&compilers.lock);
+	for (struct program **at = &instances->first; *at;) {
+		struct program *program = *at;
+		if (program->state != TAKEN_BACK) {
+			at = &program->next;
+			continue;
+		}
+		*at = program->next;
+		free(program);
+	}
+}
+
+/* None waits any more, or is being compiled. */
+static void await_programs(struct instances *instances)
+{
+	instances_withdraw(instances);
+	pthread_mutex_lock(&compilers.lock);
 	for (struct program *p = instances->first; p; p = p->next)
 		while (p->state != COMPILED)
 			pthread_cond_wait(&compilers.changed, &compilers.lock);

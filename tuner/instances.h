@@ -25,6 +25,8 @@ MUST_CHECK enum status instances_prepare(struct instances *instances, const stru
 /* Fails with the compiler's reason, STATUS_UNSUPPORTED, when there is no such instance. */
 MUST_CHECK enum status instances_find(struct instances *instances, const struct config *config,
                                       const void **entry);
+/* Takes back what waits to be compiled. */
+void instances_withdraw(struct instances *instances);
 void instances_close(struct instances *instances);
 
 #endif

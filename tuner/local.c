@@ -3,6 +3,7 @@
 #include "tuner/strategy.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 struct local {
@@ -24,10 +25,10 @@ enum status local_open(struct search *search)
 	return STATUS_OK;
 }
 
-static int random_untried(const struct search *search, uint64_t *random)
+static int random_untaken(const struct search *search, uint64_t *random)
 {
 	int n = search->points->n, at = random_below(random, n);
-	for (int i = 0; i < n && !isnan(search->us[at]); i++)
+	for (int i = 0; i < n && search->taken[at]; i++)
 		at = (at + 1) % n;
 	return at;
 }
@@ -40,34 +41,39 @@ static void move_to(struct search *search, struct local *s, int point)
 	random_shuffle(&s->random, s->neighbour, s->n_neighbours);
 }
 
-/* Goes from neighbours that are known to be faster until the neighbours in turn are unknown; those
- * are the batch. */
-enum status local_propose(struct search *search, int *batch, int max, int *n)
+/* Goes from neighbours that are known to be faster until what is next is unknown: the current point
+ * or a neighbour in turn. False: there is none, the search has ended. */
+static bool follow(struct search *search, struct local *s)
+{
+	const double *us = search->us;
+	while (s->current >= 0 && !isinf(us[s->current]) && s->n_asked < s->n_neighbours) {
+		int next = s->neighbour[s->n_asked];
+		if (isnan(us[s->current]) || isnan(us[next]))
+			return true;
+		if (us[next] < us[s->current])
+			move_to(search, s, next);
+		else
+			s->n_asked++;
+	}
+	return false;
+}
+
+/* The neighbours from there on; where all are pending, a point that may be a start some time. */
+enum status local_propose(struct search *search, int max)
 {
 	struct local *s = search->state;
-	const double *us = search->us;
-	*n = 0;
-	if (search->n_tried == search->points->n)
+	const int before = search->n_taken;
+	if (before == search->points->n)
 		return STATUS_OK;
-	for (;;) {
-		if (s->current >= 0 && isfinite(us[s->current]) && s->n_asked < s->n_neighbours) {
-			int next = s->neighbour[s->n_asked];
-			if (us[next] < us[s->current]) {
-				move_to(search, s, next);
-			} else if (isnan(us[next])) {
-				break;
-			} else {
-				s->n_asked++;
-			}
-			continue;
-		}
-		int start = random_untried(search, &s->random);
-		move_to(search, s, start);
-		batch[(*n)++] = start;
+	const bool goes_on = follow(search, s);
+	for (int i = s->n_asked; goes_on && i < s->n_neighbours && search->n_taken < before + max;
+	     i++)
+		if (!search->taken[s->neighbour[i]])
+			search_take(search, s->neighbour[i]);
+	if (search->n_taken > before)
 		return STATUS_OK;
-	}
-	for (int i = s->n_asked; i < s->n_neighbours && *n < max; i++)
-		if (isnan(us[s->neighbour[i]]))
-			batch[(*n)++] = s->neighbour[i];
+	search_take(search, random_untaken(search, &s->random));
+	if (!goes_on)
+		move_to(search, s, search->order[before]);
 	return STATUS_OK;
 }

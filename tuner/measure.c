@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "tuner/measure.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,56 +216,149 @@ static int count_state(const struct batch *batch, int state)
 	return n;
 }
 
+/* Its place in the batch; -1: none. */
+static int find_begun(const struct batch *batch, int which)
+{
+	for (int i = 0; i < batch->n; i++)
+		if (batch->which[i] == which)
+			return i;
+	return -1;
+}
+
+/* Puts those of the candidates that are in one state into another; `which` NULL: of all. Writes
+ * them to `moved`, at most `most`, and returns their number. */
+static int move(struct batch *batch, const int *which, int n, int from, int to, int most,
+                int moved[MAX_BATCH])
+{
+	int n_moved = 0;
+	for (int i = 0; i < (which ? n : batch->n) && n_moved < most; i++) {
+		const int at = which ? find_begun(batch, which[i]) : i;
+		if (at < 0 || (int)batch->state[at] != from)
+			continue;
+		batch->state[at] = to;
+		moved[n_moved++] = batch->which[at];
+	}
+	return n_moved;
+}
+
+static int count_helpers(const struct measuring *m)
+{
+	return m->crew ? m->crew->n_idle + m->crew->n_helping : 0;
+}
+
+/* Before the default's time is known the others have no limit. */
 int measure_free(const struct measuring *m)
 {
-	return count_state(&m->batch, FREE);
+	return isfinite(m->default_us) ? count_state(&m->batch, FREE) : 0;
 }
 
-/* A share of what is free: on a GPU, where they are compiled together, all but what idle workers
- * could take; else one. `share` gets the places. */
-static int take_share(struct measuring *m, int share[MAX_BATCH])
+/* Of n free candidates: on a GPU, where they are compiled together, all but what helpers could
+ * take; else one. */
+static int share_of(const struct measuring *m, int n)
 {
-	int n = 0, idle = m->crew ? m->crew->n_idle : 0;
-	int most = m->worker->info.target.sm ? (measure_free(m) + idle) / (1 + idle) : 1;
-	for (int i = 0; i < m->batch.n && n < most; i++)
-		if (m->batch.state[i] == FREE) {
-			m->batch.state[i] = TAKEN;
-			share[n++] = i;
-		}
-	return n;
+	const int helpers = count_helpers(m);
+	return m->worker->info.target.sm ? (n + helpers) / (1 + helpers) : 1;
 }
 
-/* Screens a share; sets *n_done to how many are done. */
-static enum status screen_share(struct measuring *m, const int *which, int n, int *n_done)
+/* Has the worker compile candidates, before it is set up. One that ends is started again when
+ * something is measured. */
+static enum status prepare_ahead(struct measuring *m, const int *which, int n)
 {
 	enum status status = STATUS_OK;
-	bool prepared = false;
-	for (*n_done = 0; *n_done < n; ++*n_done) {
-		TRY(stop_if_interrupted(m));
-		if (!prepared || m->worker->task != m->task)
-			TRY(measure_prepare(m, which + *n_done, n - *n_done));
-		prepared = true;
-		TRY(screen(m, which[*n_done]));
-	}
+	char request[WORKER_LINE];
+	struct answer answer;
+	char *end = request +
+	            sprintf(request, "ahead\t%s\t%s", m->task->kernel->name, m->task->case_text);
+	if (!n)
+		return STATUS_OK;
+	for (int i = 0; i < n && end < request + WORKER_LINE - CONFIG_TEXT - 4; i++)
+		end = append_config(m, which[i], end);
+	strcpy(end, "\n");
+	if (!worker_alive(m->worker))
+		TRY(worker_start(m->worker, m->worker->device));
+	worker_ask(m->worker, request);
+	worker_answer(m->worker, COMPILE_SECONDS, 0, &answer);
 done:
 	return status;
 }
 
-/* Screens share after share of the owner's batch; what fails to be screened is free again. `m` is
- * the owner's or a helper's. */
-static enum status screen_shares(struct measuring *owner, struct measuring *m)
+enum status measure_begin(struct measuring *m, const int *which, int n)
 {
 	enum status status = STATUS_OK;
-	int share[MAX_BATCH], which[MAX_BATCH], n, n_done;
-	while (status == STATUS_OK && (n = take_share(owner, share)) > 0) {
-		for (int i = 0; i < n; i++)
-			which[i] = owner->batch.which[share[i]];
-		status = screen_share(m, which, n, &n_done);
-		for (int i = 0; i < n; i++)
-			owner->batch.state[share[i]] = i < n_done ? DONE : FREE;
-		if (m->crew)
-			crew_changed(m->crew);
+	struct batch *batch = &m->batch;
+	int begun[MAX_BATCH], n_begun = 0, own[MAX_BATCH];
+	for (int i = 0; i < n; i++) {
+		if (find_begun(batch, which[i]) >= 0 || measure_row(m, SCREENING, which[i]))
+			continue;
+		assert(batch->n < MAX_BATCH);
+		batch->state[batch->n] = FREE;
+		batch->which[batch->n++] = begun[n_begun++] = which[i];
 	}
+	if (m->worker->info.target.sm) {
+		const int n_own =
+		        move(batch, begun, n_begun, FREE, MINE, share_of(m, n_begun), own);
+		TRY(prepare_ahead(m, own, n_own));
+	}
+	if (m->crew && measure_free(m) > 1)
+		crew_changed(m->crew);
+done:
+	return status;
+}
+
+/* Those of the candidates that the worker of their task screens next: what it compiles, else a
+ * share of what is free. */
+static int take_own(struct measuring *m, const int *which, int n, int taken[MAX_BATCH])
+{
+	const int n_own = move(&m->batch, which, n, MINE, TAKEN, n, taken);
+	if (n_own)
+		return n_own;
+	int n_free = 0;
+	for (int i = 0; i < n; i++) {
+		const int at = find_begun(&m->batch, which[i]);
+		n_free += at >= 0 && m->batch.state[at] == FREE;
+	}
+	return move(&m->batch, which, n, FREE, TAKEN, share_of(m, n_free), taken);
+}
+
+/* What another worker screens next. */
+static int take_free(struct measuring *owner, int taken[MAX_BATCH])
+{
+	const int n_free = measure_free(owner);
+	return n_free ? move(&owner->batch, NULL, 0, FREE, TAKEN, share_of(owner, n_free), taken)
+	              : 0;
+}
+
+/* By a worker that was started anew and has compiled nothing. */
+static enum status prepare_mine(struct measuring *m)
+{
+	int mine[MAX_BATCH];
+	const int n = move(&m->batch, NULL, 0, MINE, MINE, MAX_BATCH, mine);
+	return m->worker->info.target.sm ? prepare_ahead(m, mine, n) : STATUS_OK;
+}
+
+/* Screens what was taken; what is not screened then is free again. `m` is the owner's or a
+ * helper's. */
+static enum status screen_taken(struct measuring *owner, struct measuring *m, const int *taken,
+                                int n)
+{
+	enum status status = STATUS_OK;
+	bool prepared = false;
+	int moved[MAX_BATCH];
+	for (int i = 0; i < n; i++) {
+		TRY(stop_if_interrupted(m));
+		const bool is_new = m->worker->task != m->task;
+		if (!prepared || is_new)
+			TRY(measure_prepare(m, taken + i, n - i));
+		if (is_new && m == owner)
+			TRY(prepare_mine(m));
+		prepared = true;
+		TRY(screen(m, taken[i]));
+		move(&owner->batch, taken + i, 1, TAKEN, DONE, 1, moved);
+	}
+done:
+	move(&owner->batch, taken, n, TAKEN, FREE, n, moved);
+	if (m->crew)
+		crew_changed(m->crew);
 	return status;
 }
 
@@ -272,33 +366,72 @@ enum status measure_help(struct measuring *owner, struct worker *worker)
 {
 	enum status status;
 	struct measuring m = *owner;
+	int taken[MAX_BATCH], n;
 	m.worker = worker;
+	m.crew->n_helping++;
 	TRY(ready(&m));
-	TRY(screen_shares(owner, &m));
+	while ((n = take_free(owner, taken)) > 0)
+		TRY(screen_taken(owner, &m, taken, n));
 done:
+	m.crew->n_helping--;
 	return status;
+}
+
+/* Whether the candidates are all done; waits for those that others have taken. */
+static bool all_done(struct measuring *m, const int *which, int n)
+{
+	bool done = true;
+	for (int i = 0; i < n; i++) {
+		int at;
+		while ((at = find_begun(&m->batch, which[i])) >= 0 && m->batch.state[at] == TAKEN)
+			crew_wait(m->crew);
+		done &= at < 0 || m->batch.state[at] == DONE;
+	}
+	return done;
+}
+
+static void forget_done(struct batch *batch)
+{
+	int kept = 0;
+	for (int i = 0; i < batch->n; i++) {
+		if (batch->state[i] == DONE)
+			continue;
+		batch->which[kept] = batch->which[i];
+		batch->state[kept++] = batch->state[i];
+	}
+	batch->n = kept;
 }
 
 enum status measure_screening(struct measuring *m, const int *which, int n, double *us)
 {
 	enum status status;
-	struct batch *batch = &m->batch;
-	*batch = (struct batch){0};
-	for (int i = 0; i < n; i++)
-		if (!measure_row(m, SCREENING, which[i]))
-			batch->which[batch->n++] = which[i];
-	if (m->crew && batch->n > 1)
-		crew_changed(m->crew);
+	int taken[MAX_BATCH], n_taken;
+	TRY(measure_begin(m, which, n));
 	do {
-		status = screen_shares(m, m);
-		while (count_state(batch, TAKEN))
-			crew_wait(m->crew); /* for those who help */
-	} while (status == STATUS_OK && count_state(batch, FREE));
-	batch->n = 0;
-	TRY(status);
+		while ((n_taken = take_own(m, which, n, taken)) > 0)
+			TRY(screen_taken(m, m, taken, n_taken));
+	} while (!all_done(m, which, n));
+	forget_done(&m->batch);
 	collect(m, SCREENING, which, n, us);
+	if (m->crew && measure_free(m))
+		crew_changed(m->crew);
 done:
 	return status;
+}
+
+void measure_abandon(struct measuring *m)
+{
+	struct batch *batch = &m->batch;
+	struct answer answer;
+	int moved[MAX_BATCH], n_dropped = move(batch, NULL, 0, MINE, DONE, MAX_BATCH, moved);
+	do {
+		n_dropped += move(batch, NULL, 0, FREE, DONE, MAX_BATCH, moved);
+	} while (!all_done(m, batch->which, batch->n));
+	batch->n = 0;
+	if (!n_dropped || !m->worker->info.target.sm || !worker_alive(m->worker))
+		return;
+	worker_ask(m->worker, "drop\n");
+	worker_answer(m->worker, COMPILE_SECONDS, 0, &answer);
 }
 
 /* One request of measure_samples(). */

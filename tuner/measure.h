@@ -12,16 +12,17 @@
 
 enum { MAX_BATCH = 64 };
 
-/* Candidates being screened: by the worker of their task, and by idle ones. */
+/* Candidates that are to be screened: MINE by the worker of their task, which compiles them by now,
+ * FREE by whoever takes them first. */
 struct batch {
 	int n, which[MAX_BATCH];
-	enum { FREE, TAKEN, DONE } state[MAX_BATCH];
+	enum { FREE, MINE, TAKEN, DONE } state[MAX_BATCH];
 };
 
 /* One task being measured. */
 struct measuring {
-	struct crew *crew; /* NULL: nobody else */
-	struct batch batch;
+	struct crew *crew;  /* NULL: nobody else */
+	struct batch batch; /* begun, not collected */
 	struct journal *journal;
 	struct worker *worker;
 	const struct task *task;
@@ -36,10 +37,15 @@ struct measuring {
 /* The round of first measurements; rounds of races follow; the first of ranges of lengths. */
 enum { SCREENING = 0, FIRST_RANGE_ROUND = 1000 };
 
-/* us[i] of candidate which[i], at most MAX_BATCH of them: INFINITY when it failed. The default is
- * to be screened alone and first. */
+/* Begins the screening of candidates, at most MAX_BATCH in all: a GPU's are compiled from now on.
+ */
+MUST_CHECK enum status measure_begin(struct measuring *m, const int *which, int n);
+/* us[i] of candidate which[i], begun or not: INFINITY when it failed. The default is to be screened
+ * alone and first. */
 MUST_CHECK enum status measure_screening(struct measuring *m, const int *which, int n, double *us);
-/* How many of the present batch nobody has taken. */
+/* What was begun is not wanted any more. */
+void measure_abandon(struct measuring *m);
+/* How many of the present batch nobody has taken and others may. */
 int measure_free(const struct measuring *m);
 /* Screens, with another worker, what is free of the present batch when that is set up. */
 MUST_CHECK enum status measure_help(struct measuring *m, struct worker *worker);

@@ -1,5 +1,6 @@
 #include "tuner/race.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 
 #include "bench/statistics.h"
 #include "tuner/prior.h"
+#include "tuner/seeds.h"
 
 const struct race_plan race_full = {
         .stage = {{24, 1}, {12, 2}, {6, 4}},
@@ -25,9 +27,11 @@ const struct race_plan race_quick = {
 
 /* Slower than the best of the screening by more than this: not raced. */
 static const double SCREENED_OUT = 1.5;
-/* Candidates proposed at a time: on a GPU as many as are compiled at a time, else few, so that a
- * budget of seconds holds. */
-enum { GPU_BATCH = 16, HOST_BATCH = 8 };
+/* Candidates proposed at a time, few, so that a budget of seconds holds, and how many may be
+ * pending: on a GPU they keep the compilers busy. */
+enum { BATCH = 8, GPU_PENDING = 24, HOST_PENDING = BATCH };
+static_assert(1 + MAX_SEEDS <= (int)MAX_BATCH && GPU_PENDING <= (int)MAX_BATCH,
+              "all that is pending is begun");
 enum { FEW_ROUNDS = 4 };
 
 enum status budget_parse(const char *text, struct budget *budget)
@@ -117,18 +121,24 @@ static enum status screen_default(struct field *f)
 		              row->cell[JOURNAL_status], row->cell[JOURNAL_reason]);
 		goto done;
 	}
-	search_tried(&f->search, 0, us);
+	search_tried(&f->search, us);
 done:
 	return status;
 }
 
-static enum status try(struct field *f, const int *which, int n)
+static int count_pending(const struct field *f)
+{
+	return f->search.n_taken - f->search.n_tried;
+}
+
+/* The n that have been pending the longest. */
+static enum status try(struct field *f, int n)
 {
 	enum status status;
 	double got[MAX_BATCH];
-	TRY(measure_screening(f->m, which, n, got));
+	TRY(measure_screening(f->m, f->search.order + f->search.n_tried, n, got));
 	for (int i = 0; i < n; i++) {
-		search_tried(&f->search, which[i], got[i]);
+		search_tried(&f->search, got[i]);
 		f->n_failed += !isfinite(got[i]);
 	}
 	report(f);
@@ -144,23 +154,44 @@ static enum status try_known(struct field *f)
 	if (!which)
 		return fail(STATUS_NO_MEMORY, "no memory for a search");
 	const int n = prior_screened(f->m, f->race->prior, which);
-	for (int i = 0; i < n; i += MAX_BATCH)
-		TRY(try(f, which + i, n - i < MAX_BATCH ? n - i : MAX_BATCH));
+	for (int i = 0; i < n; i++)
+		search_take(&f->search, which[i]);
+	for (int left; (left = count_pending(f)) > 0;)
+		TRY(try(f, left < MAX_BATCH ? left : MAX_BATCH));
 done:
 	free(which);
 	return status;
 }
 
 /* What is likely to be fast, at most half of the budget. */
-static enum status try_seeds(struct field *f, int most)
+static void take_seeds(struct field *f, int most)
+{
+	const struct race *race = f->race;
+	for (int i = 0, n = 0; i < race->n_seeds && n < MAX_SEEDS && n < most / 2; i++) {
+		if (f->search.taken[race->seeds[i]])
+			continue;
+		search_take(&f->search, race->seeds[i]);
+		n++;
+	}
+}
+
+/* As many as may be pending. What they are depends on how many are tried, not on who compiles how
+ * fast. */
+static enum status propose(struct field *f, int most)
 {
 	enum status status = STATUS_OK;
-	int which[MAX_BATCH], n = 0;
-	for (int i = 0; i < f->race->n_seeds && n < MAX_BATCH && n < most / 2; i++)
-		if (isnan(f->search.us[f->race->seeds[i]]))
-			which[n++] = f->race->seeds[i];
-	if (n)
-		TRY(try(f, which, n));
+	struct search *search = &f->search;
+	const int pending = f->m->worker->info.target.sm ? GPU_PENDING : HOST_PENDING;
+	while (search->n_taken < most && count_pending(f) + BATCH <= pending) {
+		const int before = search->n_taken, room = most - before;
+		crew_leave(f->m->crew);
+		status = f->race->strategy->propose(search, room < BATCH ? room : BATCH);
+		crew_enter(f->m->crew);
+		TRY(status);
+		if (search->n_taken == before)
+			break;
+		TRY(measure_begin(f->m, search->order + before, search->n_taken - before));
+	}
 done:
 	return status;
 }
@@ -173,25 +204,27 @@ static enum status search(struct field *f)
 	struct measuring *m = f->m;
 	const struct race *race = f->race;
 	struct search *search = &f->search;
-	int batch[GPU_BATCH], most = budget_evaluations(&race->budget, m->candidates->n);
-	int batch_size = m->worker->info.target.sm ? GPU_BATCH : HOST_BATCH;
-	TRY(screen_default(f));
-	if (race->prior)
+	const int most = budget_evaluations(&race->budget, m->candidates->n);
+	search_take(search, 0);
+	if (race->prior) {
+		TRY(screen_default(f));
 		TRY(try_known(f));
-	TRY(try_seeds(f, most - search->n_tried));
+	}
+	take_seeds(f, most - search->n_taken);
+	TRY(measure_begin(m, search->order + search->n_tried, count_pending(f)));
+	if (!race->prior) {
+		TRY(propose(f, most));
+		TRY(screen_default(f));
+	}
 	while (search->n_tried < most &&
 	       !(race->budget.seconds > 0 && m->seconds >= race->budget.seconds)) {
-		int room = most - search->n_tried, n;
-		crew_leave(m->crew);
-		status = race->strategy->propose(search, batch,
-		                                 room < batch_size ? room : batch_size, &n);
-		crew_enter(m->crew);
-		TRY(status);
-		if (!n)
+		TRY(propose(f, most));
+		if (!count_pending(f))
 			break;
-		TRY(try(f, batch, n));
+		TRY(try(f, count_pending(f) < BATCH ? count_pending(f) : BATCH));
 	}
 done:
+	measure_abandon(m);
 	return status;
 }
 

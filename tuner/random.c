@@ -1,6 +1,5 @@
 #include "tuner/strategy.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 /* All points in random order; those before `at` have been proposed. */
@@ -24,14 +23,15 @@ enum status random_open(struct search *search)
 	return STATUS_OK;
 }
 
-enum status random_propose(struct search *search, int *batch, int max, int *n)
+enum status random_propose(struct search *search, int max)
 {
 	struct random_order *order = search->state;
-	*n = 0;
-	while (order->at < search->points->n && *n < max) {
+	while (order->at < search->points->n && max > 0) {
 		int point = order->point[order->at++];
-		if (isnan(search->us[point]))
-			batch[(*n)++] = point;
+		if (search->taken[point])
+			continue;
+		search_take(search, point);
+		max--;
 	}
 	return STATUS_OK;
 }

@@ -124,12 +124,12 @@ static enum status replay_seed(const struct landscape *l, const struct strategy 
 	double best = INFINITY;
 	TRY(search_open(strategy, &l->points, seed, &search));
 	while (search.n_tried < evaluations) {
-		int point, n;
-		TRY(strategy->propose(&search, &point, 1, &n));
-		if (!n)
+		TRY(strategy->propose(&search, 1));
+		if (search.n_taken == search.n_tried)
 			break;
-		search_tried(&search, point, l->us[point]);
-		best = fmin(best, l->us[point]);
+		const double us = l->us[search.order[search.n_tried]];
+		search_tried(&search, us);
+		best = fmin(best, us);
 	}
 	printf("%s,%llu,%d,%.6g,%.6g,%.6f\n", strategy->name, seed, search.n_tried, best,
 	       l->optimum_us, best / l->optimum_us);

@@ -32,8 +32,9 @@ enum status search_open(const struct strategy *strategy, const struct points *po
 	size_t n = (size_t)points->n;
 	*search = (struct search){.points = points, .seed = seed};
 	search->us = malloc(n * sizeof *search->us);
-	search->tried = malloc(n * sizeof *search->tried);
-	if (!search->us || !search->tried) {
+	search->taken = calloc(n, sizeof *search->taken);
+	search->order = malloc(n * sizeof *search->order);
+	if (!search->us || !search->taken || !search->order) {
 		status = fail(STATUS_NO_MEMORY, "no memory for a search");
 		goto done;
 	}
@@ -52,14 +53,20 @@ void search_close(const struct strategy *strategy, struct search *search)
 	if (strategy->close)
 		strategy->close(search);
 	free(search->us);
-	free(search->tried);
+	free(search->taken);
+	free(search->order);
 	*search = (struct search){0};
 }
 
-void search_tried(struct search *search, int point, double us)
+void search_take(struct search *search, int point)
 {
-	search->us[point] = us;
-	search->tried[search->n_tried++] = point;
+	search->taken[point] = true;
+	search->order[search->n_taken++] = point;
+}
+
+void search_tried(struct search *search, double us)
+{
+	search->us[search->order[search->n_tried++]] = us;
 }
 
 void search_free(struct search *search)

@@ -4,16 +4,19 @@
 #ifndef TUNER_STRATEGY_H
 #define TUNER_STRATEGY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tuner/points.h"
 
-/* A search, as strategies see it. */
+/* A search, as strategies see it. What was proposed is known later, in the order of proposal: on a
+ * GPU it is compiled first. */
 struct search {
 	const struct points *points;
-	double *us; /* by point: NaN untried, INFINITY failed */
-	int *tried; /* in the order of trial */
-	int n_tried;
+	double *us;  /* by point: NaN unknown, INFINITY failed */
+	bool *taken; /* by point: proposed once and for all */
+	int *order;  /* of taking: the first n_tried are known, those up to n_taken pending */
+	int n_tried, n_taken;
 	uint64_t seed;
 	void *state; /* the strategy's own */
 };
@@ -22,10 +25,9 @@ struct strategy {
 	const char *name, *doc;
 	/* Sets up `state`; NULL when a strategy has none. */
 	enum status (*open)(struct search *search);
-	/* Writes at most `max` different untried points to `batch`, and their number, which is 0
-	 * only when all have been tried. The same search gets the same answers: a resumed tune
-	 * repeats its steps. */
-	enum status (*propose)(struct search *search, int *batch, int max, int *n);
+	/* Takes at most `max` points, none only when all are taken. The same search gets the same
+	 * answers: a resumed tune repeats its steps. */
+	enum status (*propose)(struct search *search, int max);
 	void (*close)(struct search *search); /* accepts what open() left behind */
 };
 
@@ -33,22 +35,24 @@ struct strategy {
 extern const struct strategy strategies[];
 const struct strategy *strategy_find(const char *name);
 
-/* Allocates `us` and `tried`, all untried, and opens the strategy. */
+/* Allocates what is kept by point, all untried, and opens the strategy. */
 MUST_CHECK enum status search_open(const struct strategy *strategy, const struct points *points,
                                    uint64_t seed, struct search *search);
 void search_close(const struct strategy *strategy, struct search *search);
-/* Notes a result. */
-void search_tried(struct search *search, int point, double us);
+/* The point is to be tried. */
+void search_take(struct search *search, int point);
+/* Notes the result of the first that is pending. */
+void search_tried(struct search *search, double us);
 
-enum status propose_all(struct search *search, int *batch, int max, int *n);
+enum status propose_all(struct search *search, int max);
 enum status random_open(struct search *search);
-enum status random_propose(struct search *search, int *batch, int max, int *n);
+enum status random_propose(struct search *search, int max);
 enum status local_open(struct search *search);
-enum status local_propose(struct search *search, int *batch, int max, int *n);
+enum status local_propose(struct search *search, int max);
 enum status evolve_open(struct search *search);
-enum status evolve_propose(struct search *search, int *batch, int max, int *n);
+enum status evolve_propose(struct search *search, int max);
 enum status guided_open(struct search *search);
-enum status guided_propose(struct search *search, int *batch, int max, int *n);
+enum status guided_propose(struct search *search, int max);
 void guided_close(struct search *search);
 /* For strategies whose state is one block of memory. */
 void search_free(struct search *search);

@@ -15,6 +15,7 @@
  *	task KERNEL CASE SHAPE      sets up buffers and reference
  *	prepare CONFIG ...          compiles candidates ahead of their measurement
  *	ahead KERNEL CASE CONFIG ...  the same for a task that comes later
+ *	drop                        takes back what is not being compiled yet
  *	screen LIMIT_US CONFIG      first launch, check against the reference, a few samples; one
  *	                            launch is the sample when it takes longer than LIMIT_US (0: no limit)
  *	round SWEEPS CONFIG ...     SWEEPS samples of each, interleaved; one answer per CONFIG

@@ -239,6 +239,14 @@ done:
 	return status;
 }
 
+/* What nobody waits for is not compiled. */
+static void drop(struct rig *rig)
+{
+	for (struct compiled *c = rig->compiled; c; c = c->next)
+		instances_withdraw(&c->instances);
+	reply_ok(rig, 0, 0);
+}
+
 static enum status launch(void *user, int copy)
 {
 	const struct runnable *r = user;
@@ -318,6 +326,9 @@ static enum status screen(struct rig *rig, char *rest)
 	struct timing timing;
 	char reason[128];
 	double once_us, limit_us = atof(strsep(&rest, "\t"));
+	/* which the deadline of a launch does not allow for; meanwhile candidates are compiled */
+	if (rig->problem)
+		problem_compute_reference(rig->problem);
 	TRY(make_runnable(rig, rest, &r));
 	TRY(check_resources(&r, reason));
 	if (reason[0]) {
@@ -325,8 +336,6 @@ static enum status screen(struct rig *rig, char *rest)
 		fflush(rig->out);
 		goto done;
 	}
-	problem_compute_reference(
-	        rig->problem); /* which the deadline of a launch does not allow for */
 	tell_at(rig, 0);
 	TRY(problem_check(rig->problem, r.entry, r.config.value));
 	TRY(time_once(&r, &once_us));
@@ -476,6 +485,8 @@ static void serve(struct rig *rig, char *line)
 	enum status status = STATUS_OK;
 	if (!strcmp(verb, "ceiling")) {
 		status = measure_ceiling(rig);
+	} else if (!strcmp(verb, "drop")) {
+		drop(rig);
 	} else if (!rest) {
 		status = fail(STATUS_USAGE, "no such request");
 	} else if (!strcmp(verb, "screen")) {
