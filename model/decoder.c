@@ -25,6 +25,12 @@ static enum status write_turns(struct decoder *d)
 	                    (size_t)h->head_dim / 2 * sizeof *turns);
 }
 
+/* Kernels take 16 bytes at a time; a layer of q8_0 may have any even number. */
+static size_t aligned(size_t bytes)
+{
+	return (bytes + 15) / 16 * 16;
+}
+
 static enum status open_state(struct decoder *d)
 {
 	enum status status;
@@ -40,7 +46,7 @@ static enum status open_state(struct decoder *d)
 		            "a cache of %s needs heads of a multiple of %d elements; those of "
 		            "this model have %d",
 		            dtype_name(s->kv), dtype_block(s->kv), h->head_dim);
-	s->cache_layer_bytes = dtype_bytes(s->kv, kv * (size_t)s->capacity);
+	s->cache_layer_bytes = aligned(dtype_bytes(s->kv, kv * (size_t)s->capacity));
 	size_t cache = (size_t)h->layers * s->cache_layer_bytes;
 	const struct {
 		void *memory;

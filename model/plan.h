@@ -57,7 +57,7 @@ struct state {
 	struct attention_head_trace *head_trace;   /* (heads) */
 	int capacity;                              /* rows of the cache */
 	int kv;                                    /* its dtype */
-	size_t cache_layer_bytes;                  /* of one layer's keys, and of its values */
+	size_t cache_layer_bytes; /* from one layer's keys, or values, to the next */
 };
 
 union launch_args {

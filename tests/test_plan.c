@@ -197,6 +197,31 @@ static void plan_names_the_nearest_row(void **state)
 	model_close(&model);
 }
 
+/* Of every layer, whatever its number of rows. */
+static void caches_are_aligned(void **state)
+{
+	static const int types[] = {DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0};
+	struct hparams h = shape_of(3, 1, 32);
+	struct model model;
+	struct decoder d;
+	(void)state;
+	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
+	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+		struct decoder_options options = options_of(types[i]);
+		options.capacity = 37;
+		OK(decoder_open(device, &model, &options, &d));
+		for (int l = 0; l < d.plans[0].n; l++) {
+			const struct launch *launch = &d.plans[0].launches[l];
+			if (launch->op != OP_ATTENTION)
+				continue;
+			assert_int_equal((uintptr_t)launch->args.attention.k % 16, 0);
+			assert_int_equal((uintptr_t)launch->args.attention.v % 16, 0);
+		}
+		decoder_close(&d);
+	}
+	model_close(&model);
+}
+
 /* All launches but the first may begin before the one before has ended, or none. */
 static void serial_launches_do_not_overlap(void **state)
 {
@@ -406,6 +431,7 @@ int main(void)
 	        OF_STEP(plan_is_the_step, 3),
 	        cmocka_unit_test(tuned_rows_are_checked),
 	        cmocka_unit_test(plan_names_the_nearest_row),
+	        cmocka_unit_test(caches_are_aligned),
 	        cmocka_unit_test(serial_launches_do_not_overlap),
 	        cmocka_unit_test(the_cache_ends_in_an_error),
 	        OF_STEP(replay_is_the_same_as_launching, 0),
