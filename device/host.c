@@ -1,10 +1,11 @@
 /* The CPU as a device: memory is memory, a launch runs on the engine before it returns, a graph
  * is a list. */
-#define _GNU_SOURCE /* CPU_COUNT */
+#define _GNU_SOURCE /* CPU_COUNT, madvise */
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "device/stamp.h"
 
 #define ALIGNMENT         256
+#define HUGE_PAGE         ((size_t)2 << 20)
 #define MAX_CHECK_WORKERS 16
 
 /* One recorded launch; the arguments follow it. */
@@ -200,13 +202,18 @@ static void host_close(struct device *base)
 }
 
 /* Exactly `bytes`, so that AddressSanitizer sees the end. */
+/* Large memory in huge pages, where the system has them to give: how fast it is read then depends
+ * less on which pages it happens to get. */
 static enum status host_alloc(struct device *base, size_t bytes, void **memory)
 {
+	const bool is_large = bytes >= HUGE_PAGE;
 	if (bytes > base->info.memory_bytes ||
-	    posix_memalign(memory, ALIGNMENT, bytes ? bytes : 1)) {
+	    posix_memalign(memory, is_large ? HUGE_PAGE : ALIGNMENT, bytes ? bytes : 1)) {
 		*memory = NULL;
 		return fail(STATUS_NO_MEMORY, "host: no memory for %zu bytes", bytes);
 	}
+	if (is_large)
+		madvise(*memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 	return STATUS_OK;
 }
 

@@ -9,7 +9,7 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "8977a1c4315ab2d3", "ad08fee323218d52", "2026-11-30", "guided + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "e1ed2f52bc0b4329", "59eaabfd342a27db", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
 	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "e1ed2f52bc0b4329", "59eaabfd342a27db", "2026-11-30", "decode loop")
@@ -18,23 +18,23 @@
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, copy, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 49.68 us, 69 % of 47 GB/s, 1.80x, win, stale; 56 samples, +7.40 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 333.21 us, 55 % of 47 GB/s, 1.38x, tie, stale; 104 samples, +1.86 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 478.09 us, 77 % of 47 GB/s, 1.97x, win, stale; 104 samples, +1.77 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 66.67 us, 66 % of 47 GB/s, 2.05x, win, stale; 56 samples, +14.88 % to (0, 4, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 7590.22 us, 76 % of 47 GB/s, 2.16x, tie, stale; 104 samples, +0.90 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 49.85 us, 64 % of 51 GB/s, 1.77x, win; 32 samples, +11.48 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 325.06 us, 53 % of 51 GB/s, 1.38x, tie; 104 samples, -1.01 % to (0, 4, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 471.57 us, 73 % of 51 GB/s, 1.80x, tie; 104 samples, +1.26 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 61.01 us, 67 % of 51 GB/s, 1.72x, win; 56 samples, +7.18 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 7283.53 us, 74 % of 51 GB/s, 1.89x, tie; 104 samples, -0.08 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, poll, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 511.04 us at 4096, 9 % of 47 GB/s, 1.39x, win, stale, at most 0.00 % over the fastest at 7 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 508.00 us at 4096, 8 % of 51 GB/s, 1.33x, tie, at most 0.15 % over the fastest at 7 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll, blocks */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 1, 1) /* 0.33 us, 1.20x, win, stale; 104 samples, +3.75 % to (2, 1, 1) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 4, 1) /* 0.23 us, 1.80x, win; 56 samples, +8.16 % to (1, 8, 1) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 3.55 us, 5 % of 47 GB/s, 2.53x, win, stale; 32 samples, +13.05 % to (4, 4) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 1.66 us, 10 % of 51 GB/s, 6.98x, win; 32 samples, +34.33 % to (4, 4) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_HOST_EMBED(ROW)
