@@ -18,23 +18,23 @@
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, copy, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 49.85 us, 64 % of 51 GB/s, 1.77x, win; 32 samples, +11.48 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 325.06 us, 53 % of 51 GB/s, 1.38x, tie; 104 samples, -1.01 % to (0, 4, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 471.57 us, 73 % of 51 GB/s, 1.80x, tie; 104 samples, +1.26 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 61.01 us, 67 % of 51 GB/s, 1.72x, win; 56 samples, +7.18 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 7283.53 us, 74 % of 51 GB/s, 1.89x, tie; 104 samples, -0.08 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 51.37 us, 42 % of 76 GB/s, 1.79x, win; 32 samples, +12.15 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 307.48 us, 38 % of 76 GB/s, 1.40x, tie; 104 samples, -2.37 % to (0, 4, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 476.77 us, 48 % of 76 GB/s, 1.91x, win; 104 samples, +0.90 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 66.21 us, 41 % of 76 GB/s, 1.75x, win; 56 samples, +11.74 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 4, 1, 1, 1, 0, 4) /* 7129.65 us, 51 % of 76 GB/s, 1.86x, win; 104 samples, +0.48 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, poll, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 508.00 us at 4096, 8 % of 51 GB/s, 1.33x, tie, at most 0.15 % over the fastest at 7 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 506.29 us at 4096, 5 % of 76 GB/s, 1.38x, win, at most 0.00 % over the fastest at 7 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, warps, unroll, blocks */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 4, 1) /* 0.23 us, 1.80x, win; 56 samples, +8.16 % to (1, 8, 1) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 4, 1) /* 0.25 us, 1.75x, win; 104 samples, +1.05 % to (1, 2, 1) */
 
 /* (kv, append), m, k, len_min, len_max, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 1.66 us, 10 % of 51 GB/s, 6.98x, win; 32 samples, +34.33 % to (4, 4) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 3.21 us, 4 % of 76 GB/s, 10.70x, win; 32 samples, +969.56 % to (2, 1) */
 
 /* (w), m, k, len_min, len_max, warps */
 #define TUNED_HOST_EMBED(ROW)
