@@ -304,6 +304,9 @@ static double written_share(const struct meter *meter)
 	return written / t->kernel->bytes(&t->shape, t->kase.value);
 }
 
+/* A ceiling is measured too: on an H200 it was between 4597 and 4619 GB/s within an hour. */
+#define CEILING_ERROR 0.01
+
 /* Bandwidth and what it is held to. The whole interval above the read ceiling cannot have come from
  * memory. */
 static void rate(const struct meter *meter, enum cache_state state, struct figure *f)
@@ -315,7 +318,8 @@ static void rate(const struct meter *meter, enum cache_state state, struct figur
 	f->bytes = t->kernel->bytes(&t->shape, t->kase.value);
 	f->gbps = f->bytes / f->timing.us / 1e3;
 	f->percent = 100 * f->gbps / f->ceiling_gbps;
-	if (state == STATE_COLD && f->bytes / f->timing.us_hi / 1e3 > meter->ceilings.read.gbps) {
+	if (state == STATE_COLD &&
+	    f->bytes / f->timing.us_hi / 1e3 > (1 + CEILING_ERROR) * meter->ceilings.read.gbps) {
 		f->status = FIGURE_SUSPECT;
 		snprintf(f->reason, sizeof f->reason,
 		         "%.4g GB/s from cold caches is above the read ceiling of %.4g GB/s",
