@@ -14,7 +14,7 @@
 #include "device/ops.h"
 #include "device/stamp.h"
 
-#define ALIGNMENT         256
+#define PAGE              4096
 #define HUGE_PAGE         ((size_t)2 << 20)
 #define MAX_CHECK_WORKERS 16
 
@@ -202,13 +202,13 @@ static void host_close(struct device *base)
 }
 
 /* Exactly `bytes`, so that AddressSanitizer sees the end. */
-/* Large memory in huge pages, where the system has them to give: how fast it is read then depends
- * less on which pages it happens to get. */
+/* At the start of a page, and large memory in huge pages, where the system has them to give: how
+ * fast it is read then depends less on where it happens to be. */
 static enum status host_alloc(struct device *base, size_t bytes, void **memory)
 {
 	const bool is_large = bytes >= HUGE_PAGE;
 	if (bytes > base->info.memory_bytes ||
-	    posix_memalign(memory, is_large ? HUGE_PAGE : ALIGNMENT, bytes ? bytes : 1)) {
+	    posix_memalign(memory, is_large ? HUGE_PAGE : PAGE, bytes ? bytes : 1)) {
 		*memory = NULL;
 		return fail(STATUS_NO_MEMORY, "host: no memory for %zu bytes", bytes);
 	}
