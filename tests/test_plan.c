@@ -261,7 +261,8 @@ static void plan_is_the_step(void **state)
 		expect_step(&d.plans[p], step);
 	/* a longer cache adds its keys and values and nothing else */
 	double more = plan_bytes(&d.plans[0], 20) - plan_bytes(&d.plans[0], 10);
-	assert_true(fabs(more - 10 * 2 * 2 * 2 * 16 * 2) < 1e-6);
+	const size_t row = dtype_bytes(step->kv, 2 * (size_t)h.head_dim);
+	assert_true(fabs(more - 10 * 2 * 2 * (double)row) < 1e-6);
 	/* of two ranges, the position after key n sees n + 1 keys */
 	struct decoder two = d;
 	two.n_plans = 2;
@@ -429,6 +430,8 @@ int main(void)
 	        OF_STEP(plan_is_the_step, 1),
 	        OF_STEP(plan_is_the_step, 2),
 	        OF_STEP(plan_is_the_step, 3),
+	        OF_STEP(plan_is_the_step, 4),
+	        OF_STEP(plan_is_the_step, 5),
 	        cmocka_unit_test(tuned_rows_are_checked),
 	        cmocka_unit_test(plan_names_the_nearest_row),
 	        cmocka_unit_test(caches_are_aligned),
