@@ -94,6 +94,10 @@ struct kernel {
 extern const struct kernel *const kernels[];
 const struct kernel *kernel_find(const char *name);
 
+/* A value of a field as an option names it: "--kv: 'q4_0' is none of bf16, f16". */
+MUST_CHECK enum status kernel_parse_field(const struct kernel *kernel, const char *field,
+                                          const char *option, const char *text, int *value);
+
 /* All tunables at their defaults. */
 struct config config_default(const struct kernel *kernel);
 

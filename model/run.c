@@ -158,10 +158,8 @@ static enum status check_arguments(const struct arguments *a)
 		return fail(STATUS_USAGE, "--top-k %d: expected 0 (all) or more", a->top_k);
 	if (!(a->top_p > 0 && a->top_p <= 1))
 		return fail(STATUS_USAGE, "--top-p %g: expected more than 0, at most 1", a->top_p);
-	int kv = dtype_parse(a->kv);
-	if (kv != DTYPE_BF16 && kv != DTYPE_F16 && kv != DTYPE_F32 && kv != DTYPE_Q8_0)
-		return fail(STATUS_USAGE, "--kv: '%s' is none of bf16, f16, f32, q8_0", a->kv);
-	return STATUS_OK;
+	int kv;
+	return kernel_parse_field(kernel_find("gqa_attention"), "kv", "kv", a->kv, &kv);
 }
 
 static enum status read_file(const char *path, char **text, size_t *len)

@@ -290,16 +290,6 @@ static enum status parse_dtypes(struct builder *b, const char *text)
 	return STATUS_OK;
 }
 
-static enum status parse_kv(struct builder *b, const char *text)
-{
-	const struct kernel *attention = kernel_find("gqa_attention");
-	b->kv = text ? dtype_parse(text) : -1;
-	if (text &&
-	    (b->kv < 0 || !param_allows(&attention->fields[field_index(attention, "kv")], b->kv)))
-		return fail(STATUS_USAGE, "--kv: '%s' is none of bf16, f16, f32, q8_0", text);
-	return STATUS_OK;
-}
-
 enum status tasks_open(const struct tasks_request *request, const struct device_info *info,
                        struct tasks *tasks)
 {
@@ -310,11 +300,13 @@ enum status tasks_open(const struct tasks_request *request, const struct device_
 	const char *shapes = request->shapes          ? request->shapes
 	                     : gpu && !request->quick ? "qwen2.5-0.5b,qwen2.5-7b"
 	                                              : "qwen2.5-0.5b";
-	struct builder b = {.request = request, .tasks = tasks};
+	struct builder b = {.request = request, .tasks = tasks, .kv = -1};
 	*tasks = (struct tasks){0};
 	b.lengths = request->quick ? quick_lengths : gpu ? gpu_lengths : host_lengths;
 	TRY(check_kernels(request->kernels ? request->kernels : ""));
-	TRY(parse_kv(&b, request->kv));
+	if (request->kv)
+		TRY(kernel_parse_field(kernel_find("gqa_attention"), "kv", "kv", request->kv,
+		                       &b.kv));
 	while (next_item(&dtypes, dtype)) {
 		TRY(parse_dtypes(&b, dtype));
 		for (const char *left = shapes; next_item(&left, shape);)
