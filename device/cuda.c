@@ -375,15 +375,23 @@ static enum status cuda_launch(struct device *device, const void *entry, struct 
 {
 	enum status status = STATUS_OK;
 	struct cuda_device *cuda = cuda_of(device);
-	cudaLaunchAttribute dependent = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
-	                                 .val.programmaticStreamSerializationAllowed = 1};
+	cudaLaunchAttribute attributes[2];
+	unsigned n_attributes = 0;
+	if (options.dependent && device->info.target.sm >= PDL_SM)
+		attributes[n_attributes++] = (cudaLaunchAttribute){
+		        .id = cudaLaunchAttributeProgrammaticStreamSerialization,
+		        .val.programmaticStreamSerializationAllowed = 1};
+	if (grid.cluster > 1)
+		attributes[n_attributes++] =
+		        (cudaLaunchAttribute){.id = cudaLaunchAttributeClusterDimension,
+		                              .val.clusterDim = {grid.cluster, 1, 1}};
 	const cudaLaunchConfig_t config = {
 	        .gridDim = {grid.x, grid.y, 1},
 	        .blockDim = {grid.threads, 1, 1},
 	        .dynamicSmemBytes = grid.smem_bytes,
 	        .stream = cuda->stream,
-	        .attrs = &dependent,
-	        .numAttrs = options.dependent && device->info.target.sm >= PDL_SM,
+	        .attrs = attributes,
+	        .numAttrs = n_attributes,
 	};
 	void *parameters[] = {(void *)(uintptr_t)args, &options.stamps}; /* of most, the first */
 	char doing[160];

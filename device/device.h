@@ -41,6 +41,7 @@ struct device_info {
 struct grid {
 	unsigned x, y;
 	unsigned threads;
+	unsigned cluster; /* neighbouring blocks along x that are one cluster; 0 and 1: none */
 	size_t smem_bytes;
 };
 

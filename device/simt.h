@@ -32,7 +32,7 @@
  *	cp_async16(shared, global) cp_async16_or_zero(shared, global, there) cp_async_commit()
  *	cp_async_wait<N>()
  *	copy_barrier                      in shared memory; what bulk copies of a warp arrive at
- *	copy_barrier_init(b)              by the thread that will ask, before it does
+ *	copy_barrier_init(b)              by one lane; the warp syncs before another uses it
  *	bulk_expect(b, bytes)             by that thread: what the next phase of b consists of
  *	bulk_copy(shared, global, bytes, b) by it: part of that phase; addresses and bytes are
  *	                                  multiples of 16
@@ -49,6 +49,11 @@
  *	arrive_last(counter, n_blocks)    true in the last block to call it; see below
  *	arrive_among_last(counter, n, k)  0 .. k - 1 in the last k blocks
  *	grid_wait() grid_launch_dependents() programmatic dependent launch
+ *	sync_cluster()                    by all threads of the blocks that a launch made a cluster:
+ *	                                  what they wrote comes before, what they read after; a block
+ *	                                  may end when nobody will read its shared memory any more
+ *	cluster_shared(p, rank)           what p is in the shared memory of the cluster's block
+ *	                                  `rank`
  *	mma_bf16_16816(d, a, b, c)        tensor core, 32 lanes
  *	SIMT_SHARED(type, name)           static shared memory, SIMT_SHARED(float[32], part)
  *	SIMT_DYN_SMEM(type, name)         type *name: dynamic shared memory, 16-byte aligned
@@ -434,6 +439,25 @@ SIMT_FN unsigned sm_id()
 	unsigned id;
 	asm volatile("mov.u32 %0, %%smid;" : "=r"(id));
 	return id;
+}
+
+SIMT_FN void sync_cluster()
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::
+	                     : "memory");
+#endif
+}
+template <typename T>
+SIMT_FN const T *cluster_shared(const T *p, int rank)
+{
+#if __CUDA_ARCH__ >= 900
+	const T *there;
+	asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(p), "r"(rank));
+	return there;
+#else
+	return rank ? nullptr : p;
+#endif
 }
 
 SIMT_FN void grid_wait()
