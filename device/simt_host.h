@@ -606,6 +606,13 @@ SIMT_FN unsigned sm_id()
 	return blockIdx.x;
 }
 
+SIMT_FN void sync_cluster() {}
+template <typename T>
+SIMT_FN const T *cluster_shared(const T *p, int)
+{
+	return p;
+}
+
 SIMT_FN void grid_wait()
 {
 	if (mode.checked || mode.watched)

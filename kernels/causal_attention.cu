@@ -4,7 +4,7 @@
 // bound:  arithmetic: a tile is read once for all queries of the block.
 #include "core/variants.h"
 #include "kernels/causal_attention.h"
-#include "kernels/rows.h"
+#include "kernels/vec.h"
 
 template <causal_attention_case K, causal_attention_config C>
 struct causal {
@@ -419,7 +419,7 @@ SIMT_FN void mma_store(const causal_attention_args &a, int first, causal_mma<K, 
 #pragma unroll
 			for (int i = 0; i < 4; i++)
 				v[i] = scale * m.out[p][i % 2][i / 2 + 2 * half];
-			rows::store<K.y>(a.out, at + 16 * p, v);
+			vec::store<K.y>(a.out, at + 16 * p, v);
 		}
 	}
 }

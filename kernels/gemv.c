@@ -51,15 +51,16 @@ static struct grid grid(const struct shape *shape, const int *kase, const int *c
                         const struct device_info *info)
 {
 	const struct gemv_config c = *AS(gemv_config, config);
-	const int warp = info->target.lanes,
-	          blocks = gemv_blocks(c, shape->m, info->sm_count, warp);
+	const int warp = info->target.lanes;
+	const int clusters = gemv_clusters(c, shape->m, info->sm_count, warp);
 	return (struct grid){
-	        .x = (unsigned)blocks,
+	        .x = (unsigned)(clusters * c.cluster),
 	        .y = 1,
 	        .threads = (unsigned)(c.slices * c.tiles * warp),
+	        .cluster = (unsigned)c.cluster,
 	        .smem_bytes =
 	                sizeof(float) * (size_t)gemv_smem_floats(*AS(gemv_case, kase), c, shape->m,
-	                                                         shape->k, blocks, warp),
+	                                                         shape->k, clusters, warp),
 	};
 }
 

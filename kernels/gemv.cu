@@ -1,6 +1,7 @@
 // math:   y = epilogue(s W (norm . x)), f32 accumulation; s = 1 / rms(x) with the norm, else 1.
-// layout: a block has a run of rows; `slices` warps share the columns of a tile; x is in shared
-//         memory, or each warp holds that of its slice in registers.
+// layout: a block has a run of rows, or a cluster of blocks has, each with its part of the columns;
+//         `slices` warps share the columns of a tile; x is in shared memory, or each warp holds
+//         that of its slice in registers.
 // bound:  memory: W is read once, into registers or, in bulk, into a ring of each warp in shared
 //         memory. Its first loads are issued before the wait for x.
 #include "core/variants.h"
@@ -37,21 +38,46 @@ struct gemv_task {
 	int row0, rows;           /* of the block */
 	int slice;                /* of the warp */
 	int first_tile, end_tile; /* of the warp, among the block's */
-	int first, n_steps;       /* of the slice: steps of a row */
+	int base, steps;          /* of the block, of those of a row */
 };
 
-/* A warp's way through its work: tile by tile, in each step by step. */
+/* Of the block among those that share its rows. */
+template <gemv_config C>
+SIMT_FN unsigned cluster_rank()
+{
+	return blockIdx.x % C.cluster;
+}
+
+/* A warp's way through its work: the next step of a tile, and behind the last that it has there. */
 struct gemv_cursor {
-	int tile, step;
+	int tile, step, end;
 };
 
+/* Where a slice begins a tile. Steps that do not come out even go to other slices in the next tile,
+ * round and round, but for a slice whose x is held. */
+template <gemv_config C>
+SIMT_FN gemv_cursor tile_begin(const gemv_task &t, int tile)
+{
+	const unsigned steps = t.steps, turned = C.held ? 0 : tile * steps % C.slices;
+	const unsigned begin = (steps * t.slice + turned) / C.slices;
+	const unsigned end = (steps * (t.slice + 1) + turned) / C.slices;
+	return {tile, t.base + (int)begin, t.base + (int)end};
+}
+
+/* A row may have fewer steps than slices: those without one pass over the tile. */
+template <gemv_config C>
 SIMT_FN void advance(const gemv_task &t, gemv_cursor &at, int steps = 1)
 {
 	at.step += steps;
-	if (at.step >= t.n_steps) {
-		at.step = 0;
-		at.tile++;
-	}
+	while (at.step >= at.end && at.tile < t.end_tile)
+		at = tile_begin<C>(t, at.tile + 1);
+}
+template <gemv_config C>
+SIMT_FN gemv_cursor warp_begin(const gemv_task &t)
+{
+	gemv_cursor at = tile_begin<C>(t, t.first_tile);
+	advance<C>(t, at, 0);
+	return at;
 }
 
 /* Divisions are long, signed ones longer, and no load can be issued before. */
@@ -59,27 +85,40 @@ template <gemv_case K, gemv_config C>
 SIMT_FN gemv_task block_task(const gemv_args &a)
 {
 	using P = gemv_plan<K, C>;
-	const unsigned m = a.m, block = blockIdx.x, pairs = (m + 1) / 2;
-	const unsigned share = C.blocks ? pairs / gridDim.x : P::fixed_rows / 2;
-	unsigned first = block * share, n = share;
+	const unsigned m = a.m, pairs = (m + 1) / 2;
+	const unsigned cluster = blockIdx.x / C.cluster, clusters = gridDim.x / C.cluster;
+	const unsigned share = C.blocks ? pairs / clusters : P::fixed_rows / 2;
+	unsigned first = cluster * share, n = share;
 	if (C.blocks) {
-		const unsigned more = pairs - share * gridDim.x;
-		first += block < more ? block : more;
-		n += block < more;
+		const unsigned more = pairs - share * clusters;
+		first += cluster < more ? cluster : more;
+		n += cluster < more;
 	}
 	const unsigned row0 = 2 * first, end = row0 + 2 * n;
 	const unsigned rows = (end < m ? end : m) - row0;
 	const unsigned warp = simt::warp_id(), slice = warp % C.slices, team = warp / C.slices;
 	const unsigned steps = ((unsigned)a.k + P::step - 1) / P::step;
 	const unsigned tiles = (rows + P::tile_rows - 1) / P::tile_rows;
-	const unsigned begin = steps * slice / C.slices;
+	const unsigned rank = cluster_rank<C>(), base = steps * rank / C.cluster;
 	return {(int)row0,
 	        (int)rows,
 	        (int)slice,
 	        (int)(tiles * team / C.tiles),
 	        (int)(tiles * (team + 1) / C.tiles),
-	        (int)begin,
-	        (int)(steps * (slice + 1) / C.slices - begin)};
+	        (int)base,
+	        (int)(steps * (rank + 1) / C.cluster - base)};
+}
+
+/* The columns of a block: from `first` on, n. */
+struct gemv_columns {
+	int first, n;
+};
+template <gemv_case K, gemv_config C>
+SIMT_FN gemv_columns block_columns(const gemv_args &a, const gemv_task &t)
+{
+	constexpr int step = gemv_plan<K, C>::step;
+	const int first = t.base * step, n = t.steps * step;
+	return {first, first + n < a.k ? n : a.k - first};
 }
 
 /* The weights that a lane holds of one step. */
@@ -114,7 +153,7 @@ SIMT_FN void load_step(const gemv_args &a, const vec::planes &p, const gemv_task
 		return;
 #pragma unroll
 	for (int l = 0; l < P::loads; l++) {
-		const int2 place = lane_place<K, C>(l, t.first + at.step);
+		const int2 place = lane_place<K, C>(l, at.step);
 		const int wanted = at.tile * P::tile_rows + place.x;
 		const int row = t.row0 + (wanted < t.rows ? wanted : t.rows - 1);
 		const int column = 32 % P::step == 0 || place.y < a.k ? place.y : a.k - P::chunk;
@@ -133,7 +172,7 @@ SIMT_FN void fill_pipeline(const gemv_args &a, const vec::planes &p, const gemv_
 #pragma unroll
 	for (int u = 0; u < C.unroll; u++) {
 		load_step<K, C>(a, p, t, load, w[u]);
-		advance(t, load);
+		advance<C>(t, load);
 	}
 }
 
@@ -167,31 +206,33 @@ SIMT_FN void put_x(float *x, int i, int padded_k, const float (&v)[8])
 	}
 }
 
-/* Puts x, times the norm's weights, into shared memory; returns this thread's sum of squares. The
- * loads of a turn are issued together; `norm` has those of the thread's first elements. */
+/* Puts the block's x, times the norm's weights, into shared memory; returns this thread's sum of
+ * squares. The loads of a turn are issued together; `norm` has those of the thread's first
+ * elements. */
 template <gemv_case K, gemv_config C>
-SIMT_FN float stage_x(const gemv_args &a, const float (&norm)[8], float *xs, int padded_k)
+SIMT_FN float stage_x(const gemv_args &a, const gemv_columns &c, const float (&norm)[8], float *xs,
+                      int padded_k)
 {
 	constexpr int turn = simt::kWarp == 1 ? 1
 	                     : K.norm         ? 2
 	                                      : 4,
 	              threads = gemv_plan<K, C>::threads;
 	simt::partial squares;
-	for (int first = threadIdx.x * 8; first < a.k; first += turn * threads * 8) {
+	for (int first = threadIdx.x * 8; first < c.n; first += turn * threads * 8) {
 		float x[turn][8], weight[turn][8];
 #pragma unroll
 		for (int u = 0; u < turn; u++) {
 			const int i = first + u * threads * 8;
-			if (i >= a.k)
+			if (i >= c.n)
 				break;
-			vec::load<K.x>(a.x, i, x[u]);
+			vec::load<K.x>(a.x, c.first + i, x[u]);
 			if (K.norm && i >= threads * 8)
-				vec::load<DTYPE_F32>(a.norm, i, weight[u]);
+				vec::load<DTYPE_F32>(a.norm, c.first + i, weight[u]);
 		}
 #pragma unroll
 		for (int u = 0; u < turn; u++) {
 			const int i = first + u * threads * 8;
-			if (i >= a.k)
+			if (i >= c.n)
 				break;
 			if constexpr (K.norm) {
 				simt::dot(squares, x[u], x[u]);
@@ -233,24 +274,14 @@ SIMT_FN integer_scale integer_scale_of(float largest)
 	        tiny ? 0.0f : GEMV_INT_LARGEST * simt::reciprocal_fast(largest)};
 }
 
-template <int N>
-SIMT_FN float largest_of(const float (&v)[N])
-{
-	float largest = 0;
-#pragma unroll
-	for (int e = 0; e < N; e++)
-		largest = simt::max(largest, v[e] < 0 ? -v[e] : v[e]);
-	return largest;
-}
-
-/* The high and the low bytes of eight elements from v on. 1.5 * 2^23 leaves the integer in the low
- * bits; the high byte is rounded, for the low one is signed. */
+/* The high and the low bytes of eight elements from v on; the high byte is rounded, for the low one
+ * is signed. */
 SIMT_FN void to_integers(const float *v, float inverse, uint2 &high, uint2 &low)
 {
 	unsigned q[8], rounded[8];
 #pragma unroll
 	for (int e = 0; e < 8; e++) {
-		q[e] = simt::float_to_bits(simt::fma(v[e], inverse, 12582912.0f));
+		q[e] = vec::rounded_bits(v[e], inverse);
 		rounded[e] = q[e] + 128;
 	}
 	high = make_uint2(simt::gather_bytes<1>(rounded[0], rounded[1], rounded[2], rounded[3]),
@@ -274,7 +305,7 @@ SIMT_FN void put_integers(const integer_x &to, int i, bool there, const float (&
 	for (int e = 0; e < 8; e++)
 		sum += v[e] * kSumUnit<Dtype>;
 	const float half = simt::group_sum<2>(sum), other = simt::shuffle_xor(half, 2);
-	const integer_scale s = integer_scale_of(simt::group_max<4>(largest_of(v)));
+	const integer_scale s = integer_scale_of(simt::group_max<4>(vec::largest_magnitude(v)));
 	uint2 high, low;
 	to_integers(v, s.inverse, high, low);
 	if (!there)
@@ -289,7 +320,8 @@ SIMT_FN void put_integers(const integer_x &to, int i, bool there, const float (&
 
 /* As stage_x(), zeros up to whole steps included. All lanes of a warp take part in each turn. */
 template <gemv_case K, gemv_config C>
-SIMT_FN float stage_integers(const gemv_args &a, const float (&norm)[8], float *xs, int padded_k)
+SIMT_FN float stage_integers(const gemv_args &a, const gemv_columns &c, const float (&norm)[8],
+                             float *xs, int padded_k)
 {
 	constexpr int turn = K.norm ? 2 : 4, threads = gemv_plan<K, C>::threads;
 	const integer_x to = integer_x_of(xs, padded_k);
@@ -300,10 +332,10 @@ SIMT_FN float stage_integers(const gemv_args &a, const float (&norm)[8], float *
 #pragma unroll
 		for (int u = 0; u < turn; u++) {
 			const int i = first + u * threads * 8;
-			if (i < a.k)
-				vec::load<K.x>(a.x, i, x[u]);
-			if (K.norm && i >= threads * 8 && i < a.k)
-				vec::load<DTYPE_F32>(a.norm, i, weight[u]);
+			if (i < c.n)
+				vec::load<K.x>(a.x, c.first + i, x[u]);
+			if (K.norm && i >= threads * 8 && i < c.n)
+				vec::load<DTYPE_F32>(a.norm, c.first + i, weight[u]);
 		}
 #pragma unroll
 		for (int u = 0; u < turn; u++) {
@@ -325,10 +357,10 @@ SIMT_FN float stage_integers(const gemv_args &a, const float (&norm)[8], float *
 
 /* Zeros behind x, up to whole steps. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void pad_x(const gemv_args &a, float *xs, int padded_k)
+SIMT_FN void pad_x(const gemv_columns &c, float *xs, int padded_k)
 {
 	const float zero[8] = {};
-	for (int i = a.k + (int)threadIdx.x * 8; i < padded_k; i += gemv_plan<K, C>::threads * 8)
+	for (int i = c.n + (int)threadIdx.x * 8; i < padded_k; i += gemv_plan<K, C>::threads * 8)
 		put_x<K, C>(xs, i, padded_k, zero);
 }
 
@@ -511,16 +543,16 @@ SIMT_FN unsigned scale_place(int step)
 	return lane_chunk<K, C>(P::step % 256 ? step : 0) * P::chunk;
 }
 
-/* One step of weights with x from shared memory. */
+/* One step of weights with x from shared memory, which begins with the block's first step. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void multiply_step(const gemv_weights<K, C> &w, float *xs, int padded_k, int step,
-                           gemv_sums<K, C> &sums)
+SIMT_FN void multiply_step(const gemv_task &t, const gemv_weights<K, C> &w, float *xs, int padded_k,
+                           int step, gemv_sums<K, C> &sums)
 {
 	if constexpr (gemv_plan<K, C>::mma) {
-		multiply_matrix<K, C>(w, xs, step, sums);
+		multiply_matrix<K, C>(w, xs, step - t.base, sums);
 	} else {
 		x_chunk<K, C> x;
-		read_x<K, C>(xs, padded_k, lane_chunk<K, C>(step), 0, x);
+		read_x<K, C>(xs, padded_k, lane_chunk<K, C>(step - t.base), 0, x);
 		multiply_rows<K, C>(w, x, scale_place<K, C>(step), sums);
 	}
 }
@@ -575,10 +607,10 @@ SIMT_FN void stream_plainly(const gemv_args &a, const vec::planes &p, const gemv
 {
 	for (int tile = t.first_tile; tile < t.end_tile; tile++) {
 		gemv_sums<K, C> sums;
-		for (int step = 0; step < t.n_steps; step++) {
+		for (gemv_cursor at = tile_begin<C>(t, tile); at.step < at.end; at.step++) {
 			gemv_weights<K, C> w;
-			load_step<K, C>(a, p, t, {tile, step}, w);
-			multiply_step<K, C>(w, xs, padded_k, t.first + step, sums);
+			load_step<K, C>(a, p, t, at, w);
+			multiply_step<K, C>(t, w, xs, padded_k, at.step, sums);
 		}
 		finish_tile<K, C>(t, tile, sums, part);
 	}
@@ -591,17 +623,17 @@ SIMT_FN void stream_weights(const gemv_args &a, const vec::planes &p, const gemv
                             int padded_k, float *part)
 {
 	gemv_sums<K, C> sums;
-	gemv_cursor use = {t.first_tile, 0};
+	gemv_cursor use = warp_begin<C>(t);
 	while (use.tile < t.end_tile) {
 #pragma unroll
 		for (int u = 0; u < C.unroll; u++) {
 			if (use.tile >= t.end_tile)
 				break;
-			multiply_step<K, C>(w[u], xs, padded_k, t.first + use.step, sums);
+			multiply_step<K, C>(t, w[u], xs, padded_k, use.step, sums);
 			load_step<K, C>(a, p, t, load, w[u]);
-			advance(t, load);
+			advance<C>(t, load);
 			const int tile = use.tile;
-			advance(t, use);
+			advance<C>(t, use);
 			if (use.tile != tile) {
 				finish_tile<K, C>(t, tile, sums, part);
 				sums = {};
@@ -632,11 +664,12 @@ SIMT_FN void load_slice(const gemv_args &a, const gemv_task &t, const void *from
                         gemv_floats<K, C> &to)
 {
 	constexpr int n = gemv_plan<K, C>::chunk / vec::kChunk<Dtype>;
+	const gemv_cursor slice = tile_begin<C>(t, 0);
 	uint4 raw[C.unroll][n] = {};
 #pragma unroll
 	for (int u = 0; u < C.unroll; u++) {
-		const int column = lane_place<K, C>(0, t.first + u).y;
-		if (u < t.n_steps && column < a.k)
+		const int column = lane_place<K, C>(0, slice.step + u).y;
+		if (slice.step + u < slice.end && column < a.k)
 			vec::load_raw<Dtype>(from, column, raw[u]);
 	}
 #pragma unroll
@@ -670,7 +703,8 @@ template <gemv_case K, gemv_config C>
 SIMT_FN void hold_chunk(const float (&x)[gemv_plan<K, C>::chunk], integer_chunk<K, C> &to)
 {
 	constexpr int halves = integer_chunk<K, C>::halves;
-	const integer_scale s = integer_scale_of(simt::group_max<2 / halves>(largest_of(x)));
+	const integer_scale s =
+	        integer_scale_of(simt::group_max<2 / halves>(vec::largest_magnitude(x)));
 	to.scale = s.scale;
 #pragma unroll
 	for (float &sum : to.sum)
@@ -696,10 +730,11 @@ template <gemv_case K, gemv_config C>
 SIMT_FN void load_tile(const gemv_args &a, const vec::planes &p, const gemv_task &t,
                        gemv_weights<K, C> (&w)[C.unroll])
 {
+	gemv_cursor at = tile_begin<C>(t, t.first_tile);
 #pragma unroll
-	for (int u = 0; u < C.unroll; u++)
-		if (u < t.n_steps)
-			load_step<K, C>(a, p, t, {t.first_tile, u}, w[u]);
+	for (int u = 0; u < C.unroll; u++, at.step++)
+		if (at.step < at.end)
+			load_step<K, C>(a, p, t, at, w[u]);
 }
 
 /* All tiles of the warp, tile after tile with the same x. */
@@ -707,14 +742,16 @@ template <gemv_case K, gemv_config C>
 SIMT_FN void stream_held(const gemv_args &a, const vec::planes &p, const gemv_task &t,
                          gemv_weights<K, C> (&w)[C.unroll], const gemv_held_x<K, C> &x, float *part)
 {
+	const gemv_cursor slice = tile_begin<C>(t, 0);
 	for (int tile = t.first_tile; tile < t.end_tile; tile++) {
 		gemv_sums<K, C> sums;
 #pragma unroll
 		for (int u = 0; u < C.unroll; u++)
-			if (u < t.n_steps) {
-				multiply_rows<K, C>(w[u], x.of_step[u],
-				                    scale_place<K, C>(t.first + u), sums);
-				load_step<K, C>(a, p, t, {tile + 1, u}, w[u]);
+			if (slice.step + u < slice.end) {
+				const int step = slice.step + u;
+				multiply_rows<K, C>(w[u], x.of_step[u], scale_place<K, C>(step),
+				                    sums);
+				load_step<K, C>(a, p, t, {tile + 1, step, slice.end}, w[u]);
 			}
 		finish_tile<K, C>(t, tile, sums, part);
 	}
@@ -754,12 +791,12 @@ template <gemv_case K, gemv_config C>
 SIMT_FN gemv_stage stage_at(const gemv_args &a, const gemv_task &t, gemv_cursor at)
 {
 	using P = gemv_plan<K, C>;
-	const int first = at.tile * P::tile_rows, column = (t.first + at.step) * P::step;
+	const int first = at.tile * P::tile_rows, column = at.step * P::step;
 	const int rows = t.rows - first < P::tile_rows ? t.rows - first : P::tile_rows;
-	const int left = t.n_steps - at.step, steps = left < C.unroll ? left : C.unroll;
+	const int left = at.end - at.step, steps = left < C.unroll ? left : C.unroll;
 	const int columns = a.k - column < steps * P::step ? a.k - column : steps * P::step;
 	return {(unsigned)(t.row0 + first) * (unsigned)a.k + (unsigned)column, rows, steps, columns,
-	        C.slices == 1 && t.n_steps <= C.unroll};
+	        C.slices * C.cluster == 1 && t.steps <= C.unroll};
 }
 
 /* Where a plane has element i, and how many bytes behind a multiple of 16 that is. */
@@ -832,7 +869,7 @@ SIMT_FN void refill(const gemv_args &a, const vec::planes &p, const gemv_task &t
 		copy_stage<K, C>(a, p, stage_at<K, C>(a, t, load),
 		                 ring.stages + slot * gemv_plan<K, C>::stage_bytes,
 		                 ring.barriers + slot);
-	advance(t, load, C.unroll);
+	advance<C>(t, load, C.unroll);
 }
 
 /* The first copies of a warp. */
@@ -843,8 +880,9 @@ SIMT_FN void fill_ring(const gemv_args &a, const vec::planes &p, const gemv_task
 	if (simt::elect_lane())
 		for (int slot = 0; slot < C.copy; slot++)
 			simt::copy_barrier_init(ring.barriers + slot);
+	simt::sync_warp();
 #pragma unroll
-	for (int slot = 0; slot < C.copy && t.n_steps > 0; slot++)
+	for (int slot = 0; slot < C.copy; slot++)
 		refill<K, C>(a, p, t, ring, slot, load);
 }
 
@@ -940,18 +978,19 @@ SIMT_FN void stream_ring(const gemv_args &a, const vec::planes &p, const gemv_ta
                          const gemv_ring &ring, gemv_cursor load, const X &x, float *part)
 {
 	int slot = 0, phase = 0;
-	simt::sync_warp(); /* barriers are set up */
-	for (int tile = t.first_tile; tile < t.end_tile; tile++) {
+	for (gemv_cursor use = warp_begin<C>(t); use.tile < t.end_tile;) {
+		const int tile = use.tile;
 		gemv_sums<K, C> sums;
-		for (int step = 0; step < t.n_steps; step += C.unroll) {
+		while (use.tile == tile) {
 			simt::bulk_wait(ring.barriers + slot, phase);
-			multiply_stage<K, C>(
-			        a, p, stage_at<K, C>(a, t, {tile, step}), t.first + step,
-			        ring.stages + slot * gemv_plan<K, C>::stage_bytes, x, sums);
+			multiply_stage<K, C>(a, p, stage_at<K, C>(a, t, use), use.step - t.base,
+			                     ring.stages + slot * gemv_plan<K, C>::stage_bytes, x,
+			                     sums);
 			simt::sync_warp();
 			refill<K, C>(a, p, t, ring, slot, load);
 			phase ^= slot == C.copy - 1;
 			slot = slot == C.copy - 1 ? 0 : slot + 1;
+			advance<C>(t, use, C.unroll);
 		}
 		finish_tile<K, C>(t, tile, sums, part);
 	}
@@ -959,14 +998,17 @@ SIMT_FN void stream_ring(const gemv_args &a, const vec::planes &p, const gemv_ta
 
 // ---------------------------------------------------------------- the launch
 
-/* A slice without columns has sums too. */
+/* Slices that pass over a tile have sums of it too. */
 template <gemv_case K, gemv_config C>
-SIMT_FN void finish_empty(const gemv_task &t, float *part)
+SIMT_FN void clear_sums(const gemv_task &t, float *part)
 {
+	if (t.steps >= C.slices)
+		return;
 	const int first = t.first_tile * gemv_plan<K, C>::tile_rows;
 	const int end = t.end_tile * gemv_plan<K, C>::tile_rows;
 	for (int row = first + simt::lane_id(); row < end && row < t.rows; row += simt::kWarp)
 		part[row] = 0;
+	simt::sync_warp();
 }
 
 /* What the epilogue adds to a row, or to a pair, and the pair's rotation. */
@@ -1037,28 +1079,62 @@ SIMT_FN void store_qkv(const gemv_args &a, int row, float first, float second, c
 	}
 }
 
-/* Sum of a row over the slices. */
+/* What p is in the block of that rank. */
+template <gemv_config C>
+SIMT_FN const float *of_rank(const float *p, int rank)
+{
+	if constexpr (C.cluster == 1)
+		return p;
+	return simt::cluster_shared(p, rank);
+}
+
+/* Sum of a row over the slices of all blocks that share it. */
 template <gemv_config C>
 SIMT_FN float row_sum(const float *part, int stride, int row)
 {
 	float sum = 0;
 #pragma unroll
-	for (int s = 0; s < C.slices; s++)
-		sum += part[s * stride + row];
+	for (int rank = 0; rank < C.cluster; rank++)
+#pragma unroll
+		for (int s = 0; s < C.slices; s++)
+			sum += of_rank<C>(part, rank)[s * stride + row];
 	return sum;
 }
 
-/* Rows, or pairs of rows, dealt out to the threads; `mine` is the addend of a thread's first. */
+/* All threads that work on the same rows. */
+template <gemv_config C>
+SIMT_FN void sync_rows()
+{
+	if constexpr (C.cluster > 1)
+		simt::sync_cluster();
+	else
+		simt::sync_block();
+}
+
+/* Rows, or pairs of rows, of a cluster are dealt out to the threads of its blocks by turns. */
+template <gemv_config C>
+SIMT_FN int first_item()
+{
+	return threadIdx.x * C.cluster + cluster_rank<C>();
+}
+template <gemv_case K, gemv_config C>
+SIMT_FN int n_items(const gemv_task &t)
+{
+	return gemv_plan<K, C>::pairs ? t.rows / 2 : t.rows;
+}
+
+/* `mine` is the addend of a thread's first item. */
 template <gemv_case K, gemv_config C>
 SIMT_FN void finish_rows(const gemv_args &a, const gemv_task &t, const float *part, int stride,
                          float scale, const gemv_addend &mine)
 {
 	using P = gemv_plan<K, C>;
 	SIMT_SHARED(unsigned long long[P::warps], keys);
+	constexpr int turn = P::threads * C.cluster;
 	unsigned long long best = 0;
 #pragma unroll 1
-	for (int i = threadIdx.x; i < (P::pairs ? t.rows / 2 : t.rows); i += P::threads) {
-		const gemv_addend d = i < P::threads ? mine : load_addend<K, C>(a, t, i);
+	for (int i = first_item<C>(); i < n_items<K, C>(t); i += turn) {
+		const gemv_addend d = i < turn ? mine : load_addend<K, C>(a, t, i);
 		const float first = scale * row_sum<C>(part, stride, P::pairs ? 2 * i : i);
 		if constexpr (P::pairs) {
 			const float second = scale * row_sum<C>(part, stride, 2 * i + 1);
@@ -1108,8 +1184,10 @@ SIMT_FN float norm_scale(const gemv_args &a, const float *squares)
 {
 	float sum = 0;
 #pragma unroll
-	for (int i = 0; i < (C.held ? C.slices : gemv_plan<K, C>::warps); i++)
-		sum += squares[i];
+	for (int rank = 0; rank < C.cluster; rank++)
+#pragma unroll
+		for (int i = 0; i < (C.held ? C.slices : gemv_plan<K, C>::warps); i++)
+			sum += of_rank<C>(squares, rank)[i];
 	return simt::rsqrt(sum * simt::reciprocal_fast((float)a.n_norm) + a.eps);
 }
 
@@ -1122,7 +1200,7 @@ SIMT_FN void load_first(const gemv_args &a, const vec::planes &p, const gemv_tas
 		fill_ring<K, C>(a, p, t, ring, load);
 	else if constexpr (C.held)
 		load_tile<K, C>(a, p, t, w);
-	else if (t.n_steps > 0)
+	else
 		fill_pipeline<K, C>(a, p, t, w, load);
 }
 
@@ -1144,12 +1222,12 @@ SIMT_FN void multiply_held(const gemv_args &a, const vec::planes &p, const gemv_
 #pragma unroll
 	for (int u = 0; u < C.unroll; u++)
 		hold_chunk<K, C>(x.v[u], held.of_step[u]);
-	if constexpr (!gemv_plan<K, C>::bulk)
-		stream_held<K, C>(a, p, t, w, held, part);
-	else if (t.n_steps > 0)
+	if constexpr (gemv_plan<K, C>::bulk) {
+		clear_sums<K, C>(t, part);
 		stream_ring<K, C>(a, p, t, ring, load, held, part);
-	else
-		finish_empty<K, C>(t, part);
+	} else {
+		stream_held<K, C>(a, p, t, w, held, part);
+	}
 }
 
 /* x by way of shared memory; squares are those of a warp's part of x. */
@@ -1159,21 +1237,21 @@ SIMT_FN void multiply_shared(const gemv_args &a, const vec::planes &p, const gem
                              gemv_cursor load, const gemv_floats<K, C> &norm, float *xs,
                              float *part, float *squares)
 {
-	const int padded_k = gemv_padded(gemv_plan<K, C>::step, a.k);
+	const int padded_k = gemv_padded(gemv_plan<K, C>::step, C.cluster, a.k);
+	const gemv_columns columns = block_columns<K, C>(a, t);
 	float sum;
 	if constexpr (gemv_plan<K, C>::integer)
-		sum = stage_integers<K, C>(a, norm.v[0], xs, padded_k);
+		sum = stage_integers<K, C>(a, columns, norm.v[0], xs, padded_k);
 	else
-		sum = stage_x<K, C>(a, norm.v[0], xs, padded_k);
+		sum = stage_x<K, C>(a, columns, norm.v[0], xs, padded_k);
 	if constexpr (K.norm) {
 		const float of_warp = simt::warp_sum(sum);
 		if (simt::lane_id() == 0)
 			squares[simt::warp_id()] = of_warp;
 	}
 	simt::sync_block();
-	if (t.n_steps <= 0)
-		finish_empty<K, C>(t, part);
-	else if constexpr (gemv_plan<K, C>::bulk)
+	clear_sums<K, C>(t, part);
+	if constexpr (gemv_plan<K, C>::bulk)
 		stream_ring<K, C>(a, p, t, ring, load, gemv_shared_x{xs, padded_k}, part);
 	else if constexpr (simt::kWarp == 1)
 		stream_plainly<K, C>(a, p, t, xs, padded_k, part);
@@ -1187,8 +1265,9 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 	using P = gemv_plan<K, C>;
 	SIMT_DYN_SMEM(float, smem); /* gemv_smem_floats() */
 	float *xs = smem + P::ring_floats;
-	const int padded_k = gemv_padded(P::step, a.k);
-	const int stride = C.blocks ? gemv_largest_share(a.m, gridDim.x) : P::fixed_rows;
+	const int padded_k = gemv_padded(P::step, C.cluster, a.k);
+	const int stride =
+	        C.blocks ? gemv_largest_share(a.m, gridDim.x / C.cluster) : P::fixed_rows;
 	float *part = xs + gemv_x_floats(C.held, P::integer, padded_k),
 	      *squares = part + C.slices * stride;
 	const gemv_task t = block_task<K, C>(a);
@@ -1198,38 +1277,41 @@ __global__ void __launch_bounds__(gemv_plan<K, C>::threads, C.min_blocks) gemv(c
 
 	const gemv_ring ring = ring_of<K, C>(smem);
 	gemv_weights<K, C> w[C.unroll] = {};
-	gemv_cursor load = {t.first_tile, 0};
+	gemv_cursor load = warp_begin<C>(t);
 	if constexpr (C.early > 0 && simt::kWarp > 1)
 		load_first<K, C>(a, p, t, ring, w, load);
 	prefetch<K, C>(a, t);
 	if constexpr (C.trigger == 1)
 		simt::grid_launch_dependents();
+	const gemv_columns columns = block_columns<K, C>(a, t);
 	gemv_floats<K, C> norm;
 	if constexpr (K.norm && C.held)
 		load_slice<DTYPE_F32, K, C>(a, t, a.norm, norm);
-	else if (K.norm && (int)threadIdx.x * 8 < a.k)
-		vec::load<DTYPE_F32>(a.norm, threadIdx.x * 8, norm.v[0]);
+	else if (K.norm && (int)threadIdx.x * 8 < columns.n)
+		vec::load<DTYPE_F32>(a.norm, columns.first + threadIdx.x * 8, norm.v[0]);
 	if constexpr (!P::integer && !C.held)
-		pad_x<K, C>(a, xs, padded_k);
-	const bool has_item = (int)threadIdx.x < (P::pairs ? t.rows / 2 : t.rows);
+		pad_x<K, C>(columns, xs, padded_k);
+	const bool has_item = first_item<C>() < n_items<K, C>(t);
 	gemv_addend mine = {};
 	if (K.epilogue != EPILOGUE_RESIDUAL && has_item)
-		mine = load_addend<K, C>(a, t, threadIdx.x);
+		mine = load_addend<K, C>(a, t, first_item<C>());
 
 	simt::grid_wait();
 	if constexpr (C.early == 0)
 		load_first<K, C>(a, p, t, ring, w, load);
 	if (K.epilogue == EPILOGUE_RESIDUAL && has_item)
-		mine = load_addend<K, C>(a, t, threadIdx.x);
+		mine = load_addend<K, C>(a, t, first_item<C>());
 	if constexpr (C.held)
 		multiply_held<K, C>(a, p, t, ring, w, load, norm, part + t.slice * stride, squares);
 	else
 		multiply_shared<K, C>(a, p, t, ring, w, load, norm, xs, part + t.slice * stride,
 		                      squares);
-	simt::sync_block();
+	sync_rows<C>();
 	if constexpr (C.trigger == 2)
 		simt::grid_launch_dependents();
 	finish_rows<K, C>(a, t, part, stride, K.norm ? norm_scale<K, C>(a, squares) : 1.0f, mine);
+	if constexpr (C.cluster > 1)
+		simt::sync_cluster(); /* the others may still read this block's sums */
 }
 
 DEFINE_VARIANTS(gemv, GEMV)

@@ -49,6 +49,10 @@ enum gemv_math {
 	  "weights come 0: into registers, else: in bulk into shared memory, where the device "    \
 	  "has it, so many turns of `unroll` steps in flight per warp",                            \
 	  0, 2, 3, 4, 6)                                                                           \
+	X(cluster, 1,                                                                              \
+	  "blocks that share their rows, each with its part of the columns, where the device "     \
+	  "has clusters",                                                                          \
+	  1, 2, 4, 8)                                                                              \
 	X(blocks, 4, "blocks per multiprocessor, which share all rows; 0: one per `tiles`", 0, 1,  \
 	  2, 3, 4, 8)                                                                              \
 	X(min_blocks, 1, "blocks per multiprocessor the compiler must leave room for", 1, 2, 4)    \
@@ -144,11 +148,13 @@ CONST_FN int gemv_fixed_rows(struct gemv_config c, int warp)
 	return (gemv_tile_rows(c, warp) * c.tiles + 1) / 2 * 2;
 }
 
-/* Blocks of the grid, else: rows are dealt out in pairs, as evenly as possible. */
-CONST_FN int gemv_blocks(struct gemv_config c, int m, int sm_count, int warp)
+/* Clusters of the grid, each of one block or more, else: rows are dealt out in pairs, as evenly as
+ * possible. */
+CONST_FN int gemv_clusters(struct gemv_config c, int m, int sm_count, int warp)
 {
 	const int pairs = (m + 1) / 2, rows = gemv_fixed_rows(c, warp);
-	const int wanted = c.blocks ? c.blocks * sm_count : (m + rows - 1) / rows;
+	const int all = c.blocks * sm_count / c.cluster, at_least = all ? all : 1;
+	const int wanted = c.blocks ? at_least : (m + rows - 1) / rows;
 	return wanted < pairs ? wanted : pairs;
 }
 
@@ -156,13 +162,15 @@ CONST_FN int gemv_blocks(struct gemv_config c, int m, int sm_count, int warp)
 CONST_FN int gemv_slice_steps(struct gemv_case kase, struct gemv_config c, int k, int warp)
 {
 	const int step = gemv_step(kase, c, warp), steps = (k + step - 1) / step;
-	return (steps + c.slices - 1) / c.slices;
+	const int slices = c.slices * c.cluster;
+	return (steps + slices - 1) / slices;
 }
 
-/* k to whole steps. */
-CONST_FN int gemv_padded(int step, int k)
+/* Columns of a block, of which there are `cluster` to a row, to whole steps. */
+CONST_FN int gemv_padded(int step, int cluster, int k)
 {
-	return (k + step - 1) / step * step;
+	const int steps = (k + step - 1) / step;
+	return (steps + cluster - 1) / cluster * step;
 }
 /* Blocks of 32 with GEMV_INT, so many that parts of a block that are this far apart lie in
  * different banks. A block takes 64 bytes of quants, scale and sums 16. */
@@ -176,13 +184,14 @@ CONST_FN int gemv_x_floats(bool held, bool integer, int padded_k)
 {
 	return held ? 0 : integer ? 20 * gemv_x_blocks(padded_k) : padded_k;
 }
-/* Rows of the largest block where they are dealt out. */
-CONST_FN int gemv_largest_share(int m, int blocks)
+/* Rows of the largest cluster where they are dealt out. */
+CONST_FN int gemv_largest_share(int m, int clusters)
 {
-	return 2 * (((m + 1) / 2 + blocks - 1) / blocks);
+	return 2 * (((m + 1) / 2 + clusters - 1) / clusters);
 }
 
-CONST_FN bool gemv_has_bulk(struct target target)
+/* Whether the device copies in bulk, and has clusters. */
+CONST_FN bool gemv_is_hopper(struct target target)
 {
 	return target.lanes == 32 && (target.sm == 0 || target.sm >= 90);
 }
@@ -216,12 +225,12 @@ CONST_FN int gemv_ring_floats(struct gemv_case kase, struct gemv_config c, int w
 
 /* Floats of dynamic shared memory: weights in flight; x; a sum per slice and row; a sum of squares
  * per warp. */
-CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m, int k, int blocks,
-                              int warp)
+CONST_FN int gemv_smem_floats(struct gemv_case kase, struct gemv_config c, int m, int k,
+                              int clusters, int warp)
 {
-	const int rows = c.blocks ? gemv_largest_share(m, blocks) : gemv_fixed_rows(c, warp);
-	return gemv_ring_floats(kase, c, warp) +
-	       gemv_x_floats(c.held, c.math == GEMV_INT, gemv_padded(gemv_step(kase, c, warp), k)) +
+	const int rows = c.blocks ? gemv_largest_share(m, clusters) : gemv_fixed_rows(c, warp);
+	const int padded = gemv_padded(gemv_step(kase, c, warp), c.cluster, k);
+	return gemv_ring_floats(kase, c, warp) + gemv_x_floats(c.held, c.math == GEMV_INT, padded) +
 	       c.slices * rows + c.slices * c.tiles;
 }
 
@@ -232,7 +241,7 @@ CONST_FN bool gemv_copy_legal(struct gemv_case kase, struct gemv_config c, struc
 	const int blocks = c.blocks > c.min_blocks ? c.blocks : c.min_blocks;
 	const int ring_bytes = 4 * gemv_ring_floats(kase, c, target.lanes);
 	return c.copy == 0 ||
-	       (gemv_has_bulk(target) && c.math != GEMV_MMA && c.unroll * c.lanes >= 64 &&
+	       (gemv_is_hopper(target) && c.math != GEMV_MMA && c.unroll * c.lanes >= 64 &&
 	        ring_bytes >= 16 << 10 && blocks * ring_bytes <= 216 << 10);
 }
 
@@ -256,6 +265,7 @@ CONST_FN bool gemv_legal(struct gemv_case kase, struct gemv_config c, struct tar
 	                        c.unroll * 2 <= 16
 	            : c.rows <= 8 && c.unroll * c.rows <= 16) &&
 	       gemv_copy_legal(kase, c, target) &&
+	       (c.cluster == 1 || (gemv_is_hopper(target) && c.early <= 1)) &&
 	       (dependent || (c.trigger == 1 && c.early == 1 && c.ahead == 0)) &&
 	       (c.ahead || c.ahead_mb == 4);
 }

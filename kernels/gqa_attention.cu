@@ -827,10 +827,12 @@ SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float
 	                                     simt::warp_id() * C.stages * T::slot,
 	                             barriers + simt::warp_id() * n_barriers};
 	float queries[T::key_chunks][8];
-	if constexpr (attention<K, C>::bulk)
+	if constexpr (attention<K, C>::bulk) {
 		if (simt::elect_lane())
 			for (int i = 0; i < n_barriers; i++)
 				simt::copy_barrier_init(ring.barriers + i);
+		simt::sync_warp();
+	}
 	if (!C.prefetch) {
 		simt::grid_wait();
 		load_queries<K, C>(a, queries);
@@ -843,7 +845,6 @@ SIMT_FN bool gather_by_mma(const gqa_attention_args &a, attention_task &t, float
 	if (!attention<K, C>::early && has_keys)
 		copy_first_steps<K, C>(a, t.len, C.prefetch ? t.len - 1 : t.len, ring);
 	launch_dependents<C, 1>();
-	simt::sync_warp(); /* barriers are set up */
 	if (C.prefetch) {
 		simt::grid_wait();
 		if (has_keys) {

@@ -7,22 +7,13 @@
 
 enum { BLOCK = dtype_layout_of(DTYPE_Q8_0).block };
 
-SIMT_FN float largest_of(const float (&x)[BLOCK])
-{
-	float largest = 0;
-#pragma unroll
-	for (int i = 0; i < BLOCK; i++)
-		largest = simt::max(largest, x[i] < 0 ? -x[i] : x[i]);
-	return largest;
-}
-
-/* Four quants in a word: 1.5 * 2^23 leaves an integer in the low bits. */
+/* Four quants in a word. */
 SIMT_FN unsigned quantise4(const float *x, float inverse)
 {
 	unsigned q[4];
 #pragma unroll
 	for (int i = 0; i < 4; i++)
-		q[i] = simt::float_to_bits(simt::fma(x[i], inverse, 12582912.0f));
+		q[i] = vec::rounded_bits(x[i], inverse);
 	return simt::gather_bytes<0>(q[0], q[1], q[2], q[3]);
 }
 
@@ -30,7 +21,8 @@ SIMT_FN unsigned quantise4(const float *x, float inverse)
 SIMT_FN void store_block(void *cache, size_t count, size_t i, const float (&x)[BLOCK])
 {
 	unsigned char *quants = static_cast<unsigned char *>(cache);
-	const float largest = largest_of(x), inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+	const float largest = vec::largest_magnitude(x),
+	            inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
 	float none = 0; /* what is no number stays none */
 #pragma unroll
 	for (int e = 0; e < BLOCK; e++)

@@ -3,7 +3,7 @@
 // bound:  memory: x is read once, the second time from cache, and y written once.
 #include "core/variants.h"
 #include "kernels/norm_rows.h"
-#include "kernels/rows.h"
+#include "kernels/vec.h"
 
 template <norm_rows_case K, norm_rows_config C>
 __global__ void __launch_bounds__(C.warps *simt::kWarp) norm_rows(const norm_rows_args a)
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) norm_rows(const norm_row
 		vec::load<DTYPE_F32>(a.w, i, w);
 		vec::scale(x, scale);
 		vec::multiply(x, w);
-		rows::store<K.y>(a.y, row + i, x);
+		vec::store<K.y>(a.y, row + i, x);
 	}
 }
 

@@ -22,18 +22,6 @@ SIMT_FN void ask(const void *base, int i, bool is_there, uint4 (&raw)[Chunks])
 		vec::load_raw<Dtype>(base, i, raw);
 }
 
-/* One chunk, at an address aligned to 16 bytes. */
-template <int Dtype, int Chunk>
-SIMT_FN void store_chunk(void *base, int i, const float (&v)[Chunk])
-{
-	if constexpr (Dtype == DTYPE_BF16)
-		*reinterpret_cast<uint4 *>(static_cast<unsigned short *>(base) + i) =
-		        make_uint4(simt::pack_bf16(v[0], v[1]), simt::pack_bf16(v[2], v[3]),
-		                   simt::pack_bf16(v[4], v[5]), simt::pack_bf16(v[6], v[7]));
-	else
-		vec::store<Dtype>(base, i, v);
-}
-
 /* a, or b if it is to replace it. */
 template <int N>
 SIMT_FN void replace(float (&a)[N], const float (&b)[N], bool is_to)
@@ -64,7 +52,7 @@ SIMT_FN void read_rows(const rms_norm_args &a, int i, int row, simt::partial (&s
 			vec::unpack_all<K.x>(residual[u], r);
 			vec::axpy(s[u], 1.0f, r);
 			if (i + u * row < a.n)
-				store_chunk<K.x>(a.sum, i + u * row, s[u]);
+				vec::store<K.x>(a.sum, i + u * row, s[u]);
 		}
 		simt::dot(squares[u], s[u], s[u]);
 	}
@@ -96,7 +84,7 @@ SIMT_FN void put_y(const rms_norm_args &a, int i, float (&s)[Chunk], const float
 	vec::scale(s, scale);
 	vec::multiply(s, w);
 	if (i < a.n)
-		store_chunk<K.x>(a.y, i, s);
+		vec::store<K.x>(a.y, i, s);
 }
 template <rms_norm_case K>
 SIMT_FN void make_y(const rms_norm_args &a, int i, float scale)

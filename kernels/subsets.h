@@ -9,7 +9,7 @@
 #if SIMT_WARP == 1
 #define GEMV_SUBSET(X)                                                                      \
 	X(math, 0) X(rows, 1, 2, 4) X(lanes, 32) X(slices, 1) X(tiles, 1, 4) X(unroll, 4)   \
-	X(held, 0) X(copy, 0)                                                               \
+	X(held, 0) X(copy, 0) X(cluster, 1)                                                 \
 	X(blocks, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1) X(ahead, 0) X(ahead_mb, 4)
 #define GQA_ATTENTION_SUBSET(X)                                                             \
 	X(splits, 1, 2, 8, 32) X(combiners, 1) X(poll, 0) X(warps, 1, 4) X(lanes, 16) X(unroll, 1, 4) X(min_blocks, 1) \
@@ -18,7 +18,7 @@
 #else
 #define GEMV_SUBSET(X)                                                                        \
 	X(math, 0, 1, 2) X(rows, 4, 16) X(lanes, 8, 32) X(slices, 1, 7) X(tiles, 2) X(unroll, 4) \
-	X(held, 0, 1) X(copy, 0, 2, 3)                                                           \
+	X(held, 0, 1) X(copy, 0, 3) X(cluster, 1, 2)                                             \
 	X(blocks, 0, 4) X(min_blocks, 1) X(trigger, 1) X(early, 1) X(ahead, 0) X(ahead_mb, 4)
 #define GQA_ATTENTION_SUBSET(X)                                                             \
 	X(splits, 1, 33) X(combiners, 1) X(poll, 0) X(warps, 1, 4) X(lanes, 8, 16) X(unroll, 1, 2) X(min_blocks, 1)    \

@@ -2,7 +2,7 @@
 // layout: a block per row; thread i takes chunks of 16 bytes of quants i, i + threads, ...
 // bound:  memory: w is read once, y written once.
 #include "core/variants.h"
-#include "kernels/rows.h"
+#include "kernels/vec.h"
 #include "kernels/unpack.h"
 
 template <unpack_case K, unpack_config C>
@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(C.warps *simt::kWarp) unpack(const unpack_args
 		float value[chunk];
 		vec::decode<K.w>(simt::load128(vec::at<K.w>(w.quants, element)),
 		                 vec::load_trim<K.w>(w, (unsigned)element), element, value);
-		rows::store<K.y>(a.y, (size_t)blockIdx.x * a.k + i, value);
+		vec::store<K.y>(a.y, (size_t)blockIdx.x * a.k + i, value);
 	}
 }
 

@@ -80,20 +80,49 @@ SIMT_FN void put4(float *p, float4 v)
 	*reinterpret_cast<float4 *>(p) = v;
 }
 
-/* 16-byte stores, for N and i multiples of kChunk. */
+/* N floats, a multiple of 4, f32 or rounded to bf16, from element i on, a multiple of N; by 16
+ * bytes where N allows. */
 template <int Dtype, int N>
 SIMT_FN void store(void *base, size_t i, const float (&v)[N])
 {
+	static_assert(Dtype == DTYPE_F32 || Dtype == DTYPE_BF16);
+	unsigned short *halves = static_cast<unsigned short *>(base) + i;
 	if constexpr (Dtype == DTYPE_F32) {
 #pragma unroll
 		for (int j = 0; j < N; j += 4)
 			put4(static_cast<float *>(base) + i + j,
 			     {v[j], v[j + 1], v[j + 2], v[j + 3]});
+	} else if constexpr (N % 8 == 0) {
+#pragma unroll
+		for (int j = 0; j < N; j += 8)
+			*reinterpret_cast<uint4 *>(halves + j) =
+			        make_uint4(simt::pack_bf16(v[j], v[j + 1]),
+			                   simt::pack_bf16(v[j + 2], v[j + 3]),
+			                   simt::pack_bf16(v[j + 4], v[j + 5]),
+			                   simt::pack_bf16(v[j + 6], v[j + 7]));
 	} else {
 #pragma unroll
-		for (int j = 0; j < N; j++)
-			put<Dtype>(base, i + j, v[j]);
+		for (int j = 0; j < N; j += 4)
+			*reinterpret_cast<uint2 *>(halves + j) =
+			        make_uint2(simt::pack_bf16(v[j], v[j + 1]),
+			                   simt::pack_bf16(v[j + 2], v[j + 3]));
 	}
+}
+
+template <int N>
+SIMT_FN float largest_magnitude(const float (&v)[N])
+{
+	float largest = 0;
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		largest = simt::max(largest, v[i] < 0 ? -v[i] : v[i]);
+	return largest;
+}
+
+/* v * factor to the nearest integer, in the low bits: 1.5 * 2^23 leaves no room for a fraction. */
+SIMT_FN unsigned rounded_bits(float v, float factor)
+{
+	return simt::float_to_bits(simt::fma(v, factor, 12582912.0f));
 }
 
 /* Written as loops over a small array that both kinds of compiler keep in registers. */
