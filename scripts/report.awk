@@ -185,6 +185,8 @@ $1 == "profile" {
 	op_bytes[at, $9] += $13
 	sum_us[at] += $10
 	profile_gbps[at] = $14
+	op_raw[at, $9] += $15
+	op_stamp[at, $9] = $16 == "" ? "–" : sprintf("%.3f (%.3f %.3f)", $16, $17, $18) ($15 == $10 ? " unsure" : "")
 	next
 }
 
@@ -329,7 +331,7 @@ function gains_table(   i, n) {
 		print ""
 }
 
-# Each launch is charged from when the one before had stored its results to when it has.
+# Each launch is charged from when the one before had stored its results to when it has, less what its stamp costs.
 function profile_table(   i, j, at, op, n, part) {
 	for (i = 1; i <= n_profiles; i++) {
 		at = profile[profile_order[i]]
@@ -337,18 +339,21 @@ function profile_table(   i, j, at, op, n, part) {
 		if (i == 1) {
 			print "## Where the time of a step goes\n"
 			print "A launch has the time from when the one before had stored its results to when it has. Early: how long before that it began;"
-			print "gap: how long after it was past its wait; both of one launch. Launches stamp themselves, which the step beside them does not.\n"
+			print "gap: how long after it was past its wait; both of one launch. Launches stamp themselves, which the step beside them does not. What a stamp"
+			print "costs (99 % interval) is what a step takes longer in which that operation alone stamps, for each of its launches; it is taken off their time"
+			print "as stamped, but where it is unsure or was not measured.\n"
 		}
 		printf "%s %s, %s cache, context %d, %s rows: a step takes %s µs, its launches add up to %s µs (%+.1f %%).\n\n", part[1], part[2], part[3],
 			part[4], part[5], figure(step_us[at], 4), figure(sum_us[at], 4), 100 * (sum_us[at] / step_us[at] - 1)
-		print "| operation | launches | µs | of the step | early, µs | gap, µs | MB | of ceiling |"
-		print "|---|--:|--:|--:|--:|--:|--:|--:|"
+		print "| operation | launches | µs | of the step | early, µs | gap, µs | MB | of ceiling | as stamped, µs | a stamp, µs |"
+		print "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
 		for (j = 1; j <= n_ops[at]; j++) {
 			op = ops[at, j]
 			n = op_launches[at, op]
-			printf "| %s | %d | %s | %s | %.2f | %.2f | %s | %s |\n", op, n, figure(op_us[at, op], 4), percent(100 * op_us[at, op] / sum_us[at]),
+			printf "| %s | %d | %s | %s | %.2f | %.2f | %s | %s | %s | %s |\n", op, n, figure(op_us[at, op], 4), percent(100 * op_us[at, op] / sum_us[at]),
 				op_early[at, op] / n, op_gap[at, op] / n, figure(op_bytes[at, op] / 1e6, 4),
-				percent(op_bytes[at, op] / op_us[at, op] / 10 / profile_gbps[at])
+				percent(op_bytes[at, op] / op_us[at, op] / 10 / profile_gbps[at]), op_raw[at, op] ? figure(op_raw[at, op], 4) : "–",
+				op_stamp[at, op]
 		}
 		print ""
 	}
