@@ -3,6 +3,7 @@
 #include "kernels/gqa_attention.h"
 #include "kernels/describe.h"
 
+const struct kernel gqa_attention_kernel;
 static const struct param params[] = {GQA_ATTENTION_PARAMS(PARAM_ROW)};
 static const struct param fields[] = {GQA_ATTENTION_FIELDS(FIELD_ROW)};
 
@@ -261,10 +262,64 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 	free(score);
 }
 
+static int listed_at_least(const struct param *param, int n)
+{
+	int i = 0;
+	while (i + 1 < param->n_values && param->values[i] < n)
+		i++;
+	return param->values[i];
+}
+static int listed_at_most(const struct param *param, int n)
+{
+	int i = param->n_values - 1;
+	while (i > 0 && param->values[i] > n)
+		i--;
+	return param->values[i];
+}
+
+/* All keys in one trip of each warp, by few splits with long steps, the fewest of which have
+ * nothing to sum, or by many with short ones; of a long cache as many splits as all multiprocessors
+ * take. */
+static int suggest(const struct shape *shape, const int *kase, const struct device_info *info,
+                   struct config *configs)
+{
+	enum {
+		SPLITS = offsetof(struct gqa_attention_config, splits) / sizeof(int),
+		COMBINERS = offsetof(struct gqa_attention_config, combiners) / sizeof(int)
+	};
+	const int rows = shape->m / block_group(kase), room = info->sm_count / rows;
+	int n = 0;
+	if (!gqa_attention_has_mma(*AS(gqa_attention_case, kase), info->target) || room < 1)
+		return 0;
+	for (int warps = 4; warps <= 8; warps *= 2)
+		for (int unroll = 1; unroll <= 4; unroll *= 4)
+			for (int copy = COPY_LANES; copy <= COPY_BULK; copy++) {
+				struct config config = config_default(&gqa_attention_kernel);
+				struct gqa_attention_config c;
+				memcpy(&c, config.value, sizeof c);
+				const int run = warps * unroll * ATTENTION_TILE;
+				const int wanted = (shape->len + run - 1) / run;
+				const bool fits = wanted <= room;
+				c.warps = warps;
+				c.unroll = unroll;
+				c.copy = c.early = copy;
+				c.splits = fits ? listed_at_least(&params[SPLITS], wanted)
+				                : listed_at_most(&params[SPLITS], room);
+				c.combiners = listed_at_most(&params[COMBINERS], c.splits);
+				c.poll = fits && c.splits > 1;
+				c.stages = fits || unroll > 1 ? 1 : 2;
+				memcpy(config.value, &c, sizeof c);
+				if (valid(shape, kase, config.value, info))
+					configs[n++] = config;
+			}
+	return n;
+}
+
 const struct kernel gqa_attention_kernel = {
         KERNEL_MEMBERS(gqa_attention),
         .n_step_params = GQA_ATTENTION_STEP_PARAMS,
         .specialise = specialise,
         .code_of = code_of,
         .fill = fill,
+        .suggest = suggest,
 };

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "kernels/gemv.h"
+#include "kernels/gqa_attention.h"
 
 static const struct param rows[] = {
         {"w", "a dtype", 0, NAMES_DTYPE, 2, {DTYPE_BF16, DTYPE_Q8_0}},
@@ -202,6 +203,39 @@ static void suggestions_can_run(void **state)
 	assert_int_equal(kernel->suggest(&too_long, (const int *)&kase, &info, config), 0);
 }
 
+/* What attention suggests can run; up to a step of eight warps one split has all keys, which leaves
+ * nothing to sum. */
+static void attention_suggests_one_trip(void **state)
+{
+	(void)state;
+	static const int lengths[] = {1, 64, 359, 512, 513, 4096, 131072};
+	const struct kernel *kernel = kernel_find("gqa_attention");
+	const struct device_info info = {
+	        .target = {90, 32}, .sm_count = 132, .smem_block_bytes = 227 << 10};
+	struct config config[MAX_SUGGESTIONS];
+	for (int i = 0; i < (int)(sizeof lengths / sizeof *lengths); i++) {
+		const struct gqa_attention_case kase = {64, 7, DTYPE_BF16};
+		const struct shape shape = {14, 2, .head_dim = 64, .len = lengths[i]};
+		const int n = kernel->suggest(&shape, (const int *)&kase, &info, config);
+		bool alone = false;
+		assert_int_equal(n, MAX_SUGGESTIONS);
+		for (int c = 0; c < n; c++) {
+			struct gqa_attention_config at;
+			memcpy(&at, config[c].value, sizeof at);
+			assert_true(
+			        kernel->valid(&shape, (const int *)&kase, config[c].value, &info));
+			const int step = at.warps * at.unroll * ATTENTION_TILE;
+			if (at.splits * step < lengths[i])
+				assert_true(at.splits >= 64 && !at.poll);
+			alone |= at.splits == 1;
+		}
+		assert_int_equal(alone, lengths[i] <= 512);
+	}
+	const struct gqa_attention_case fma = {128, 7, DTYPE_Q8_0};
+	const struct shape shape = {28, 4, .head_dim = 128, .len = 64};
+	assert_int_equal(kernel->suggest(&shape, (const int *)&fma, &info, config), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +247,7 @@ int main(void)
 	        cmocka_unit_test(combiners_need_room),
 	        cmocka_unit_test(polling_needs_room_for_all),
 	        cmocka_unit_test(suggestions_can_run),
+	        cmocka_unit_test(attention_suggests_one_trip),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,9 +7,9 @@
 
 #include "bench/statistics.h"
 
-enum { MAX_FINALISTS = 24, ROUNDS = 8 };
-/* Slower than the fastest by more than this: not timed again. */
-static const double SCREENED_OUT = 1.5;
+enum { MAX_FINALISTS = 64, ROUNDS = 8 };
+/* Slower than the fastest by more than this: not timed again, since REGRET_LIMIT is far below. */
+static const double SCREENED_OUT = 1.2;
 /* Ranges meet between measured lengths no farther apart than this. */
 static const double NEAR = 1.25;
 /* Lengths that are measured for each that is planned, expected. */
@@ -171,7 +171,21 @@ static void add_finalist(struct group *g, const struct config *config)
 		g->finalist[g->n_finalists++] = *config;
 }
 
-/* The default, the winners, then the runners-up of all lengths. */
+/* What the kernel suggests for a length, be it between those that were searched. */
+static void add_suggestions(struct group *g, int length)
+{
+	struct config config[MAX_SUGGESTIONS];
+	struct task task = g->tune->tasks.task[g->task[0]];
+	task.shape.len = length;
+	const int n = task.kernel->suggest ? task.kernel->suggest(&task.shape, task.kase.value,
+	                                                          &g->tune->worker.info, config)
+	                                   : 0;
+	for (int i = 0; i < n; i++)
+		if (candidates_find(&g->tune->job[g->task[0]].candidates, &config[i]) >= 0)
+			add_finalist(g, &config[i]);
+}
+
+/* The default, the winners, the runners-up of all lengths, then suggestions. */
 static void list_finalists(struct group *g)
 {
 	const struct tune *t = g->tune;
@@ -184,6 +198,8 @@ static void list_finalists(struct group *g)
 			if (o->verdict && which >= 0)
 				add_finalist(g, &job->candidates.config[which]);
 		}
+	for (int l = 0; l < g->n_lengths; l++)
+		add_suggestions(g, g->at[l].length);
 }
 
 /* One length being measured. */
