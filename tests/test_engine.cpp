@@ -824,9 +824,12 @@ void expect_violation(const char *says, int line)
 void test_cluster_bugs(void **)
 {
 	each_way([] {
-		expect_violation<planted::CLUSTER_GONE>(
-		        "ends without a sync_cluster() behind the cluster_shared() at ",
-		        planted::CLUSTER_POINTER);
+		const char *gone = "ends without a sync_cluster() behind the cluster_shared() at ";
+		expect_violation<planted::CLUSTER_FIRST>(gone, planted::CLUSTER_POINTER);
+		expect_violation<planted::CLUSTER_LAST>(gone, planted::CLUSTER_POINTER);
+		if (host_check_get().checked)
+			expect_violation<planted::CLUSTER_SPLIT>("divergent barrier",
+			                                         planted::CLUSTER_FIRST_BLOCK);
 		expect_violation<planted::CLUSTER_EXIT>("ended before the sync_cluster() at ",
 		                                        planted::CLUSTER_FIRST_SYNC);
 		expect_violation<planted::CLUSTER_MORE>("ended before the sync_cluster() at ",

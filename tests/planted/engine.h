@@ -285,8 +285,10 @@ enum { RACE_LAST_WRITE = __LINE__ - 10, RACE_LAST_READ = __LINE__ - 3 };
 enum cluster_bug {
 	CLUSTER_RIGHT,
 	CLUSTER_EARLY,   /* no sync before others' memory is read */
-	CLUSTER_GONE,    /* none after that */
-	CLUSTER_HOISTED, /* the same, but pointers come from before the first sync */
+	CLUSTER_FIRST,   /* none after block 0 has read, which alone does so */
+	CLUSTER_LAST,    /* the same of the last one */
+	CLUSTER_HOISTED, /* none after all have read by pointers from before the first sync */
+	CLUSTER_SPLIT,   /* a part of block 1 waits for that block instead */
 	CLUSTER_EXIT,    /* block 1 ends at once */
 	CLUSTER_MORE,    /* it syncs once more than the others */
 	CLUSTER_RANK,    /* it reads of a rank that there is not */
@@ -300,12 +302,13 @@ __global__ void sum_cluster(const args a)
 	SIMT_DYN_SMEM(float, mine);
 	SIMT_SHARED(float, sum);
 	const unsigned t = threadIdx.x, i = blockIdx.x * blockDim.x + t;
-	const bool planted = blockIdx.x % N == 1;
+	const unsigned rank = blockIdx.x % N;
+	const bool planted = rank == 1;
 	const float *last = simt::cluster_shared(mine, N - 1), *sums[N];
 	if (Bug == CLUSTER_EXIT && planted)
 		return;
-	for (int rank = 0; rank < N && Bug == CLUSTER_HOISTED; rank++)
-		sums[rank] = simt::cluster_shared(&sum, rank);
+	for (int r = 0; r < N && Bug == CLUSTER_HOISTED; r++)
+		sums[r] = simt::cluster_shared(&sum, r);
 	mine[t] = a.x[i];
 	simt::sync_block();
 	if (t == 0) {
@@ -314,20 +317,22 @@ __global__ void sum_cluster(const args a)
 			all += mine[k];
 		sum = all;
 	}
-	if (Bug == CLUSTER_EARLY)
+	if (Bug == CLUSTER_EARLY || (Bug == CLUSTER_SPLIT && planted && t < 32))
 		simt::sync_block();
 	else
 		simt::sync_cluster();
-	for (int rank = 0; rank < N && Bug != CLUSTER_HOISTED; rank++)
-		sums[rank] = simt::cluster_shared(&sum, rank);
+	if ((Bug == CLUSTER_FIRST && rank > 0) || (Bug == CLUSTER_LAST && rank < N - 1))
+		return;
+	for (int r = 0; r < N && Bug != CLUSTER_HOISTED; r++)
+		sums[r] = simt::cluster_shared(&sum, r);
 	float total = Bug == CLUSTER_RIGHT ? last[t] : 0.0f;
-	for (int rank = 0; rank < N; rank++)
-		total += *sums[rank];
+	for (int r = 0; r < N; r++)
+		total += *sums[r];
 	if (Bug == CLUSTER_RANK && planted)
 		total += *simt::cluster_shared(&sum, N);
 	if (Bug == CLUSTER_PRIVATE && planted)
 		total += *simt::cluster_shared(&total, 0);
-	if (Bug != CLUSTER_GONE && Bug != CLUSTER_HOISTED)
+	if (Bug != CLUSTER_FIRST && Bug != CLUSTER_LAST && Bug != CLUSTER_HOISTED)
 		simt::sync_cluster();
 	if (Bug == CLUSTER_MORE && planted)
 		simt::sync_cluster();
@@ -339,8 +344,9 @@ enum {
 	CLUSTER_RANK_READ = __LINE__ - 12,
 	CLUSTER_READ = __LINE__ - 15,
 	CLUSTER_POINTER = __LINE__ - 19,
-	CLUSTER_FIRST_SYNC = __LINE__ - 22,
-	CLUSTER_WRITE = __LINE__ - 28,
+	CLUSTER_FIRST_SYNC = __LINE__ - 24,
+	CLUSTER_FIRST_BLOCK = __LINE__ - 27,
+	CLUSTER_WRITE = __LINE__ - 31,
 };
 
 /* *y = sum of all parts, by a block that hears from the first of its cluster that it was the last
