@@ -1,6 +1,6 @@
 /* The host engine for those who launch: blocks of a grid spread over worker threads, each
- * running the threads of a block as fibers. One thread of the program uses it at a time; fork()
- * before engine_open(). */
+ * running the threads of a block, or of the blocks of a cluster, as fibers. One thread of the
+ * program uses it at a time; fork() before engine_open(). */
 #ifndef DEVICE_ENGINE_H
 #define DEVICE_ENGINE_H
 
