@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -53,8 +54,12 @@ constexpr size_t kStack = 256 << 10; /* per thread */
 constexpr size_t kStackStride =
         kStack + kPage;           /* a guard page; no power of two, for the TLB's sets */
 constexpr size_t kSharedGap = 64; /* between variables; ASan sees it */
-constexpr size_t kSharedBytes = ENGINE_SMEM_BYTES + (64 << 10); /* dynamic, then static */
+constexpr size_t kSharedBytes =   /* dynamic, then static; whole pages */
+        (ENGINE_SMEM_BYTES + (64 << 10) + kPage - 1) / kPage * kPage;
 constexpr unsigned long kMaxSpins = 200000000;
+/* That run clusters. A guarded stack is two mappings, a process has at most 65530: 2 workers with
+ * 8 * 1024 stacks, 14 with 1024. */
+constexpr int kClusterWorkers = 2;
 
 /* Layout of std::source_location, to which SIMT_HERE points. */
 struct site {
@@ -92,8 +97,8 @@ struct job {
 	const void *args;
 	struct grid grid;
 	bool dependent;
-	unsigned serial, n_blocks;
-	std::atomic<unsigned> next{0}; /* block */
+	unsigned serial, n_blocks, cluster; /* blocks in all, of a cluster */
+	std::atomic<unsigned> next{0};      /* cluster */
 	std::atomic<bool> failed{false}, waited{false};
 	std::mutex lock; /* of the failure */
 	enum status status = STATUS_OK;
@@ -120,20 +125,30 @@ struct pending_bulk {
 	std::vector<char> found;
 };
 
-struct worker {
-	struct block block = {};
-	warp warps[kMaxWarps]{};
-	struct job *job = nullptr;
+/* What runs a block: its threads, their stacks, its shared memory. */
+struct seat : block {
+	warp all_warps[kMaxWarps]{};
 	char *stacks = nullptr, *shared = nullptr;
 	size_t shared_used = 0;
-	unsigned n_ready_lanes = 0; /* whose stacks are set up */
+	unsigned n_ready_lanes = 0;   /* whose stacks are set up */
+	bool at_cluster = false;      /* the barrier that its threads wait at is the cluster's */
+	const void *reader = nullptr; /* place where another block got hold of its shared memory
+	                               * since the last sync_cluster() */
+	copy_queue copies[ENGINE_MAX_THREADS];
+	std::vector<pending_bulk> bulks;
+};
+
+/* A thread that runs blocks one after the other, those of a cluster at a time. */
+struct worker {
+	seat *seats[ENGINE_MAX_CLUSTER] = {};
+	unsigned cluster = 1;  /* seats that the running launch uses */
+	unsigned n_synced = 0; /* of them, all of whose threads wait for the cluster */
+	struct job *job = nullptr;
 	uint64_t random = 1;
 	unsigned long spins = 0;
 	void *own_stack = nullptr, *abandoned = nullptr;
 	const void *own_bottom = nullptr; /* of the thread's stack, for ASan */
 	size_t own_bytes = 0;
-	copy_queue copies[ENGINE_MAX_THREADS];
-	std::vector<pending_bulk> bulks;
 	sigjmp_buf escape; /* from a fault */
 	void *fault = nullptr;
 	int fault_signal = 0;
@@ -149,6 +164,11 @@ struct host_check check = {SCHEDULE_FORWARD, 1, 0, kWarp == 32};
 unsigned number_of(const lane *l)
 {
 	return l->thread.x;
+}
+
+seat &seat_of(const lane *l)
+{
+	return *static_cast<seat *>(l->block);
 }
 
 /* What the lanes of a warp are doing: "warp 0: lanes 0000ffff at k.cu:12, lanes ffff0000
@@ -182,7 +202,7 @@ void describe_warp(line &what, const warp &w)
 void record_failure(enum status status, const line &what)
 {
 	struct job *j = self->job;
-	const uint3 b = self->block.index;
+	const uint3 b = current->block->index;
 	std::lock_guard<std::mutex> guard(j->lock);
 	if (j->failed.exchange(true))
 		return;
@@ -194,29 +214,36 @@ void record_failure(enum status status, const line &what)
 
 void lane_main();
 
-char *stack_of(worker *me, unsigned i)
+char *stack_of(const seat &s, unsigned i)
 {
-	return me->stacks + i * kStackStride + kPage;
+	return s.stacks + i * kStackStride + kPage;
 }
 
-void lane_reset(worker *me, unsigned i)
+void lane_reset(seat &s, unsigned i)
 {
-	char *bottom = stack_of(me, i);
+	char *bottom = stack_of(s, i);
 	char *top = bottom + kStack - i * 192 % kPage / 64 * 64; /* spread over the cache's sets */
-	lane &l = me->warps[i / kWarp].lanes[i % kWarp];
+	lane &l = s.warps[i / kWarp].lanes[i % kWarp];
 	mprotect(bottom - kPage, kPage, PROT_NONE);
 	asan_show(bottom, kStack);
 	l.stack = new_stack(bottom, top, lane_main);
 	l.barrier = nullptr;
-	me->copies[i].copies.clear();
-	me->bulks.clear();
+	s.copies[i].copies.clear();
+	s.bulks.clear();
 }
 
 /* Sets up what the next launch needs; after a failure, everything anew. */
-void lanes_prepare(worker *me, unsigned n)
+void lanes_prepare(seat &s, unsigned n)
 {
-	for (; me->n_ready_lanes < n; me->n_ready_lanes++)
-		lane_reset(me, me->n_ready_lanes);
+	for (; s.n_ready_lanes < n; s.n_ready_lanes++)
+		lane_reset(s, s.n_ready_lanes);
+}
+
+void lanes_give_up()
+{
+	for (seat *s : self->seats)
+		if (s)
+			s->n_ready_lanes = 0;
 }
 
 /* To a stack of `bytes` from `bottom`. */
@@ -236,7 +263,7 @@ void switch_fiber(void **save, void *load, const void *bottom, size_t bytes)
 void switch_lane(void **save, lane *to)
 {
 	current = to;
-	switch_fiber(save, to->stack, stack_of(self, number_of(to)), kStack);
+	switch_fiber(save, to->stack, stack_of(seat_of(to), number_of(to)), kStack);
 }
 
 /* From the worker's own stack to the block's first lane, back when there is no block left. */
@@ -255,7 +282,7 @@ void leave(void **save)
 [[noreturn]] void abandon(enum status status, const line &what)
 {
 	record_failure(status, what);
-	self->n_ready_lanes = 0;
+	lanes_give_up();
 	leave(&self->abandoned);
 	__builtin_unreachable();
 }
@@ -283,11 +310,10 @@ unsigned pick_lane(unsigned ready)
 	return __builtin_ctz(ready);
 }
 
-/* A lane that can run: of the warp that ran last if the schedule goes on with it, else of
- * another. Null if none. */
-lane *pick(unsigned last_warp)
+/* A lane of the block that can run: of the warp that ran last if the schedule goes on with it,
+ * else of another. Null if none. */
+lane *pick_in(const block &b, unsigned last_warp)
 {
-	block &b = self->block;
 	unsigned start = last_warp;
 	if (check.schedule == SCHEDULE_RANDOM)
 		start = random_below(b.n_warps);
@@ -300,11 +326,26 @@ lane *pick(unsigned last_warp)
 	return nullptr;
 }
 
-[[noreturn]] void deadlock()
+/* The same in all blocks that run at a time. */
+lane *pick(unsigned last_rank, unsigned last_warp)
 {
-	const block &b = self->block;
-	line what;
-	what.add("deadlock: ");
+	const unsigned n = self->cluster;
+	if (n == 1)
+		return pick_in(*self->seats[0], last_warp);
+	const unsigned start = check.schedule == SCHEDULE_RANDOM ? random_below(n) : last_rank;
+	for (unsigned i = 0; i < n; i++) {
+		const unsigned step = check.schedule == SCHEDULE_REVERSE ? n - i : i;
+		const unsigned rank = (start + step) % n;
+		lane *to = pick_in(*self->seats[rank], rank == last_rank ? last_warp : 0);
+		if (to)
+			return to;
+	}
+	return nullptr;
+}
+
+/* Lanes that left before the others of their collective, into `what`. */
+void describe_exits(line &what, const block &b)
+{
 	for (unsigned i = 0; i < b.n_warps; i++) {
 		const warp &w = b.warps[i];
 		for (unsigned left = w.waiting; left; left &= left - 1) {
@@ -318,22 +359,65 @@ lane *pick(unsigned last_warp)
 				               .add(": ");
 		}
 	}
+}
+
+/* Place of the sync_cluster() that a block waits in, else null. */
+const void *cluster_barrier(const seat &s)
+{
+	for (unsigned i = 0; i < s.n_warps && s.at_cluster; i++)
+		if (s.warps[i].live)
+			return s.warps[i].lanes[__builtin_ctz(s.warps[i].live)].barrier;
+	return nullptr;
+}
+
+/* A block that ended where others of its cluster wait, into `what`. */
+void describe_end(line &what)
+{
+	const void *place = nullptr;
+	const seat *ended = nullptr;
+	for (unsigned r = 0; r < self->cluster; r++) {
+		const seat &s = *self->seats[r];
+		if (!s.n_live)
+			ended = &s;
+		else if (!place)
+			place = cluster_barrier(s);
+	}
+	if (ended && place)
+		what = line().add("block (%u,%u) ended before the sync_cluster() at ",
+		                  ended->index.x, ended->index.y)
+		               .place(place)
+		               .add(": ");
+}
+
+[[noreturn]] void deadlock()
+{
+	line what;
+	what.add("deadlock: ");
+	describe_end(what);
+	for (unsigned r = 0; r < self->cluster; r++)
+		describe_exits(what, *self->seats[r]);
 	const char *separator = "";
-	for (unsigned i = 0; i < b.n_warps; i++)
-		if (b.warps[i].live) {
-			what.add("%s", separator);
-			describe_warp(what, b.warps[i]);
-			separator = "; ";
+	for (unsigned r = 0; r < self->cluster; r++) {
+		const block &b = *self->seats[r];
+		if (self->cluster > 1 && b.n_live) {
+			what.add("%sblock (%u,%u) ", separator, b.index.x, b.index.y);
+			separator = "";
 		}
+		for (unsigned i = 0; i < b.n_warps; i++)
+			if (b.warps[i].live) {
+				what.add("%s", separator);
+				describe_warp(what, b.warps[i]);
+				separator = "; ";
+			}
+	}
 	abandon(STATUS_VIOLATION, what);
 }
 
 // ---------------------------------------------------------------- blocks
 
 /* All live threads must wait at one place. */
-void check_barrier()
+void check_barrier(const block &b)
 {
-	const block &b = self->block;
 	const lane *first = nullptr;
 	for (unsigned t = 0; t < b.n_threads; t++) {
 		const warp &w = b.warps[t / kWarp];
@@ -352,40 +436,117 @@ void check_barrier()
 	}
 }
 
-void release_barrier()
+void release_block(block &b)
 {
-	block &b = self->block;
-	if (mode.checked)
-		check_barrier();
-	if (watcher)
-		watcher->sync_block();
 	b.n_arrived = 0;
 	for (unsigned i = 0; i < b.n_warps; i++)
 		b.warps[i].ready = b.warps[i].live;
 }
 
-/* Takes the next block of the grid and makes its threads ready; false if there is none. */
-bool next_block()
+void release_cluster()
 {
-	struct job *j = self->job;
-	block &b = self->block;
-	const unsigned number = j->next.fetch_add(1, std::memory_order_relaxed);
-	if (number >= j->n_blocks || j->failed.load(std::memory_order_relaxed))
-		return false;
-	b.index = {number % j->grid.x, number / j->grid.x, 0};
-	b.n_live = b.n_threads;
-	b.n_arrived = 0;
-	for (unsigned i = 0; i < b.n_warps; i++) {
-		b.warps[i].live = b.warps[i].ready = b.warps[i].valid;
-		b.warps[i].waiting = 0;
+	if (watcher)
+		watcher->sync_cluster();
+	self->n_synced = 0;
+	for (unsigned r = 0; r < self->cluster; r++) {
+		seat &s = *self->seats[r];
+		s.at_cluster = false;
+		s.reader = nullptr;
+		release_block(s);
 	}
-	if (mode.checked) {
-		memset(b.dynamic_smem, 0xff, j->grid.smem_bytes);
-		for (unsigned i = 0; i < b.n_slots; i++)
-			memset(b.slots[i].memory, 0xff, b.slots[i].bytes);
+}
+
+/* All live threads of the block have arrived at a barrier. */
+void release_barrier(seat &s)
+{
+	if (mode.checked)
+		check_barrier(s);
+	if (s.at_cluster) {
+		if (++self->n_synced == self->cluster)
+			release_cluster();
+		return;
 	}
 	if (watcher)
-		watcher->block(number);
+		watcher->sync_block(s.rank);
+	release_block(s);
+}
+
+template <typename Do>
+void each_shared(const seat &s, Do what)
+{
+	what(s.dynamic_smem, self->job->grid.smem_bytes);
+	for (unsigned i = 0; i < s.n_slots; i++)
+		what(s.slots[i].memory, s.slots[i].bytes);
+}
+
+void block_begin(seat &s, unsigned number)
+{
+	const struct grid &grid = self->job->grid;
+	s.index = {number % grid.x, number / grid.x, 0};
+	s.n_live = s.n_threads;
+	s.n_arrived = 0;
+	s.at_cluster = false;
+	s.reader = nullptr;
+	for (unsigned i = 0; i < s.n_warps; i++) {
+		s.warps[i].live = s.warps[i].ready = s.warps[i].valid;
+		s.warps[i].waiting = 0;
+	}
+	if (self->cluster > 1)
+		each_shared(s, asan_show);
+	if (mode.checked)
+		each_shared(s, [](void *p, size_t bytes) { memset(p, 0xff, bytes); });
+	if (watcher)
+		watcher->block_begin(s.rank, number);
+}
+
+[[noreturn]] void still_read(const seat &s, const void *reader)
+{
+	abandon(STATUS_VIOLATION,
+	        line().add("block (%u,%u) ends without a sync_cluster() behind the "
+	                   "cluster_shared() at ",
+	                   s.index.x, s.index.y)
+	                .place(reader)
+	                .add(", which reads its shared memory"));
+}
+
+/* Others of the cluster find the block's shared memory gone. */
+void block_end(seat &s)
+{
+	if (!s.bulks.empty())
+		abandon(STATUS_VIOLATION,
+		        line().add("block %u ends before %zu of its bulk copies have arrived",
+		                   s.index.y * s.grid.x + s.index.x, s.bulks.size()));
+	if (self->cluster == 1)
+		return;
+	if (s.reader)
+		still_read(s, s.reader);
+	if (watcher)
+		watcher->block_end(s.rank);
+	if (mode.checked)
+		each_shared(s, [](void *p, size_t bytes) { memset(p, 0xff, bytes); });
+	each_shared(s, asan_hide);
+}
+
+/* Takes the next block or cluster of the grid and makes its threads ready; false if there is
+ * none. */
+bool next_blocks()
+{
+	struct job *j = self->job;
+	const unsigned n = self->cluster;
+	const unsigned first = n * j->next.fetch_add(1, std::memory_order_relaxed);
+	if (first >= j->n_blocks || j->failed.load(std::memory_order_relaxed))
+		return false;
+	self->n_synced = 0;
+	for (unsigned r = 0; r < n; r++)
+		block_begin(*self->seats[r], first + r);
+	return true;
+}
+
+bool all_ended()
+{
+	for (unsigned r = 0; r < self->cluster; r++)
+		if (self->seats[r]->n_live)
+			return false;
 	return true;
 }
 
@@ -393,26 +554,24 @@ bool next_block()
 void exit_lane()
 {
 	lane *me = current;
-	block &b = self->block;
+	seat &s = seat_of(me);
 	me->warp->live &= ~(1u << me->index);
 	me->warp->ready &= ~(1u << me->index);
-	if (--b.n_live == 0) {
-		if (!self->bulks.empty())
-			abandon(STATUS_VIOLATION,
-			        line().add(
-			                "block %u ends before %zu of its bulk copies have arrived",
-			                b.index.y * b.grid.x + b.index.x, self->bulks.size()));
-		if (!next_block()) {
-			leave(&me->stack);
+	if (--s.n_live == 0) {
+		block_end(s);
+		if (all_ended()) {
+			if (!next_blocks()) {
+				leave(&me->stack);
+				return;
+			}
+			lane *to = pick(0, 0);
+			if (to != me)
+				switch_lane(&me->stack, to);
 			return;
 		}
-		lane *to = pick(0);
-		if (to != me)
-			switch_lane(&me->stack, to);
-		return;
+	} else if (s.n_arrived == s.n_live) {
+		release_barrier(s);
 	}
-	if (b.n_arrived == b.n_live)
-		release_barrier();
 	yield_blocked();
 }
 
@@ -420,7 +579,7 @@ void exit_lane()
 bool exit_in_order()
 {
 	lane *me = current, *next = next_in_order(me);
-	block &b = self->block;
+	block &b = *me->block;
 	if (!next || b.n_arrived)
 		return false;
 	me->warp->live &= ~(1u << me->index);
@@ -446,7 +605,7 @@ void lane_main()
 	for (;;) {
 		self->job->entry(self->job->args);
 		if (mode.checked)
-			self->copies[number_of(current)].copies.clear();
+			seat_of(current).copies[number_of(current)].copies.clear();
 		if (!exit_in_order())
 			exit_lane();
 	}
@@ -454,33 +613,53 @@ void lane_main()
 
 // ---------------------------------------------------------------- workers
 
-/* A worker and the stacks of its fibers are one mapping, so that one range holds all that is
- * private to it. */
-constexpr size_t kWorkerBytes = (sizeof(worker) + kPage - 1) / kPage * kPage;
-constexpr size_t kMappedBytes = kWorkerBytes + ENGINE_MAX_THREADS * kStackStride;
+/* A seat and its stacks are one mapping, so that one range holds all that is private to it. */
+constexpr size_t kSeatBytes = (sizeof(seat) + kPage - 1) / kPage * kPage;
+constexpr size_t kMappedBytes = kSeatBytes + ENGINE_MAX_THREADS * kStackStride;
 
-worker *worker_open()
+seat *seat_open(unsigned rank)
 {
 	void *memory = mmap(nullptr, kMappedBytes, PROT_READ | PROT_WRITE,
 	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	char *shared = static_cast<char *>(aligned_alloc(kPage, kSharedBytes / kPage * kPage));
-	if (memory == MAP_FAILED || !shared) {
-		free(shared);
+	if (memory == MAP_FAILED)
+		return nullptr;
+	char *shared = static_cast<char *>(aligned_alloc(kPage, kSharedBytes));
+	if (!shared) {
+		munmap(memory, kMappedBytes);
 		return nullptr;
 	}
-	worker *me = new (memory) worker;
-	me->stacks = static_cast<char *>(memory) + kWorkerBytes;
-	me->shared = shared;
+	seat *s = new (memory) seat();
+	s->stacks = static_cast<char *>(memory) + kSeatBytes;
+	s->shared = shared;
+	s->warps = s->all_warps;
+	s->rank = rank;
 	for (unsigned i = 0; i < ENGINE_MAX_THREADS; i++) {
-		warp &w = me->warps[i / kWarp];
+		warp &w = s->warps[i / kWarp];
 		lane &l = w.lanes[i % kWarp];
 		w.id = i / kWarp;
 		l.warp = &w;
-		l.block = &me->block;
+		l.block = s;
 		l.index = i % kWarp;
 		l.thread = {i, 0, 0};
 	}
-	if (!kAsan) {
+	return s;
+}
+
+void seat_close(seat *s)
+{
+	if (!s)
+		return;
+	asan_show(s->shared, kSharedBytes);
+	free(s->shared);
+	s->~seat();
+	asan_show(s, kMappedBytes);
+	munmap(static_cast<void *>(s), kMappedBytes);
+}
+
+worker *worker_open()
+{
+	worker *me = new (std::nothrow) worker;
+	if (me && !kAsan) {
 		stack_t stack = {};
 		stack.ss_sp = me->signal_stack;
 		stack.ss_size = sizeof me->signal_stack;
@@ -498,11 +677,9 @@ void worker_close(worker *me)
 		stack.ss_flags = SS_DISABLE;
 		sigaltstack(&stack, nullptr);
 	}
-	asan_show(me->shared, kSharedBytes);
-	free(me->shared);
-	me->~worker();
-	asan_show(me, kMappedBytes);
-	munmap(static_cast<void *>(me), kMappedBytes);
+	for (seat *s : me->seats)
+		seat_close(s);
+	delete me;
 }
 
 /* A fault in a kernel ends the launch, as on a GPU; any other is none of our business. */
@@ -525,7 +702,7 @@ void record_fault(worker *me)
 	pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
 
 	const unsigned thread = number_of(current);
-	const char *guard = stack_of(me, thread) - kPage;
+	const char *guard = stack_of(seat_of(current), thread) - kPage;
 	const char *fault = static_cast<char *>(me->fault);
 	if (fault >= guard && fault < guard + kPage)
 		record_failure(
@@ -538,65 +715,76 @@ void record_fault(worker *me)
 		record_failure(STATUS_FAILED,
 		               line().add("thread %u: memory fault at %p", thread, me->fault));
 	current = nullptr;
-	me->n_ready_lanes = 0;
+	lanes_give_up();
 }
 
-void *shared_take(worker *me, size_t bytes, size_t align)
+void *shared_take(seat &s, size_t bytes, size_t align)
 {
 	align = align < 16 ? 16 : align;
-	const size_t at = (me->shared_used + align - 1) / align * align;
+	const size_t at = (s.shared_used + align - 1) / align * align;
 	if (at + bytes + kSharedGap > kSharedBytes)
 		return nullptr;
-	me->shared_used = at + bytes + kSharedGap;
-	asan_show(me->shared + at, bytes);
-	return me->shared + at;
+	s.shared_used = at + bytes + kSharedGap;
+	asan_show(s.shared + at, bytes);
+	return s.shared + at;
 }
 
-void prepare(worker *me, struct job *j)
+void seat_prepare(seat &s, const struct grid &grid)
 {
-	const unsigned n = j->grid.threads;
-	block &b = me->block;
-	me->job = j;
-	me->random = ((check.seed + 1) * 0x9e3779b97f4a7c15u ^ j->serial * 0x2545f4914f6cdd1du) | 1;
-	me->spins = 0;
-	b.warps = me->warps;
-	b.n_threads = n;
-	b.n_warps = (n + kWarp - 1) / kWarp;
-	b.dim = {n, 1, 1};
-	b.grid = {j->grid.x, j->grid.y, 1};
-	b.n_slots = 0;
-	for (unsigned i = 0; i < b.n_warps; i++)
-		b.warps[i].valid = n - i * kWarp >= kWarp ? kFull : (1u << (n - i * kWarp)) - 1;
-	asan_hide(me->shared, kSharedBytes);
-	me->shared_used = 0;
-	b.dynamic_smem = shared_take(me, j->grid.smem_bytes, 128);
-	lanes_prepare(me, n);
+	const unsigned n = grid.threads;
+	s.n_threads = n;
+	s.n_warps = (n + kWarp - 1) / kWarp;
+	s.dim = {n, 1, 1};
+	s.grid = {grid.x, grid.y, 1};
+	s.n_slots = 0;
+	for (unsigned i = 0; i < s.n_warps; i++)
+		s.warps[i].valid = n - i * kWarp >= kWarp ? kFull : (1u << (n - i * kWarp)) - 1;
+	asan_hide(s.shared, kSharedBytes);
+	s.shared_used = 0;
+	s.dynamic_smem = shared_take(s, grid.smem_bytes, 128);
+	lanes_prepare(s, n);
 	if (watcher)
-		watcher->memory(reinterpret_cast<char *>(me),
-		                reinterpret_cast<char *>(me) + kMappedBytes, me->shared,
-		                me->shared + kSharedBytes);
+		watcher->memory(s.rank, reinterpret_cast<char *>(&s),
+		                reinterpret_cast<char *>(&s) + kMappedBytes, s.shared,
+		                s.shared + kSharedBytes);
+}
+
+/* Makes this thread a worker, with seats for the blocks of a cluster; false: no memory. */
+bool prepare(struct job *j)
+{
+	if (!self && !(self = worker_open()))
+		return false;
+	for (unsigned r = 0; r < j->cluster; r++) {
+		seat *&s = self->seats[r];
+		if (!s && !(s = seat_open(r)))
+			return false;
+		seat_prepare(*s, j->grid);
+	}
+	self->job = j;
+	self->cluster = j->cluster;
+	self->random =
+	        ((check.seed + 1) * 0x9e3779b97f4a7c15u ^ j->serial * 0x2545f4914f6cdd1du) | 1;
+	self->spins = 0;
+	return true;
 }
 
 /* This thread's part of a launch. */
 void work(struct job *j)
 {
-	if (!self)
-		self = worker_open();
-	if (!self) {
+	if (!prepare(j)) {
 		std::lock_guard<std::mutex> guard(j->lock);
 		j->status = STATUS_NO_MEMORY;
-		j->message.add("no memory for the threads of a host block");
+		j->message = line().add("no memory for the threads of a host block");
 		j->failed = true;
 		return;
 	}
-	prepare(self, j);
-	if (!next_block())
+	if (!next_blocks())
 		return;
 	if (!kAsan && sigsetjmp(self->escape, 0)) {
 		record_fault(self);
 		return;
 	}
-	enter(pick(0));
+	enter(pick(0, 0));
 }
 
 /* Threads beside the caller's. They spin for a while after a launch, because the next one is
@@ -641,7 +829,8 @@ void job_leave()
 		helpers.guests.notify_one();
 }
 
-void helper_main()
+/* number: from 1, the caller of engine_run() is 0. */
+void helper_main(int number)
 {
 	for (unsigned seen = 0;;) {
 		spin_then_wait(helpers.generation, [=](unsigned g) { return g != seen; });
@@ -649,7 +838,8 @@ void helper_main()
 		if (helpers.stop)
 			break;
 		if (job_join()) {
-			work(helpers.job);
+			if (helpers.job->cluster == 1 || number < kClusterWorkers)
+				work(helpers.job);
 			job_leave();
 		}
 	}
@@ -672,12 +862,12 @@ void pool_close()
 void pool_open(int n)
 {
 	for (int i = 1; i < n; i++)
-		helpers.threads.emplace_back(helper_main);
+		helpers.threads.emplace_back(helper_main, i);
 }
 
 void run(struct job *j)
 {
-	if (helpers.threads.empty() || watcher || j->n_blocks == 1) {
+	if (helpers.threads.empty() || watcher || j->n_blocks == j->cluster) {
 		work(j);
 		return;
 	}
@@ -723,7 +913,7 @@ void yield_blocked()
 {
 	lane *me = current;
 	const unsigned ready = check.schedule == SCHEDULE_RANDOM ? 0 : me->warp->ready;
-	lane *to = ready ? &me->warp->lanes[pick_lane(ready)] : pick(me->warp->id);
+	lane *to = ready ? &me->warp->lanes[pick_lane(ready)] : pick(me->block->rank, me->warp->id);
 	if (!to)
 		deadlock();
 	if (to != me)
@@ -733,10 +923,10 @@ void yield_blocked()
 void sync_block_slow(const void *at)
 {
 	lane *me = current;
-	block &b = self->block;
+	seat &s = seat_of(me);
 	me->barrier = at;
-	if (++b.n_arrived == b.n_live) {
-		release_barrier();
+	if (++s.n_arrived == s.n_live) {
+		release_barrier(s);
 	} else {
 		me->warp->ready &= ~(1u << me->index);
 		yield_blocked();
@@ -744,11 +934,47 @@ void sync_block_slow(const void *at)
 	me->barrier = nullptr;
 }
 
-/* Lets everybody else run first: the lanes after this one, then the next warps. */
+void sync_cluster_slow(const void *at)
+{
+	lane *me = current;
+	seat &s = seat_of(me);
+	const unsigned bit = 1u << me->index;
+	me->barrier = at;
+	me->warp->ready &= ~bit;
+	s.at_cluster = true;
+	if (++s.n_arrived == s.n_live)
+		release_barrier(s);
+	if (!(me->warp->ready & bit))
+		yield_blocked();
+	me->barrier = nullptr;
+}
+
+/* Variables lie at the same place in all blocks. */
+const void *shared_of_rank(const void *p, int rank, const void *at)
+{
+	const seat &mine = seat_of(current);
+	const size_t offset =
+	        reinterpret_cast<uintptr_t>(p) - reinterpret_cast<uintptr_t>(mine.shared);
+	if (offset >= mine.shared_used)
+		kernel_error(at, "cluster_shared() of what is not shared memory of the block");
+	if (rank < 0 || static_cast<unsigned>(rank) >= self->cluster)
+		abandon(STATUS_VIOLATION, line().add("thread %u: rank %d of a cluster of %u at ",
+		                                     number_of(current), rank, self->cluster)
+		                                  .place(at));
+	seat &other = *self->seats[rank];
+	if (&other == &mine)
+		return p;
+	if (!other.n_live)
+		still_read(other, at);
+	other.reader = at;
+	return other.shared + offset;
+}
+
+/* Lets everybody else run first: the lanes after this one, then the next warps and blocks. */
 void spin_yield()
 {
 	lane *me = current;
-	const block &b = self->block;
+	const block &b = *me->block;
 	if (self->job->failed)
 		abandon(STATUS_FAILED, line().add("another block failed"));
 	if (++self->spins > kMaxSpins)
@@ -757,8 +983,10 @@ void spin_yield()
 	const unsigned later = me->warp->ready & ~((2u << me->index) - 1);
 	if (later)
 		to = &me->warp->lanes[__builtin_ctz(later)];
-	for (unsigned i = 1; i <= b.n_warps && !to; i++) {
-		warp &w = b.warps[(me->warp->id + i) % b.n_warps];
+	const unsigned n = b.n_warps * self->cluster, mine = b.rank * b.n_warps + me->warp->id;
+	for (unsigned i = 1; i <= n && !to; i++) {
+		const unsigned k = (mine + i) % n;
+		warp &w = self->seats[k / b.n_warps]->warps[k % b.n_warps];
 		if (w.ready)
 			to = &w.lanes[__builtin_ctz(w.ready)];
 	}
@@ -802,25 +1030,29 @@ void warp_synced(const warp *w, unsigned mask)
 		watcher->sync_warp(w);
 }
 
+/* In all blocks of the cluster, whichever comes first. */
 void *shared_new(const void *key, size_t bytes, size_t align)
 {
-	block &b = self->block;
-	constexpr unsigned n_max = sizeof b.slots / sizeof *b.slots;
-	void *memory = b.n_slots < n_max ? shared_take(self, bytes, align) : nullptr;
-	if (!memory)
-		abandon(STATUS_FAILED,
-		        line().add("more than %u variables or %zu bytes of shared memory", n_max,
-		                   kSharedBytes));
-	b.slots[b.n_slots++] = {key, memory, bytes};
-	if (mode.checked)
-		memset(memory, 0xff, bytes);
-	return memory;
+	constexpr unsigned n_max = sizeof block::slots / sizeof *block::slots;
+	for (unsigned r = 0; r < self->cluster; r++) {
+		seat &s = *self->seats[r];
+		void *memory = s.n_slots < n_max ? shared_take(s, bytes, align) : nullptr;
+		if (!memory)
+			abandon(STATUS_FAILED,
+			        line().add("more than %u variables or %zu bytes of shared memory",
+			                   n_max, kSharedBytes));
+		s.slots[s.n_slots++] = {key, memory, bytes};
+		if (mode.checked)
+			memset(memory, 0xff, bytes);
+	}
+	const block &b = *current->block;
+	return b.slots[b.n_slots - 1].memory;
 }
 
 /* The destination holds NaN until the copy, of zeros if from nowhere, arrives. */
 void cp_async_issue(void *shared, const void *global)
 {
-	copy_queue &q = self->copies[number_of(current)];
+	copy_queue &q = seat_of(current).copies[number_of(current)];
 	if (watcher)
 		watcher->copy(shared, global, __builtin_return_address(0));
 	memset(shared, 0xff, 16);
@@ -829,12 +1061,12 @@ void cp_async_issue(void *shared, const void *global)
 
 void cp_async_close()
 {
-	self->copies[number_of(current)].group++;
+	seat_of(current).copies[number_of(current)].group++;
 }
 
 void cp_async_finish(unsigned groups_left)
 {
-	copy_queue &q = self->copies[number_of(current)];
+	copy_queue &q = seat_of(current).copies[number_of(current)];
 	size_t kept = 0;
 	for (const pending_copy &c : q.copies) {
 		if (c.group + groups_left >= q.group) {
@@ -885,13 +1117,13 @@ void bulk_issue(void *shared, const void *global, unsigned bytes, copy_barrier *
 			memset(copy.found.data() + i, 0xff, 16);
 	}
 	memset(shared, 0xff, bytes);
-	self->bulks.push_back(std::move(copy));
+	seat_of(current).bulks.push_back(std::move(copy));
 }
 
 /* What has been asked for arrives when all of it is on its way. */
 static bool bulk_arrives(copy_barrier *b)
 {
-	std::vector<pending_bulk> &all = self->bulks;
+	std::vector<pending_bulk> &all = seat_of(current).bulks;
 	auto is_here = [b](const pending_bulk &c) { return c.barrier == b; };
 	size_t bytes = 0;
 	for (const pending_bulk &c : all)
@@ -1043,6 +1275,13 @@ enum status engine_run(host_entry *entry, struct grid grid, const void *args,
 		            "the host takes 1 to %d threads and %zu bytes",
 		            grid.x, grid.y, grid.threads, grid.smem_bytes, ENGINE_MAX_THREADS,
 		            ENGINE_SMEM_BYTES);
+	const unsigned cluster = grid.cluster ? grid.cluster : 1;
+	if (cluster > ENGINE_MAX_CLUSTER || grid.x % cluster)
+		return fail(
+		        STATUS_USAGE,
+		        "launch of %ux%u blocks in clusters of %u; the host takes clusters of 1 "
+		        "to %d blocks, of which a row has whole ones",
+		        grid.x, grid.y, cluster, ENGINE_MAX_CLUSTER);
 	struct job j;
 	j.entry = entry;
 	j.args = args;
@@ -1050,8 +1289,9 @@ enum status engine_run(host_entry *entry, struct grid grid, const void *args,
 	j.dependent = options.dependent;
 	j.serial = serial++;
 	j.n_blocks = grid.x * grid.y;
+	j.cluster = cluster;
 	if (watcher)
-		watcher->launch(options.dependent);
+		watcher->launch(options.dependent, cluster);
 	run(&j);
 	if (j.failed)
 		return fail(j.status, "%s", j.message.text);

@@ -1,6 +1,6 @@
 /* The host engine for those who launch: blocks of a grid spread over worker threads, each
- * running the threads of a block as fibers. One thread of the program uses it at a time; fork()
- * before engine_open(). */
+ * running the threads of a block, or of the blocks of a cluster, as fibers. One thread of the
+ * program uses it at a time; fork() before engine_open(). */
 #ifndef DEVICE_ENGINE_H
 #define DEVICE_ENGINE_H
 
@@ -12,6 +12,7 @@ extern "C" {
 
 #define ENGINE_MAX_THREADS 1024                 /* of a block */
 #define ENGINE_SMEM_BYTES  (size_t)(227 * 1024) /* dynamic, of a block; as on an H100 */
+#define ENGINE_MAX_CLUSTER 8                    /* blocks; what every GPU with clusters takes */
 
 /* Lanes of the warps that kernels of this program were compiled for: 1 or 32. */
 int engine_lanes(void);

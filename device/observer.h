@@ -11,11 +11,14 @@ namespace simt
 
 struct observer {
 	void (*boundary)(); /* see engine_boundary() */
-	void (*launch)(bool dependent);
-	void (*block)(unsigned number);
-	void (*memory)(const char *engine_begin, const char *engine_end, const char *shared_begin,
-	               const char *shared_end); /* of the worker: its own, and what blocks share */
-	void (*sync_block)();
+	void (*launch)(bool dependent, unsigned cluster);
+	/* Of the blocks of that rank: what is private to the engine, and what they share. */
+	void (*memory)(unsigned rank, const char *engine_begin, const char *engine_end,
+	               const char *shared_begin, const char *shared_end);
+	void (*block_begin)(unsigned rank, unsigned number);
+	void (*block_end)(unsigned rank); /* in a cluster */
+	void (*sync_block)(unsigned rank);
+	void (*sync_cluster)();
 	void (*sync_warp)(const warp *w);
 	void (*grid_wait)(const lane *l);
 	/* 16 bytes, at issue and, but for bulk copies, at arrival; from null, zeros. */

@@ -28,7 +28,8 @@ struct access {
 	uint16_t thread;
 	uint8_t bytes; /* of the four, as a mask */
 	bool write : 1, atomic : 1, waited : 1;
-	const void *pc;
+	uint32_t cluster_epoch;
+	const void *pc; /* null: the end of the block */
 };
 
 /* What is remembered of four bytes of memory. */
@@ -57,25 +58,34 @@ struct found {
 	bool shared;
 };
 
+/* A block that runs. Epochs only grow, over blocks and launches. */
+struct running {
+	range engine{}, shared{}; /* private to the engine; shared memory */
+	uint32_t block = 0, block_epoch = 0;
+	uint32_t warp_epochs[ENGINE_MAX_THREADS]{};
+	std::bitset<ENGINE_MAX_THREADS> waited;
+	std::set<const unsigned *> acquired;
+};
+
+/* Epochs at which a block arrived at a counter. */
+struct arrival {
+	uint32_t block_epoch, cluster_epoch;
+};
+
 struct detector {
 	std::unordered_map<uintptr_t, page *> pages;
 	uintptr_t last_number = ~(uintptr_t)0;
 	page *last_page = nullptr;
 
-	range engine{}, shared{}; /* private to the engine; shared memory */
-
 	/* The running launch, and which launches are not ordered with it. */
 	uint32_t launch = 0, base = 1;
 	bool bounded = true, dependent = false, any_waited = true;
 	span before_wait{}, after_wait{};
-	std::bitset<ENGINE_MAX_THREADS> waited;
 
-	/* The running block. Epochs only grow, over blocks and launches. */
-	uint32_t block = 0, block_epoch = 0;
-	uint32_t warp_epochs[ENGINE_MAX_THREADS]{};
-	std::set<const unsigned *> acquired;
-	/* Epoch at which a block arrived at a counter. */
-	std::map<std::pair<const unsigned *, uint32_t>, uint32_t> released;
+	/* The running cluster. */
+	uint32_t cluster = 1, cluster_epoch = 0;
+	running ranks[ENGINE_MAX_CLUSTER];
+	std::map<std::pair<const unsigned *, uint32_t>, arrival> released;
 
 	unsigned long count = 0;
 	std::set<std::pair<const void *, const void *>> seen;
@@ -135,6 +145,10 @@ std::string place(const void *return_address)
 std::string describe(const access &a)
 {
 	char who[96];
+	if (!a.pc) {
+		snprintf(who, sizeof who, "end of block %u in launch %u", a.block, a.launch);
+		return who;
+	}
 	snprintf(who, sizeof who, " by thread %u of block %u in launch %u", a.thread, a.block,
 	         a.launch);
 	std::string text = a.atomic ? "atomic " : "";
@@ -143,14 +157,40 @@ std::string describe(const access &a)
 
 // ---------------------------------------------------------------- order
 
-bool blocks_ordered(const access &earlier)
+bool same_cluster(uint32_t a, uint32_t b)
 {
-	for (const unsigned *counter : d->acquired) {
-		const auto arrival = d->released.find({counter, earlier.block});
-		if (arrival != d->released.end() && earlier.block_epoch <= arrival->second)
-			return true;
-	}
+	return a / d->cluster == b / d->cluster;
+}
+
+running &running_of(const lane *l)
+{
+	return d->ranks[l->block->rank];
+}
+
+/* Whether it came before a counter that this block has seen: by its block, or by another one of the
+ * cluster that had synced since. */
+bool counted(const access &earlier, const running &now)
+{
+	const uint32_t first = earlier.block / d->cluster * d->cluster;
+	for (const unsigned *counter : now.acquired)
+		for (uint32_t block = first; block < first + d->cluster; block++) {
+			const auto at = d->released.find({counter, block});
+			if (at == d->released.end())
+				continue;
+			if (block == earlier.block && earlier.block_epoch <= at->second.block_epoch)
+				return true;
+			if (earlier.cluster_epoch < at->second.cluster_epoch)
+				return true;
+		}
 	return false;
+}
+
+bool blocks_ordered(const access &earlier, const access &now, bool shared)
+{
+	const bool by_itself = same_cluster(earlier.block, now.block)
+	                               ? earlier.cluster_epoch != now.cluster_epoch
+	                               : shared;
+	return by_itself || counted(earlier, d->ranks[now.block % d->cluster]);
 }
 
 bool ordered(const access &earlier, const access &now, bool shared)
@@ -159,7 +199,7 @@ bool ordered(const access &earlier, const access &now, bool shared)
 		return shared ||
 		       !(now.waited ? d->after_wait : d->before_wait).holds(earlier.launch);
 	if (earlier.block != now.block)
-		return shared || blocks_ordered(earlier);
+		return blocks_ordered(earlier, now, shared);
 	return earlier.thread == now.thread || earlier.block_epoch != now.block_epoch ||
 	       (earlier.thread / simt::kWarp == now.thread / simt::kWarp &&
 	        earlier.warp_epoch != now.warp_epoch);
@@ -218,26 +258,37 @@ cell &cell_of(uintptr_t address)
 
 access access_of(const lane *l)
 {
+	const running &r = running_of(l);
 	access now = {};
 	now.launch = d->launch;
-	now.block = d->block;
-	now.block_epoch = d->block_epoch;
-	now.warp_epoch = d->warp_epochs[l->warp->id];
+	now.block = r.block;
+	now.block_epoch = r.block_epoch;
+	now.cluster_epoch = d->cluster_epoch;
+	now.warp_epoch = r.warp_epochs[l->warp->id];
 	now.thread = static_cast<uint16_t>(l->thread.x);
-	now.waited = d->waited[l->thread.x];
+	now.waited = r.waited[l->thread.x];
 	return now;
+}
+
+/* Whether the address is in such memory of a block that runs. */
+bool any_holds(range running::*memory, uintptr_t address)
+{
+	for (uint32_t i = 0; i < d->cluster; i++)
+		if ((d->ranks[i].*memory).holds(address))
+			return true;
+	return false;
 }
 
 void note(uintptr_t address, size_t bytes, bool write, bool atomic, const void *pc)
 {
-	if (!d || !simt::current || d->engine.holds(address) ||
+	if (!d || !simt::current || any_holds(&running::engine, address) ||
 	    address == reinterpret_cast<uintptr_t>(&simt::current))
 		return;
 	access now = access_of(simt::current);
 	now.write = write;
 	now.atomic = atomic;
 	now.pc = pc;
-	const bool shared = d->shared.holds(address);
+	const bool shared = any_holds(&running::shared, address);
 	for (uintptr_t end = address + bytes; address < end;) {
 		const uintptr_t next = address / 4 * 4 + 4 < end ? address / 4 * 4 + 4 : end;
 		now.bytes = static_cast<uint8_t>(((1u << (next - address)) - 1) << address % 4);
@@ -253,7 +304,7 @@ void on_boundary()
 	d->bounded = true;
 }
 
-void on_launch(bool dependent)
+void on_launch(bool dependent, unsigned cluster)
 {
 	const span after = d->any_waited || !d->dependent ? d->after_wait : d->before_wait;
 	d->launch++;
@@ -265,45 +316,86 @@ void on_launch(bool dependent)
 	d->before_wait = {d->base, d->launch};
 	d->after_wait = d->dependent ? after : span{d->launch, d->launch};
 	d->released.clear();
+	d->cluster = cluster;
 }
 
-void on_block(unsigned number)
+void on_block_begin(unsigned rank, unsigned number)
 {
-	d->block = number;
-	d->block_epoch++;
-	d->waited.reset();
-	d->acquired.clear();
+	running &r = d->ranks[rank];
+	r.block = number;
+	r.block_epoch++;
+	r.waited.reset();
+	r.acquired.clear();
 }
 
-void on_memory(const char *engine_begin, const char *engine_end, const char *shared_begin,
-               const char *shared_end)
+/* As if the block wrote all its shared memory, which is gone. */
+void on_block_end(unsigned rank)
+{
+	running &r = d->ranks[rank];
+	access now = {};
+	now.launch = d->launch;
+	now.block = r.block;
+	now.block_epoch = ++r.block_epoch;
+	now.cluster_epoch = d->cluster_epoch;
+	now.bytes = 0xf;
+	now.write = true;
+	for (uintptr_t page = r.shared.begin; page < r.shared.end; page += kPage)
+		if (d->pages.count(page / kPage))
+			for (uintptr_t i = 0; i < kPage; i += 4)
+				touch(cell_of(page + i), now, true);
+}
+
+void on_memory(unsigned rank, const char *engine_begin, const char *engine_end,
+               const char *shared_begin, const char *shared_end)
 {
 	auto address = [](const char *p) { return reinterpret_cast<uintptr_t>(p); };
-	d->engine = {address(engine_begin), address(engine_end)};
-	d->shared = {address(shared_begin), address(shared_end)};
+	d->ranks[rank].engine = {address(engine_begin), address(engine_end)};
+	d->ranks[rank].shared = {address(shared_begin), address(shared_end)};
 }
 
-void on_sync_block()
+void on_sync_block(unsigned rank)
 {
-	d->block_epoch++;
-	if (d->waited.any())
-		d->waited.set();
+	running &r = d->ranks[rank];
+	r.block_epoch++;
+	if (r.waited.any())
+		r.waited.set();
+}
+
+/* Each block knows what any of them knew. */
+void on_sync_cluster()
+{
+	bool any_waited = false;
+	std::set<const unsigned *> acquired;
+	for (uint32_t i = 0; i < d->cluster; i++) {
+		const running &r = d->ranks[i];
+		any_waited |= r.waited.any();
+		acquired.insert(r.acquired.begin(), r.acquired.end());
+	}
+	for (uint32_t i = 0; i < d->cluster; i++) {
+		running &r = d->ranks[i];
+		r.block_epoch++;
+		r.acquired = acquired;
+		if (any_waited)
+			r.waited.set();
+	}
+	d->cluster_epoch++;
 }
 
 void on_sync_warp(const warp *w)
 {
-	d->warp_epochs[w->id]++;
+	running &r = running_of(w->lanes);
+	r.warp_epochs[w->id]++;
 	bool any = false;
 	for (int i = 0; i < simt::kWarp; i++)
-		any |= d->waited[w->id * simt::kWarp + i];
+		any |= r.waited[w->id * simt::kWarp + i];
 	for (int i = 0; i < simt::kWarp && any; i++)
-		d->waited.set(w->id * simt::kWarp + i);
+		r.waited.set(w->id * simt::kWarp + i);
 }
 
 void on_grid_wait(const lane *l)
 {
 	d->any_waited = true;
-	d->waited.set(l->thread.x);
+	running_of(l).waited.set(l->thread.x);
 }
 
 void on_copy(const void *to, const void *from, const void *pc)
@@ -327,17 +419,19 @@ bool on_settled(const void *from)
 
 void on_release(const unsigned *counter)
 {
-	d->released[{counter, d->block}] = d->block_epoch;
+	const running &r = running_of(simt::current);
+	d->released[{counter, r.block}] = {r.block_epoch, d->cluster_epoch};
 }
 
 void on_acquire(const unsigned *counter)
 {
-	d->acquired.insert(counter);
+	running_of(simt::current).acquired.insert(counter);
 }
 
-const simt::observer watch = {on_boundary,   on_launch,    on_block,     on_memory,
-                              on_sync_block, on_sync_warp, on_grid_wait, on_copy,
-                              on_settled,    on_release,   on_acquire};
+const simt::observer watch = {on_boundary,  on_launch,     on_memory,       on_block_begin,
+                              on_block_end, on_sync_block, on_sync_cluster, on_sync_warp,
+                              on_grid_wait, on_copy,       on_settled,      on_release,
+                              on_acquire};
 
 void forget()
 {

@@ -1,7 +1,7 @@
 // C++20.
-/* simt.h for the host: every CUDA thread of a block is a fiber, a block runs on one worker
- * thread. Lanes of a warp take turns; a collective is done by its last lane to arrive, for all.
- * Included by simt.h and the engine only. */
+/* simt.h for the host: every CUDA thread of a block is a fiber, a block (or the blocks of a
+ * cluster) runs on one worker thread. Lanes of a warp take turns; a collective is done by its last
+ * lane to arrive, for all. Included by simt.h and the engine only. */
 #ifndef DEVICE_SIMT_HOST_H
 #define DEVICE_SIMT_HOST_H
 
@@ -133,6 +133,7 @@ struct block {
 	warp *warps;
 	unsigned n_warps, n_threads, n_live, n_arrived; /* threads */
 	int counted;                                    /* predicates of sync_block_count() */
+	unsigned rank;                                  /* in its cluster */
 	uint3 index;
 	uint3 dim, grid;
 	void *dynamic_smem;
@@ -152,6 +153,8 @@ extern constinit thread_local lane *current __attribute__((tls_model("initial-ex
 
 void yield_blocked();
 void sync_block_slow(const void *at);
+void sync_cluster_slow(const void *at);
+const void *shared_of_rank(const void *p, int rank, const void *at);
 void check_agreement(const warp *w, unsigned mask, const void *at);
 void warp_synced(const warp *w, unsigned mask);
 void *shared_new(const void *key, size_t bytes, size_t align);
@@ -606,11 +609,15 @@ SIMT_FN unsigned sm_id()
 	return blockIdx.x;
 }
 
-SIMT_FN void sync_cluster() {}
-template <typename T>
-SIMT_FN const T *cluster_shared(const T *p, int)
+SIMT_FN void sync_cluster(SIMT_HERE)
 {
-	return p;
+	sync_cluster_slow(at);
+}
+
+template <typename T>
+SIMT_FN const T *cluster_shared(const T *p, int rank, SIMT_HERE)
+{
+	return static_cast<const T *>(shared_of_rank(p, rank, at));
 }
 
 SIMT_FN void grid_wait()

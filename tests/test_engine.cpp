@@ -696,6 +696,178 @@ void test_planted_bugs(void **)
 	});
 }
 
+// ---------------------------------------------------------------- clusters
+
+/* The schedules, with one worker and several, checked and not. */
+template <typename Body>
+void each_way(Body body)
+{
+	const struct host_check before = host_check_get();
+	for (int workers : {1, 3})
+		for (bool checked : {false, true}) {
+			struct host_check check = before;
+			check.workers = workers;
+			check.checked = checked;
+			host_check_set(check);
+			each_schedule(body);
+		}
+	host_check_set(before);
+}
+
+/* Three clusters of N in each of two rows. */
+template <planted::cluster_bug Bug, int N>
+enum status launch_clusters(const planted::args &args, unsigned threads = 64)
+{
+	return launch_grid(SIMT_ENTRY(planted::sum_cluster<Bug, N>),
+	                   grid{3 * N, 2, threads, N, threads * sizeof(float)}, args);
+}
+
+template <int N>
+void check_cluster_sums(unsigned threads)
+{
+	std::vector<float> x(3 * N * threads), y(x.size());
+	for (size_t i = 0; i < x.size(); i++)
+		x[i] = (float)(i * 37 % 64) - 20.0f; /* sums are exact */
+	if (launch_clusters<planted::CLUSTER_RIGHT, N>({x.data(), y.data(), nullptr}, threads) !=
+	    STATUS_OK)
+		fail_msg("%s", fail_message());
+	for (size_t i = 0; i < x.size(); i++) {
+		const size_t n = N * threads, first = i / n * n, last = first + n - threads;
+		float sum = x[last + i % threads];
+		for (size_t k = 0; k < n; k++)
+			sum += x[first + k];
+		assert_true(y[i] == sum);
+	}
+}
+
+void test_cluster_sums(void **)
+{
+	each_way([] {
+		check_cluster_sums<1>(64);
+		check_cluster_sums<2>(64);
+		check_cluster_sums<4>(100);
+		check_cluster_sums<8>(32);
+	});
+	check_cluster_sums<8>(512);
+}
+
+float &variable(int which)
+{
+	if (which) {
+		SIMT_SHARED(float, odd);
+		return odd;
+	}
+	SIMT_SHARED(float, even);
+	return even;
+}
+
+/* Each block meets the variables in another order, the first never before it is read. */
+__global__ void swap_variables(const out_args a)
+{
+	const int rank = (int)blockIdx.x % 2;
+	if (threadIdx.x == 0)
+		variable(rank) = 10.0f + (float)rank;
+	simt::sync_cluster();
+	const float theirs = *simt::cluster_shared(&variable(1 - rank), 1 - rank);
+	simt::sync_cluster();
+	a.y[blockIdx.x * blockDim.x + threadIdx.x] = theirs;
+}
+
+/* Blocks of a cluster wait for each other in other ways too. */
+__global__ void spin_in_cluster(const chain_args a)
+{
+	if (blockIdx.x % 4 == 0 && threadIdx.x == 0) {
+		while (simt::load_acquire(a.flag) < 3)
+			simt::spin_pause();
+		*a.out = 7;
+	}
+	simt::sync_block();
+	if (blockIdx.x % 4 > 0 && threadIdx.x == 32)
+		simt::atomic_add(a.flag, 1u);
+	if (threadIdx.x % 2)
+		return; /* no longer counts */
+	simt::sync_cluster();
+}
+
+void test_cluster_variables(void **)
+{
+	each_way([] {
+		float y[4 * 64];
+		unsigned flag = 0;
+		int out = 0;
+		assert_int_equal(
+		        launch_grid(SIMT_ENTRY(swap_variables), grid{4, 1, 64, 2, 0}, out_args{y}),
+		        STATUS_OK);
+		for (int i = 0; i < 4 * 64; i++)
+			assert_true(y[i] == (i / 64 % 2 ? 10.0f : 11.0f));
+		assert_int_equal(launch_grid(SIMT_ENTRY(spin_in_cluster), grid{4, 1, 64, 4, 0},
+		                             chain_args{&flag, &out}),
+		                 STATUS_OK);
+		assert_int_equal(out, 7);
+	});
+}
+
+/* Whatever the order of the blocks is, and the engine goes on. */
+template <planted::cluster_bug Bug, int N = 4>
+void expect_violation(const char *says, int line)
+{
+	std::vector<float> x(24 * 64, 1.0f), y(x.size());
+	const planted::args args = {x.data(), y.data(), nullptr};
+	assert_int_equal((launch_clusters<Bug, N>(args)), STATUS_VIOLATION);
+	expect_text(fail_message(), "block (");
+	expect_text(fail_message(), says);
+	expect_text(fail_message(), at("engine.h", line));
+	check_cluster_sums<8>(32);
+	RUN(SIMT_ENTRY(reverse_static), 2, 128, out_args{y.data()});
+}
+
+void test_cluster_bugs(void **)
+{
+	each_way([] {
+		const char *gone = "ends without a sync_cluster() behind the cluster_shared() at ";
+		expect_violation<planted::CLUSTER_FIRST, 2>(gone, planted::CLUSTER_POINTER);
+		expect_violation<planted::CLUSTER_LAST, 2>(gone, planted::CLUSTER_POINTER);
+		if (host_check_get().checked)
+			expect_violation<planted::CLUSTER_SPLIT>("divergent barrier",
+			                                         planted::CLUSTER_FIRST_BLOCK);
+		expect_violation<planted::CLUSTER_EXIT>("ended before the sync_cluster() at ",
+		                                        planted::CLUSTER_FIRST_SYNC);
+		expect_violation<planted::CLUSTER_MORE>("ended before the sync_cluster() at ",
+		                                        planted::CLUSTER_MORE_SYNC);
+		expect_violation<planted::CLUSTER_RANK>("rank 4 of a cluster of 4",
+		                                        planted::CLUSTER_RANK_READ);
+		expect_violation<planted::CLUSTER_PRIVATE>("not shared memory of the block",
+		                                           planted::CLUSTER_PRIVATE_READ);
+	});
+}
+
+/* What was read too early or too late is NaN: blocks run one after the other here. */
+void test_cluster_poison(void **)
+{
+	const struct host_check before = host_check_get();
+	for (enum schedule schedule : {SCHEDULE_FORWARD, SCHEDULE_REVERSE}) {
+		struct host_check check = before;
+		check.schedule = schedule;
+		check.checked = true;
+		host_check_set(check);
+		std::vector<float> x(24 * 64, 1.0f), y(x.size());
+		const planted::args args = {x.data(), y.data(), nullptr};
+		auto n_bad = [&] {
+			return std::count_if(y.begin(), y.end(),
+			                     [](float v) { return std::isnan(v); });
+		};
+		assert_int_equal((launch_clusters<planted::CLUSTER_EARLY, 4>(args)), STATUS_OK);
+		assert_true(n_bad() > 0);
+#ifndef __SANITIZE_ADDRESS__
+		assert_int_equal((launch_clusters<planted::CLUSTER_HOISTED, 4>(args)), STATUS_OK);
+		assert_true(n_bad() > 0);
+#endif
+		assert_int_equal((launch_clusters<planted::CLUSTER_RIGHT, 4>(args)), STATUS_OK);
+		assert_true(n_bad() == 0);
+	}
+	host_check_set(before);
+}
+
 template <typename Entry>
 void expect_nan(Entry bug, Entry fixed, bool (*is_bad)(const float *y))
 {
@@ -752,7 +924,7 @@ void test_missing_wait(void **)
 #ifdef __SANITIZE_ADDRESS__
 
 /* Standard error of a child that runs the kernel; the child must not get to its end. */
-std::string death_of(const void *entry)
+std::string death_of(const void *entry, unsigned cluster = 1)
 {
 	int channel[2];
 	assert_int_equal(pipe(channel), 0);
@@ -761,10 +933,11 @@ std::string death_of(const void *entry)
 	if (child == 0) {
 		dup2(channel[1], STDERR_FILENO);
 		void *memory;
-		if (device_alloc(host, 8 * sizeof(float), &memory) != STATUS_OK)
+		if (device_alloc(host, cluster * 8 * sizeof(float), &memory) != STATUS_OK)
 			_exit(0);
 		float *y = static_cast<float *>(memory);
-		(void)!launch(entry, 1, 8, planted::args{y, y, nullptr}, 8 * sizeof(float));
+		(void)!launch_grid(entry, grid{cluster, 1, 8, cluster, 8 * sizeof(float)},
+		                   planted::args{y, y, nullptr});
 		_exit(0);
 	}
 	close(channel[1]);
@@ -784,6 +957,8 @@ void test_out_of_bounds(void **)
 	expect_text(death_of(SIMT_ENTRY(planted::past_global)).c_str(), "heap-buffer-overflow");
 	expect_text(death_of(SIMT_ENTRY(planted::past_shared)).c_str(), "planted/engine.h");
 	expect_text(death_of(SIMT_ENTRY(planted::past_dynamic)).c_str(), "planted/engine.h");
+	const void *late = SIMT_ENTRY(planted::sum_cluster<planted::CLUSTER_HOISTED, 2>);
+	expect_text(death_of(late, 2).c_str(), at("engine.h", planted::CLUSTER_READ));
 }
 
 #else
@@ -802,6 +977,11 @@ void test_faults(void **)
 		                        planted::args{x, y, nullptr}),
 		                 STATUS_FAILED);
 		expect_text(fail_message(), "stack overflow");
+		assert_int_equal(launch_grid(SIMT_ENTRY(planted::wild_write), grid{8, 1, 8, 4, 0},
+		                             planted::args{x, y, nullptr}),
+		                 STATUS_FAILED);
+		expect_text(fail_message(), "thread 5: memory fault at ");
+		check_cluster_sums<4>(32);
 		RUN(SIMT_ENTRY(reverse_static), 2, 128, out_args{std::vector<float>(256).data()});
 	});
 }
@@ -853,6 +1033,11 @@ void test_geometry(void **)
 	assert_int_equal(launch(SIMT_ENTRY(reverse_static), 0, 32, out_args{y}), STATUS_USAGE);
 	assert_int_equal(launch(SIMT_ENTRY(reverse_static), 1, 32, out_args{y}, 300 << 10),
 	                 STATUS_USAGE);
+	for (const struct grid &odd : {grid{16, 1, 32, 16, 0}, grid{6, 2, 32, 4, 0}}) {
+		assert_int_equal(launch_grid(SIMT_ENTRY(reverse_static), odd, out_args{y}),
+		                 STATUS_USAGE);
+		expect_text(fail_message(), "in clusters of " + std::to_string(odd.cluster));
+	}
 }
 
 void test_memory(void **)
@@ -923,6 +1108,8 @@ int main()
 	        cmocka_unit_test(test_mma),           cmocka_unit_test(test_conversions),
 	        cmocka_unit_test(test_unpacking),     cmocka_unit_test(test_functions),
 	        cmocka_unit_test(test_phases),        cmocka_unit_test(test_planted_bugs),
+	        cmocka_unit_test(test_cluster_sums),  cmocka_unit_test(test_cluster_variables),
+	        cmocka_unit_test(test_cluster_bugs),  cmocka_unit_test(test_cluster_poison),
 	        cmocka_unit_test(test_poison),        cmocka_unit_test(test_missing_wait),
 #ifdef __SANITIZE_ADDRESS__
 	        cmocka_unit_test(test_out_of_bounds),

@@ -33,11 +33,18 @@ static int close_host(void **)
 }
 
 template <typename Args>
+static enum status launch_grid(const void *entry, struct grid grid, const Args &args,
+                               bool dependent = false)
+{
+	return device_launch(host, entry, grid, &args, sizeof args,
+	                     launch_options{dependent, nullptr});
+}
+
+template <typename Args>
 static enum status launch(const void *entry, unsigned blocks, unsigned threads, const Args &args,
                           size_t smem_bytes = 0, bool dependent = false)
 {
-	return device_launch(host, entry, grid{blocks, 1, threads, smem_bytes}, &args, sizeof args,
-	                     launch_options{dependent, nullptr});
+	return launch_grid(entry, grid{blocks, 1, threads, 1, smem_bytes}, args, dependent);
 }
 
 #define RUN(...)                                                       \

@@ -302,6 +302,59 @@ void test_early_copy(void **)
 	host_check_set(before);
 }
 
+/* Reads too early, and of a block that has ended; orders that reach over blocks of a cluster. */
+void test_clusters(void **)
+{
+	const struct grid sums = {4, 1, 64, 2, 64 * sizeof(float)}, plain = {4, 1, 64, 2, 0};
+	const struct host_check before = host_check_get();
+	for (int schedule = SCHEDULE_FORWARD; schedule <= SCHEDULE_RANDOM; schedule++) {
+		struct host_check check = before;
+		check.schedule = (enum schedule)schedule;
+		host_check_set(check);
+		arrays data;
+		auto launch_watched = [&](const void *entry, const struct grid &grid) {
+			data.counter = 0;
+			watch([&] {
+				assert_int_equal(launch_grid(entry, grid, data.from_x_to_y()),
+				                 STATUS_OK);
+			});
+		};
+		launch_watched(SIMT_ENTRY(planted::sum_cluster<planted::CLUSTER_EARLY, 2>), sums);
+		expect_race("shared", planted::CLUSTER_WRITE, planted::CLUSTER_READ);
+		launch_watched(SIMT_ENTRY(planted::sum_cluster<planted::CLUSTER_HOISTED, 2>), sums);
+		assert_true(race_count() > 0);
+		expect_text(race_message(), "end of block ");
+		expect_text(race_message(), at("engine.h", planted::CLUSTER_READ));
+		launch_watched(SIMT_ENTRY(planted::sum_cluster<planted::CLUSTER_RIGHT, 2>), sums);
+		expect_clean();
+		launch_watched(SIMT_ENTRY(planted::sum_by_last_cluster<true, 2>), plain);
+		expect_race("global", planted::LAST_CLUSTER_WRITE, planted::LAST_CLUSTER_READ);
+		launch_watched(SIMT_ENTRY(planted::sum_by_last_cluster<false, 2>), plain);
+		expect_clean();
+		assert_true(data.y[0] == 4 * 64);
+	}
+	host_check_set(before);
+}
+
+void test_wait_of_cluster(void **)
+{
+	arrays data;
+	const struct grid grid = {kBlocks, 1, 64, 2, 0};
+	for (bool bug : {true, false}) {
+		const void *entry = bug ? SIMT_ENTRY(planted::wait_by_one_of_cluster<true, 2>)
+		                        : SIMT_ENTRY(planted::wait_by_one_of_cluster<false, 2>);
+		watch([&] {
+			RUN(SIMT_ENTRY(planted::producer), kBlocks, 64, data.from_x_to_y());
+			assert_int_equal(launch_grid(entry, grid, data.from_y_to_z(), true),
+			                 STATUS_OK);
+		});
+		if (bug)
+			expect_race("global", planted::PRODUCER, planted::WAIT_BY_ONE_OF_CLUSTER);
+		else
+			expect_clean();
+	}
+}
+
 } // namespace
 
 int main()
@@ -313,6 +366,8 @@ int main()
 	        cmocka_unit_test(test_chain_of_dependents),
 	        cmocka_unit_test(test_async_copy),
 	        cmocka_unit_test(test_early_copy),
+	        cmocka_unit_test(test_clusters),
+	        cmocka_unit_test(test_wait_of_cluster),
 	};
 	return cmocka_run_group_tests_name("engine_race", tests, open_host, close_host);
 }

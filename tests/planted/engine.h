@@ -280,6 +280,114 @@ __global__ void race_last_block(const args a)
 }
 enum { RACE_LAST_WRITE = __LINE__ - 10, RACE_LAST_READ = __LINE__ - 3 };
 
+// ---------------------------------------------------------------- clusters
+
+enum cluster_bug {
+	CLUSTER_RIGHT,
+	CLUSTER_EARLY,   /* no sync before others' memory is read */
+	CLUSTER_FIRST,   /* none after block 0 has read, which alone does so */
+	CLUSTER_LAST,    /* the same of the last one */
+	CLUSTER_HOISTED, /* none after all have read by pointers from before the first sync */
+	CLUSTER_SPLIT,   /* a part of block 1 waits for that block instead */
+	CLUSTER_EXIT,    /* block 1 ends at once */
+	CLUSTER_MORE,    /* it syncs once more than the others */
+	CLUSTER_RANK,    /* it reads of a rank that there is not */
+	CLUSTER_PRIVATE, /* it asks for what is not in shared memory */
+};
+
+/* y = sum of x over the cluster, plus x of the same thread in the last block. */
+template <cluster_bug Bug, int N>
+__global__ void sum_cluster(const args a)
+{
+	SIMT_DYN_SMEM(float, mine);
+	SIMT_SHARED(float, sum);
+	const unsigned t = threadIdx.x, i = blockIdx.x * blockDim.x + t;
+	const unsigned rank = blockIdx.x % N;
+	const bool planted = rank == 1;
+	const float *last = simt::cluster_shared(mine, N - 1), *sums[N];
+	if (Bug == CLUSTER_EXIT && planted)
+		return;
+	for (int r = 0; r < N && Bug == CLUSTER_HOISTED; r++)
+		sums[r] = simt::cluster_shared(&sum, r);
+	mine[t] = a.x[i];
+	simt::sync_block();
+	if (t == 0) {
+		float all = 0.0f;
+		for (unsigned k = 0; k < blockDim.x; k++)
+			all += mine[k];
+		sum = all;
+	}
+	if (Bug == CLUSTER_EARLY || (Bug == CLUSTER_SPLIT && planted && t < 32))
+		simt::sync_block();
+	else
+		simt::sync_cluster();
+	if ((Bug == CLUSTER_FIRST && rank > 0) || (Bug == CLUSTER_LAST && rank < N - 1))
+		return;
+	for (int r = 0; r < N && Bug != CLUSTER_HOISTED; r++)
+		sums[r] = simt::cluster_shared(&sum, r);
+	float total = Bug == CLUSTER_RIGHT ? last[t] : 0.0f;
+	for (int r = 0; r < N; r++)
+		total += *sums[r];
+	if (Bug == CLUSTER_RANK && planted)
+		total += *simt::cluster_shared(&sum, N);
+	if (Bug == CLUSTER_PRIVATE && planted)
+		total += *simt::cluster_shared(&total, 0);
+	if (Bug != CLUSTER_FIRST && Bug != CLUSTER_LAST && Bug != CLUSTER_HOISTED)
+		simt::sync_cluster();
+	if (Bug == CLUSTER_MORE && planted)
+		simt::sync_cluster();
+	a.y[i] = total;
+}
+enum {
+	CLUSTER_MORE_SYNC = __LINE__ - 4,
+	CLUSTER_PRIVATE_READ = __LINE__ - 9,
+	CLUSTER_RANK_READ = __LINE__ - 12,
+	CLUSTER_READ = __LINE__ - 15,
+	CLUSTER_POINTER = __LINE__ - 19,
+	CLUSTER_FIRST_SYNC = __LINE__ - 24,
+	CLUSTER_FIRST_BLOCK = __LINE__ - 27,
+	CLUSTER_WRITE = __LINE__ - 31,
+};
+
+/* *y = sum of all parts, by a block that hears from the first of its cluster that it was the last
+ * of all first ones to arrive. */
+template <bool Bug, int N>
+__global__ void sum_by_last_cluster(const args a)
+{
+	SIMT_SHARED(bool, is_last);
+	const unsigned t = threadIdx.x, rank = blockIdx.x % N;
+	float *part = a.y + 1;
+	part[blockIdx.x * blockDim.x + t] = a.x[t];
+	if (!Bug)
+		simt::sync_cluster();
+	const bool heard = rank == 0 && simt::arrive_last(a.counter, gridDim.x / N);
+	if (t == 0)
+		is_last = heard;
+	simt::sync_cluster();
+	const bool last = *simt::cluster_shared(&is_last, 0);
+	simt::sync_cluster();
+	if (!last || rank != N - 1 || t > 0)
+		return;
+	float sum = 0.0f;
+	for (unsigned i = 0; i < gridDim.x * blockDim.x; i++)
+		sum += simt::load_fresh(part + i);
+	*a.y = sum;
+}
+enum { LAST_CLUSTER_WRITE = __LINE__ - 16, LAST_CLUSTER_READ = __LINE__ - 3 };
+
+/* What the launch before wrote, after one thread of the cluster has waited for it. */
+template <bool Bug, int N>
+__global__ void wait_by_one_of_cluster(const args a)
+{
+	const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+	if (i % (N * blockDim.x) == 0)
+		simt::grid_wait();
+	if (!Bug)
+		simt::sync_cluster();
+	a.y[i] = a.x[i] * 2.0f;
+}
+enum { WAIT_BY_ONE_OF_CLUSTER = __LINE__ - 2 };
+
 // ---------------------------------------------------------------- dependent launches
 
 /* y = x + 1, element by element. */
