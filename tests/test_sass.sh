@@ -18,7 +18,10 @@ trap 'rm -rf "$folder"' EXIT
 
 "$nvcc" -std=c++20 -O3 -I . -DWARPSMITH_UNTRACED -arch=sm_90 -cubin "kernels/$kernel.cu" -o "$folder/cubin"
 "$nvdisasm" -c "$folder/cubin" >"$folder/text"
-$check <"$folder/text" >"$folder/result"
+$check <"$folder/text" >"$folder/result" || {
+	cat "$folder/result"
+	exit 1
+}
 cat "$folder/result"
 
 # must_fail WHAT: on a planted text
