@@ -14,7 +14,8 @@
 #include "device/ops.h"
 
 #define OLDEST_SM    80
-#define PDL_SM       90          /* programmatic dependent launch */
+#define PDL_SM       90 /* programmatic dependent launch */
+#define CLUSTER_SM   90
 #define DEFAULT_SMEM (48 * 1024) /* bytes of shared memory that a block may use unasked */
 #define ENTRY_SLOTS  256
 
@@ -221,6 +222,38 @@ done:
 	return status;
 }
 
+/* Multiprocessors come in groups, and no cluster spans two: asked of a kernel whose blocks have a
+ * multiprocessor each. What cannot be asked stays unknown. */
+static void count_clusters(struct device_info *info)
+{
+	static const char probe[] = ".version 8.0\n.target sm_90\n.address_size 64\n"
+	                            ".visible .entry probe() { ret; }";
+	cudaLibrary_t library = NULL;
+	cudaKernel_t kernel;
+	const int bytes = (int)info->smem_block_bytes;
+	info->clusters[0] = info->sm_count;
+	if (info->target.sm < CLUSTER_SM ||
+	    cudaLibraryLoadData(&library, probe, NULL, NULL, 0, NULL, NULL, 0) != cudaSuccess)
+		return;
+	if (cudaLibraryGetKernel(&kernel, library, "probe") == cudaSuccess &&
+	    cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+	                         bytes) == cudaSuccess)
+		for (unsigned i = 1; i < 4; i++) {
+			cudaLaunchAttribute size = {.id = cudaLaunchAttributeClusterDimension,
+			                            .val.clusterDim = {1u << i, 1, 1}};
+			const cudaLaunchConfig_t config = {.gridDim = {1u << i, 1, 1},
+			                                   .blockDim = {32, 1, 1},
+			                                   .dynamicSmemBytes = (size_t)bytes,
+			                                   .attrs = &size,
+			                                   .numAttrs = 1};
+			if (cudaOccupancyMaxActiveClusters(&info->clusters[i], (const void *)kernel,
+			                                   &config) != cudaSuccess)
+				info->clusters[i] = 0;
+		}
+	(void)cudaLibraryUnload(library);
+	(void)cudaGetLastError();
+}
+
 static void cuda_close(struct device *device)
 {
 	struct cuda_device *cuda = cuda_of(device);
@@ -251,6 +284,7 @@ static enum status cuda_open(const char *spec, struct device **device)
 	}
 	CUDA(cudaSetDevice(index), "starting");
 	CUDA(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking), "starting");
+	count_clusters(&cuda->base.info);
 	cuda->nvml = nvml_open(cuda->base.info.pci_bus_id);
 	describe_versions(cuda);
 	*device = &cuda->base;

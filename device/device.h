@@ -26,6 +26,8 @@ struct device_info {
 	char slug[64]; /* folder and identifier: "nvidia-h200", "host" */
 	struct target target;    /* what code must be compiled for */
 	int sm_count;            /* multiprocessors; worker threads on the host */
+	int clusters[4];         /* of 2^i blocks that run at a time, a block to a multiprocessor,
+	                          * which are not all of them; 0 when unknown */
 	size_t memory_bytes;     /* 0 when unknown */
 	size_t l2_bytes;         /* last-level cache */
 	size_t smem_block_bytes; /* shared memory that one block may use */

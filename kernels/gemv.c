@@ -47,12 +47,21 @@ static struct heads heads_of(const struct shape *shape)
 	return (struct heads){0};
 }
 
+static int at_once(int cluster, const struct device_info *info)
+{
+	int known = 0;
+	for (int i = 0; i < LENGTH(info->clusters); i++)
+		if (1 << i == cluster)
+			known = info->clusters[i];
+	return known ? known : cluster < info->sm_count ? info->sm_count / cluster : 1;
+}
+
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,
                         const struct device_info *info)
 {
 	const struct gemv_config c = *AS(gemv_config, config);
 	const int warp = info->target.lanes;
-	const int clusters = gemv_clusters(c, shape->m, info->sm_count, warp);
+	const int clusters = gemv_clusters(c, shape->m, at_once(c.cluster, info), warp);
 	return (struct grid){
 	        .x = (unsigned)(clusters * c.cluster),
 	        .y = 1,

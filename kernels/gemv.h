@@ -149,12 +149,11 @@ CONST_FN int gemv_fixed_rows(struct gemv_config c, int warp)
 }
 
 /* Clusters of the grid, each of one block or more, else: rows are dealt out in pairs, as evenly as
- * possible. */
-CONST_FN int gemv_clusters(struct gemv_config c, int m, int sm_count, int warp)
+ * possible. With a block to a multiprocessor `at_once` of them run. */
+CONST_FN int gemv_clusters(struct gemv_config c, int m, int at_once, int warp)
 {
 	const int pairs = (m + 1) / 2, rows = gemv_fixed_rows(c, warp);
-	const int all = c.blocks * sm_count / c.cluster, at_least = all ? all : 1;
-	const int wanted = c.blocks ? at_least : (m + rows - 1) / rows;
+	const int wanted = c.blocks ? c.blocks * at_once : (m + rows - 1) / rows;
 	return wanted < pairs ? wanted : pairs;
 }
 
