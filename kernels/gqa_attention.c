@@ -264,6 +264,7 @@ static void reference(const struct shape *shape, const int *kase, const void *co
 const struct kernel gqa_attention_kernel = {
         KERNEL_MEMBERS(gqa_attention),
         .n_step_params = GQA_ATTENTION_STEP_PARAMS,
+        .tells_beside = true,
         .specialise = specialise,
         .code_of = code_of,
         .fill = fill,
