@@ -33,6 +33,8 @@ struct kernel {
 	int n_params;
 	int n_step_params;  /* the last of them: what matters in a whole decode step alone */
 	bool lends_rows;    /* a row of the table serves other shapes near its own too */
+	bool tells_beside;  /* its case names no weights, so its rows of the decode loop tell beside
+	                       which they were confirmed */
 	bool defaults_only; /* its rows and hashes are not in the table: kernels of prompts, and of
 	                       steps with a quantised cache */
 	const struct param *fields; /* of the case */
@@ -58,7 +60,7 @@ struct kernel {
 	               struct config *configs);
 
 	/* Shapes as text: "896x4864", "14/2/64@1024", "896". Texts of files and command lines go
-	 * through kernel_read_shape(). */
+	 * through kernel_read_shape() and kernel_write_shape(). */
 	MUST_CHECK enum status (*parse_shape)(const char *text, struct shape *shape);
 	void (*format_shape)(const struct shape *shape, char text[64]);
 	/* Sets the fields of the case that follow from the shape (head_dim, group), to 0 ("any")
@@ -101,9 +103,15 @@ MUST_CHECK enum status kernel_parse_field(const struct kernel *kernel, const cha
 /* All tunables at their defaults. */
 struct config config_default(const struct kernel *kernel);
 
-/* parse_shape() of a text in which all numbers fit an int. */
+/* parse_shape() of a text in which all numbers fit an int. What the shape runs beside follows:
+ * "14/2/64@1024 beside q8_0". */
 MUST_CHECK enum status kernel_read_shape(const struct kernel *kernel, const char *text,
                                          struct shape *shape);
+void kernel_write_shape(const struct kernel *kernel, const struct shape *shape, char text[64]);
+/* The text without what the shape runs beside. Returns `alone`. */
+char *shape_alone(const char *text, char alone[64]);
+/* Whether two texts are the same but for that. */
+bool shape_alike(const char *a, const char *b);
 
 /* Instances compiled into this program for a device's kind: rows of results/tuned.h and defaults in
  * programs that use the table, the declared subset of the space in the tuner. Returns their number.

@@ -23,9 +23,10 @@ struct param {
 
 /* gemv: m rows, k columns. gqa_attention and rope: m query heads, k key/value heads of head_dim,
  * len keys in the cache. The rest: m elements. Of prompts: m rows, k columns; gemm as gemv, of len
- * tokens; rope_rows and causal_attention as gqa_attention, of len tokens. Unused fields are 0. */
+ * tokens; rope_rows and causal_attention as gqa_attention, of len tokens. Unused fields are 0.
+ * beside: enum beside, of launches of a decode step whose kernel `tells_beside`. */
 struct shape {
-	int m, k, len, head_dim;
+	int m, k, len, head_dim, beside;
 };
 
 #define CONFIG_TEXT 256 /* bytes that hold any configuration or case as text */

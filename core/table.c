@@ -68,6 +68,17 @@ static bool covers(const struct variant *row, const struct shape *shape)
 	        (row->len_min <= shape->len && shape->len <= row->len_max));
 }
 
+/* The one of two rows that cover a shape that was confirmed beside the weights most like its own,
+ * the first where they are alike. */
+static const struct variant *better(const struct variant *a, const struct variant *b,
+                                    const struct shape *shape)
+{
+	return a && beside_distance(a->beside, shape->beside) <=
+	                               beside_distance(b->beside, shape->beside)
+	               ? a
+	               : b;
+}
+
 /* The nearer of two rows to a shape, the first where they are as near. */
 static const struct variant *nearer(const struct variant *a, const struct variant *b,
                                     const struct shape *shape)
@@ -82,7 +93,7 @@ const struct variant *table_lookup(const struct kernel *kernel, const struct dev
                                    const int *kase, const struct shape *shape, bool use_tuned)
 {
 	const struct tuned_device *device = use_tuned ? nearest_device(info) : NULL;
-	const struct variant *variants, *fallback = NULL, *lent = NULL;
+	const struct variant *variants, *fallback = NULL, *lent = NULL, *own = NULL;
 	int n = kernel_variants(kernel, info, &variants);
 	for (int i = 0; i < n; i++) {
 		const struct variant *v = &variants[i];
@@ -97,11 +108,11 @@ const struct variant *table_lookup(const struct kernel *kernel, const struct dev
 		    !kernel->valid(shape, kase, v->config.value, info))
 			continue;
 		if (covers(v, shape))
-			return v;
-		if (kernel->lends_rows)
+			own = better(own, v, shape);
+		else if (kernel->lends_rows)
 			lent = nearer(lent, v, shape);
 	}
-	return lent ? lent : fallback;
+	return own ? own : lent ? lent : fallback;
 }
 
 static void hash_sources(bool defaults_only, char hash[17])
@@ -169,12 +180,28 @@ void table_warn_stale(const struct device_info *info)
 		          info->name, device->driver, info->driver);
 }
 
+/* Whether the answers to some shapes at two lengths are the same configurations. */
+static bool answers_agree(const struct kernel *kernel, const struct device_info *info,
+                          const int *kase, const struct shape *shapes, int n, int len,
+                          int other_len)
+{
+	for (int i = 0; i < n; i++) {
+		struct shape at = shapes[i], other = shapes[i];
+		at.len = len;
+		other.len = other_len;
+		const struct variant *a = table_lookup(kernel, info, kase, &at, true);
+		const struct variant *b = table_lookup(kernel, info, kase, &other, true);
+		if (a != b && (!a || !b || memcmp(&a->config, &b->config, sizeof a->config)))
+			return false;
+	}
+	return true;
+}
+
 int table_ranges(const struct kernel *kernel, const struct device_info *info, const int *kase,
-                 const struct shape *shape, int max_len, int *upper, int max)
+                 const struct shape *shapes, int n_shapes, int max_len, int *upper, int max)
 {
 	const struct variant *variants;
 	int n_variants = kernel_variants(kernel, info, &variants), n = 0;
-	struct shape at = *shape;
 	for (int len = 1; len <= max_len && n < max;) {
 		/* the answer can change only where some row begins or ends */
 		int next = max_len;
@@ -185,12 +212,9 @@ int table_ranges(const struct kernel *kernel, const struct device_info *info, co
 			if (v->len_min > len && v->len_min - 1 < next)
 				next = v->len_min - 1;
 		}
-		at.len = len;
-		const struct variant *here = table_lookup(kernel, info, kase, &at, true);
-		at.len = next + 1;
-		bool last = next == max_len;
-		if (last || table_lookup(kernel, info, kase, &at, true) != here)
-			upper[n++] = last ? max_len : next;
+		if (next == max_len ||
+		    !answers_agree(kernel, info, kase, shapes, n_shapes, len, next + 1))
+			upper[n++] = next;
 		len = next + 1;
 	}
 	if (n == max)

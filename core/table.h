@@ -18,10 +18,12 @@ int table_devices(const struct device_info *info, const struct tuned_device **de
 
 /* The instance for a shape: a row of exactly this device or, where the table has none of it, of the
  * nearest device of its kind by architecture and bandwidth (one warning), with the same case, m and
- * k, and len within [len_min, len_max] (len 0 matches all), that is valid for the shape; else,
- * where the kernel lends rows, the row of the case that is valid for the shape and nearest to it;
- * else the default of the case. NULL when the program holds no instance of the case. With
- * `use_tuned` false: the default. */
+ * k, and len within [len_min, len_max] (len 0 matches all), that is valid for the shape: of
+ * several the one that was confirmed beside the same weights, else beside those with the most
+ * similar number of bytes, else one that says nothing of it; for a shape that says nothing, a row
+ * that does not either, else the first. Else, where the kernel lends rows, the row of the case that
+ * is valid for the shape and nearest to it; else the default of the case. NULL when the program
+ * holds no instance of the case. With `use_tuned` false: the default. */
 const struct variant *table_lookup(const struct kernel *kernel, const struct device_info *info,
                                    const int *kase, const struct shape *shape, bool use_tuned);
 
@@ -43,9 +45,9 @@ void table_space_hash(char hash[17]);
  * another device. */
 void table_warn_stale(const struct device_info *info);
 
-/* Upper bounds of the length ranges in which table_lookup's answer for an attention shape stays the
- * same: ascending, the last is max_len. Returns their number, at most max. */
+/* Upper bounds of the length ranges in which table_lookup's answers for some attention shapes have
+ * the same configurations: ascending, the last is max_len. Returns their number, at most max. */
 int table_ranges(const struct kernel *kernel, const struct device_info *info, const int *kase,
-                 const struct shape *shape, int max_len, int *upper, int max);
+                 const struct shape *shapes, int n_shapes, int max_len, int *upper, int max);
 
 #endif

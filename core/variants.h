@@ -57,7 +57,7 @@ constexpr value_list list(T... v)
 // A row of results/tuned.h.
 struct row {
 	std::array<int, MAX_FIELDS> kase;
-	int m, k, len_min, len_max;
+	int m, k, len_min, len_max, beside;
 	std::array<int, MAX_PARAMS> config;
 };
 
@@ -331,6 +331,7 @@ variant row_instance(const char *device)
 	v.k = r.k;
 	v.len_min = r.len_min;
 	v.len_max = r.len_max;
+	v.beside = r.beside;
 	return v;
 }
 
@@ -420,7 +421,7 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 #define ROW_COUNT(...)  +1
 
 // A row must fit the kernel's list of tunables and be legal on its device, else the build names it.
-#define ROW_CHECK(kernel, kase, m, k, len_min, len_max, ...)                                  \
+#define ROW_CHECK(kernel, kase, m, k, len_min, len_max, beside, ...)                          \
 	static_assert(                                                                        \
 	        variants::listed(TRAITS_OF(kernel)::space, {__VA_ARGS__}) &&                  \
 	                kernel##_legal(                                                       \
@@ -429,16 +430,18 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 	                                variants::pad<MAX_PARAMS>({__VA_ARGS__})),            \
 	                        row_target),                                                  \
 	        "stale row in results/tuned.h, run 'warpsmith-tune --emit': ROW(" #kernel     \
-	        ", " #kase ", " #m ", " #k ", " #len_min ", " #len_max ", " #__VA_ARGS__ ")");
+	        ", " #kase ", " #m ", " #k ", " #len_min ", " #len_max ", " #beside           \
+	        ", " #__VA_ARGS__ ")");
 
-#define ROW_ENTRY(kernel, kase, m, k, len_min, len_max, ...)       \
-	{variants::pad<MAX_FIELDS>({ROW_UNWRAP kase}),             \
-	 m,                                                        \
-	 k,                                                        \
-	 len_min,                                                  \
-	 len_max,                                                  \
-	 variants::listed(TRAITS_OF(kernel)::space, {__VA_ARGS__}) \
-	         ? variants::pad<MAX_PARAMS>({__VA_ARGS__})        \
+#define ROW_ENTRY(kernel, kase, m, k, len_min, len_max, beside, ...) \
+	{variants::pad<MAX_FIELDS>({ROW_UNWRAP kase}),               \
+	 m,                                                          \
+	 k,                                                          \
+	 len_min,                                                    \
+	 len_max,                                                    \
+	 beside,                                                     \
+	 variants::listed(TRAITS_OF(kernel)::space, {__VA_ARGS__})   \
+	         ? variants::pad<MAX_PARAMS>({__VA_ARGS__})          \
 	         : TRAITS_OF(kernel)::defaults},
 
 #define TUNED_ROWS_OF(device, KERNEL) TUNED_##device##_##KERNEL

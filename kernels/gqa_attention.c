@@ -318,6 +318,7 @@ static int suggest(const struct shape *shape, const int *kase, const struct devi
 const struct kernel gqa_attention_kernel = {
         KERNEL_MEMBERS(gqa_attention),
         .n_step_params = GQA_ATTENTION_STEP_PARAMS,
+        .tells_beside = true,
         .specialise = specialise,
         .code_of = code_of,
         .fill = fill,

@@ -237,9 +237,15 @@ void plan_qkv(struct builder *b, const float *norm, const struct matrix *w, cons
 		add_kv_append(b);
 }
 
-static struct shape attention_shape(const struct hparams *h, int len)
+/* Of a layer: beside the product behind it. */
+static struct shape attention_shape(const struct builder *b, int layer, int len)
 {
-	return (struct shape){.m = h->heads, .k = h->kv_heads, .len = len, .head_dim = h->head_dim};
+	const struct hparams *h = b->hparams;
+	return (struct shape){.m = h->heads,
+	                      .k = h->kv_heads,
+	                      .len = len,
+	                      .head_dim = h->head_dim,
+	                      .beside = beside_weights(b->weights->layers[layer].o.dtype)};
 }
 
 static struct kase attention_kase(const struct shape *shape, int kv)
@@ -269,7 +275,7 @@ void plan_attention(struct builder *b)
 	                                        .capacity = s->capacity,
 	                                        .split_trace = s->split_trace,
 	                                        .head_trace = s->head_trace}};
-	struct shape shape = attention_shape(h, b->plan->len_max);
+	struct shape shape = attention_shape(b, b->layer, b->plan->len_max);
 	add(b, OP_ATTENTION, "gqa_attention", shape, attention_kase(&shape, s->kv), args);
 }
 
@@ -325,14 +331,30 @@ void plan_advance(struct builder *b)
 	add(b, OP_ADVANCE, "advance", (struct shape){.m = 1}, (struct kase){{1}}, args);
 }
 
+/* Those of all layers that differ; returns their number. */
+static int attention_shapes(const struct builder *b, struct shape shapes[N_BESIDE])
+{
+	int n = 0;
+	for (int l = 0; l < b->hparams->layers; l++) {
+		const struct shape shape = attention_shape(b, l, b->state->capacity);
+		int i = 0;
+		while (i < n && shapes[i].beside != shape.beside)
+			i++;
+		if (i == n)
+			shapes[n++] = shape;
+	}
+	return n;
+}
+
 int plan_ranges(const struct builder *b, int upper[PLAN_MAX_RANGES])
 {
-	struct shape shape = attention_shape(b->hparams, b->state->capacity);
-	struct kase kase = attention_kase(&shape, b->state->kv);
+	struct shape shapes[N_BESIDE];
+	const int n_shapes = attention_shapes(b, shapes);
+	const struct kase kase = attention_kase(&shapes[0], b->state->kv);
 	int n = 0;
 	if (b->use_tuned)
-		n = table_ranges(kernel_find("gqa_attention"), b->info, kase.value, &shape,
-		                 b->state->capacity, upper, PLAN_MAX_RANGES);
+		n = table_ranges(kernel_find("gqa_attention"), b->info, kase.value, shapes,
+		                 n_shapes, b->state->capacity, upper, PLAN_MAX_RANGES);
 	if (n == 0)
 		upper[n++] = b->state->capacity;
 	upper[n - 1] = b->state->capacity;
@@ -409,10 +431,13 @@ double plan_bytes(const struct plan *plan, int len)
 	return bytes;
 }
 
-/* Where the launch's configuration is from: "tuned", "nearest 896x4864" or "default". */
+/* Where the launch's configuration is from: "tuned", "tuned beside q8_0", "nearest 896x4864" or
+ * "default". */
 static const char *launch_row(const struct launch *l, char text[32])
 {
 	snprintf(text, 32, "%s", launch_is_tuned(l) ? "tuned" : "default");
+	if (l->variant->beside)
+		snprintf(text, 32, "tuned beside %s", beside_name(l->variant->beside));
 	if (table_is_lent(l->variant, &l->shape))
 		snprintf(text, 32, "nearest %dx%d", l->variant->m, l->variant->k);
 	return text;

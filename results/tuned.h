@@ -3,182 +3,184 @@
  * verdict (win; tie: as good as others that beat the default; default: nothing beats it); where the decode
  * loop of a model confirmed it, the model, the cache length and how much it adds there, with an interval;
  * of a range of cache lengths the worst regret at the lengths that were measured;
- * samples of each finalist, and how much more time the runner-up takes. */
+ * samples of each finalist, and how much more time the runner-up takes.
+ * beside: the weights of the product behind the launch in the step that confirmed the row, where its case names none. */
 #ifndef RESULTS_TUNED_H
 #define RESULTS_TUNED_H
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "e1ed2f52bc0b4329", "59eaabfd342a27db", "2026-11-30", "guided + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "b6b4be1f01bd521f", "40d8db360c86a896", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "e1ed2f52bc0b4329", "59eaabfd342a27db", "2026-11-30", "decode loop")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "17f1995d8788cff1", "40d8db360c86a896", "2026-11-30", "decode loop")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v657, toolkit gcc 12.2.0, tuned 2026-11-30 by guided + race ---- */
 
-/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, copy, blocks, min_blocks, trigger, early, ahead, ahead_mb */
+/* (w, x, norm, epilogue), m, k, len_min, len_max, beside, math, rows, lanes, slices, tiles, unroll, held, copy, cluster, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 51.37 us, 42 % of 76 GB/s, 1.79x, win; 32 samples, +12.15 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 307.48 us, 38 % of 76 GB/s, 1.40x, tie; 104 samples, -2.37 % to (0, 4, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 476.77 us, 48 % of 76 GB/s, 1.91x, win; 104 samples, +0.90 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 66.21 us, 41 % of 76 GB/s, 1.75x, win; 56 samples, +11.74 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 7129.65 us, 51 % of 76 GB/s, 1.86x, win; 104 samples, +0.48 % to (0, 1, 32, 1, 4, 4, 0, 0, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 51.37 us, 42 % of 76 GB/s, 1.79x, win, stale; 32 samples, +12.15 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 0, 4, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 307.48 us, 38 % of 76 GB/s, 1.40x, tie, stale; 104 samples, -2.37 % to (0, 4, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 476.77 us, 48 % of 76 GB/s, 1.91x, win, stale; 104 samples, +0.90 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 66.21 us, 41 % of 76 GB/s, 1.75x, win, stale; 56 samples, +11.74 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 7129.65 us, 51 % of 76 GB/s, 1.86x, win, stale; 104 samples, +0.48 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */
 
-/* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, poll, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
+/* (head_dim, group, kv), m, k, len_min, len_max, beside, splits, combiners, poll, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 506.29 us at 4096, 5 % of 76 GB/s, 1.38x, win, at most 0.00 % over the fastest at 7 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, BESIDE_NONE, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 506.29 us at 4096, 5 % of 76 GB/s, 1.38x, win, stale, at most 0.00 % over the fastest at 7 lengths; 16 samples */
 
-/* (x, residual), m, k, len_min, len_max, warps, unroll, blocks */
+/* (x, residual), m, k, len_min, len_max, beside, warps, unroll, blocks */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 1, 4, 1) /* 0.25 us, 1.75x, win; 104 samples, +1.05 % to (1, 2, 1) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, BESIDE_NONE, 1, 4, 1) /* 0.25 us, 1.75x, win, stale; 104 samples, +1.05 % to (1, 2, 1) */
 
-/* (kv, append), m, k, len_min, len_max, warps, pairs */
+/* (kv, append), m, k, len_min, len_max, beside, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 8, 4) /* 3.21 us, 4 % of 76 GB/s, 10.70x, win; 32 samples, +969.56 % to (2, 1) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, BESIDE_NONE, 8, 4) /* 3.21 us, 4 % of 76 GB/s, 10.70x, win, stale; 32 samples, +969.56 % to (2, 1) */
 
-/* (w), m, k, len_min, len_max, warps */
+/* (w), m, k, len_min, len_max, beside, warps */
 #define TUNED_HOST_EMBED(ROW)
 
-/* (x), m, k, len_min, len_max, warps, blocks */
+/* (x), m, k, len_min, len_max, beside, warps, blocks */
 #define TUNED_HOST_ARGMAX(ROW)
 
-/* (x, cut), m, k, len_min, len_max, warps, blocks, finishers */
+/* (x, cut), m, k, len_min, len_max, beside, warps, blocks, finishers */
 #define TUNED_HOST_SAMPLE(ROW)
 
-/* (history), m, k, len_min, len_max, warps */
+/* (history), m, k, len_min, len_max, beside, warps */
 #define TUNED_HOST_ADVANCE(ROW)
 
-/* (copy), m, k, len_min, len_max, warps, unroll, blocks, ranges */
+/* (copy), m, k, len_min, len_max, beside, warps, unroll, blocks, ranges */
 #define TUNED_HOST_STREAM(ROW)
 
-/* (clock), m, k, len_min, len_max, warps */
+/* (clock), m, k, len_min, len_max, beside, warps */
 #define TUNED_HOST_MARK(ROW)
 
 /* ---- NVIDIA H200: 132 multiprocessors, driver 580.159.04, toolkit CUDA 13.0, tuned 2026-11-30 by decode loop ---- */
 
-/* (w, x, norm, epilogue), m, k, len_min, len_max, math, rows, lanes, slices, tiles, unroll, held, copy, blocks, min_blocks, trigger, early, ahead, ahead_mb */
+/* (w, x, norm, epilogue), m, k, len_min, len_max, beside, math, rows, lanes, slices, tiles, unroll, held, copy, cluster, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_NVIDIA_H200_GEMV(ROW) \
-	ROW(gemv, (DTYPE_Q5_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 4, 32, 4, 2, 3, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 6.19 us, 31 % of 4601 GB/s, 1.84x, win; 56 samples, +1.62 % to (2, 2, 32, 4, 2, 3, 0, 0, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 32, 7, 2, 3, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 18.74 us, 54 % of 4601 GB/s, 2.09x, win; 32 samples, +11.15 % to (2, 2, 32, 7, 2, 3, 1, 2, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) /* 30.02 us, 68 % of 4601 GB/s, 1.96x, win; 32 samples, +0.73 % to (2, 4, 16, 7, 1, 1, 1, 0, 2, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) /* 8.95 us, 28 % of 4601 GB/s, 1.64x, win; 32 samples, +7.25 % to (2, 4, 16, 8, 1, 1, 1, 0, 2, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 4, 1, 1, 1, 0, 1, 4, 4, 1, 1, 0, 4) /* 93.04 us, 88 % of 4601 GB/s, 2.31x, win; 32 samples, +1.09 % to (2, 8, 32, 4, 1, 1, 1, 0, 8, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 2, 1, 1, 0, 4) /* 6.73 us, 31 % of 4601 GB/s, 1.74x, win; 32 samples, +0.76 % to (2, 4, 16, 7, 1, 1, 1, 0, 2, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 32, 7, 2, 3, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 19.55 us, 57 % of 4601 GB/s, 2.00x, win; 32 samples, +23.81 % to (2, 2, 32, 7, 2, 3, 1, 0, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) /* 31.82 us, 70 % of 4601 GB/s, 1.86x, tie; 32 samples, +0.34 % to (2, 4, 16, 7, 1, 1, 1, 0, 2, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) /* 9.31 us, 29 % of 4601 GB/s, 1.58x, win; 32 samples, +5.33 % to (2, 4, 16, 8, 1, 1, 1, 0, 2, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 2, 2, 16, 4, 3, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 1.15 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +7.31 % tokens/s (+7.18 +7.46); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 2, 4, 32, 14, 1, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 2.38 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +21.98 % tokens/s (+21.88 +22.20); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 32, 1, 8, 5, 0, 0, 1, 0, 2, 1, 1, 1, 8) /* 4.30 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +4.72 % tokens/s (+4.56 +4.86); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 32, 8, 1, 5, 0, 0, 1, 2, 1, 1, 1, 0, 4) /* 20.02 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +41.81 % tokens/s (+41.19 +42.49); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 2, 8, 32, 1, 4, 2, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 3.50 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +15.62 % tokens/s (+15.40 +15.84); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 8, 32, 1, 5, 1, 0, 0, 1, 4, 4, 1, 1, 1, 4) /* 33.21 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +18.81 % tokens/s (+18.69 +19.00); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 2, 8, 16, 7, 1, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 0.96 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +13.76 % tokens/s (+13.54 +13.89); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 16, 7, 1, 5, 0, 0, 1, 2, 1, 2, 1, 0, 4) /* 6.23 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +4.56 % tokens/s (+4.36 +4.66); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 2, 8, 32, 1, 4, 1, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 35.54 us, tie, in the step of qwen2.5-0.5b:q8_0 at 1024 +5.70 % tokens/s (+5.57 +5.92); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 4, 1, 1, 0, 0, 1, 4, 4, 1, 1, 0, 4) /* 132.54 us, tie, in the step of qwen2.5-7b:q8_0 at 1024 +2.34 % tokens/s (+2.21 +2.51); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 16, 2, 8, 3, 0, 0, 1, 0, 1, 1, 1, 1, 4) /* 3.71 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +10.81 % tokens/s (+10.64 +10.95); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 4, 4, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 13.61 us, tie, in the step of qwen2.5-7b:q4_k_m at 1024 +19.95 % tokens/s (+19.67 +20.17); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 2, 16, 1, 4, 4, 0, 0, 1, 4, 4, 1, 1, 1, 4) /* 20.91 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +59.24 % tokens/s (+58.98 +59.70); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, 2, 1, 16, 1, 8, 5, 0, 0, 1, 0, 1, 1, 1, 1, 1) /* 4.46 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +6.86 % tokens/s (+6.77 +7.01); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 4, 32, 4, 3, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 4.89 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +5.90 % tokens/s (+5.75 +6.03); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 16, 7, 2, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 79.17 us, 84 % of 4593 GB/s, 2.67x, tie; 32 samples, +0.03 % to (2, 8, 16, 8, 2, 1, 0, 0, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 32, 1, 8, 1, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 6.40 us, 30 % of 4601 GB/s, 1.78x, tie; 104 samples, +0.03 % to (2, 2, 32, 1, 8, 1, 0, 0, 2, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 32, 1, 8, 1, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 22.39 us, 45 % of 4601 GB/s, 1.80x, win; 32 samples, +4.07 % to (2, 4, 32, 1, 8, 1, 0, 0, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) /* 31.97 us, 64 % of 4601 GB/s, 1.94x, tie; 32 samples, -0.16 % to (2, 4, 16, 7, 2, 1, 1, 0, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) /* 10.26 us, 24 % of 4601 GB/s, 1.58x, tie; 56 samples, +0.44 % to (2, 4, 16, 8, 1, 1, 1, 0, 2, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 16, 7, 2, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) /* 100.52 us, 81 % of 4601 GB/s, 2.23x, win; 32 samples, +6.08 % to (2, 4, 16, 7, 2, 1, 1, 0, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 2, 2, 8, 7, 2, 1, 0, 0, 1, 0, 2, 1, 1, 0, 4) /* 6.20 us, 37 % of 4593 GB/s, 1.94x, win; 56 samples, +0.78 % to (2, 2, 8, 7, 2, 1, 0, 0, 2, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 2, 2, 8, 4, 4, 4, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 17.68 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +17.72 % tokens/s (+17.55 +17.86); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 0, 0, 1, 2, 1, 1, 1, 0, 4) /* 31.06 us, 78 % of 4593 GB/s, 1.93x, tie; 56 samples, +0.51 % to (2, 4, 16, 8, 1, 1, 0, 0, 2, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, 2, 4, 16, 7, 1, 1, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 2.42 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +3.08 % tokens/s (+2.92 +3.21); 32 samples */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 2, 2, 16, 7, 1, 5, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 8.25 us, 36 % of 4593 GB/s, 1.85x, tie; 104 samples, +0.04 % to (2, 4, 16, 7, 1, 3, 0, 0, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 2, 8, 32, 2, 2, 1, 0, 0, 1, 4, 4, 1, 32, 2, 8) /* 107.17 us, tie, in the step of qwen2.5-7b:q4_k_m at 1024 +7.02 % tokens/s (+6.95 +7.13); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, 0, 2, 16, 7, 1, 1, 1, 0, 1, 0, 4, 1, 1, 1, 2) /* 0.90 us, win, in the step of qwen2.5-0.5b at 1024 +9.31 % tokens/s (+9.15 +9.46); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, 0, 4, 32, 8, 1, 3, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 2.70 us, win, in the step of qwen2.5-0.5b at 1024 +25.38 % tokens/s (+25.09 +25.52); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, 0, 2, 32, 1, 5, 5, 0, 0, 1, 0, 2, 1, 1, 1, 8) /* 6.51 us, win, in the step of qwen2.5-7b at 1024 +1.63 % tokens/s (+1.56 +1.70); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, 0, 2, 16, 2, 8, 7, 0, 0, 1, 1, 1, 1, 64, 0, 4) /* 32.06 us, win, in the step of qwen2.5-7b at 1024 +33.35 % tokens/s (+32.88 +33.67); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, 0, 4, 32, 4, 3, 1, 1, 0, 1, 3, 1, 1, 1, 0, 4) /* 4.56 us, win, in the step of qwen2.5-0.5b at 1024 +5.52 % tokens/s (+5.32 +5.72); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, 0, 8, 32, 14, 1, 1, 1, 0, 1, 2, 2, 1, 1, 0, 4) /* 57.12 us, win, in the step of qwen2.5-7b at 1024 +3.40 % tokens/s (+3.20 +3.52); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, 0, 4, 8, 7, 1, 2, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 0.66 us, win, in the step of qwen2.5-0.5b at 1024 +12.78 % tokens/s (+12.68 +13.00); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, 0, 4, 32, 7, 2, 2, 1, 0, 1, 1, 1, 2, 32, 0, 4) /* 6.24 us, win, in the step of qwen2.5-7b at 1024 +3.60 % tokens/s (+3.48 +3.78); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, 0, 8, 8, 7, 1, 2, 1, 0, 1, 0, 1, 1, 1, 1, 1) /* 59.20 us, tie, in the step of qwen2.5-0.5b at 1024 +0.80 % tokens/s (+0.71 +1.02); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, 0, 2, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 242.20 us, default, in the step of qwen2.5-7b at 1024 */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, 0, 2, 32, 4, 2, 2, 1, 0, 1, 0, 4, 1, 1, 0, 4) /* 2.13 us, 16 % of 4603 GB/s, 1.28x, win; 56 samples, +1.05 % to (0, 2, 32, 2, 2, 2, 1, 0, 0, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, 0, 1, 32, 7, 1, 3, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 3.95 us, 48 % of 4603 GB/s, 1.76x, tie; 104 samples, -0.23 % to (0, 1, 32, 7, 1, 3, 1, 0, 0, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, 0, 2, 32, 4, 2, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 2.20 us, 20 % of 4603 GB/s, 1.26x, win; 104 samples, +0.96 % to (0, 2, 32, 4, 2, 1, 1, 0, 0, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 7.75 us, 72 % of 4603 GB/s, 1.18x, tie; 56 samples, -0.04 % to (0, 2, 32, 4, 1, 4, 1, 0, 0, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, 0, 2, 32, 16, 1, 5, 1, 2, 1, 1, 1, 1, 1, 0, 4) /* 32.27 us, 91 % of 4603 GB/s, 1.58x, win; 32 samples, +1.93 % to (0, 2, 32, 16, 1, 5, 1, 0, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 9.32 us, 77 % of 4603 GB/s, 1.40x, tie; 56 samples, +0.11 % to (0, 2, 32, 4, 1, 4, 1, 0, 0, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, 0, 2, 32, 2, 2, 2, 1, 0, 1, 0, 4, 1, 1, 0, 4) /* 5.81 us, 65 % of 4603 GB/s, 1.18x, win; 32 samples, +1.24 % to (0, 4, 32, 2, 2, 2, 1, 0, 0, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, 0, 2, 32, 4, 1, 4, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 60.44 us, 98 % of 4603 GB/s, 1.06x, tie; 32 samples, -0.01 % to (0, 2, 32, 4, 1, 4, 1, 0, 0, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, 0, 2, 32, 2, 2, 2, 1, 0, 1, 0, 4, 1, 1, 0, 4) /* 61.22 us, 97 % of 4603 GB/s, 1.06x, tie; 32 samples, -0.01 % to (0, 4, 32, 2, 2, 2, 1, 0, 0, 4, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, 0, 4, 16, 7, 1, 4, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 236.41 us, 100 % of 4603 GB/s, 1.02x, tie; 32 samples, -0.22 % to (0, 4, 16, 7, 1, 4, 1, 0, 8, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_Q5_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 4, 32, 4, 2, 3, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 6.19 us, 31 % of 4601 GB/s, 1.84x, win, stale; 56 samples, +1.62 % to (2, 2, 32, 4, 2, 3, 0, 0, 1, 1, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 32, 7, 2, 3, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 18.74 us, 54 % of 4601 GB/s, 2.09x, win, stale; 32 samples, +11.15 % to (2, 2, 32, 7, 2, 3, 1, 2, 1, 1, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) /* 30.02 us, 68 % of 4601 GB/s, 1.96x, win, stale; 32 samples, +0.73 % to (2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) /* 8.95 us, 28 % of 4601 GB/s, 1.64x, win, stale; 32 samples, +7.25 % to (2, 4, 16, 8, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 32, 4, 1, 1, 1, 0, 1, 4, 4, 1, 1, 0, 4) /* 93.04 us, 88 % of 4601 GB/s, 2.31x, win, stale; 32 samples, +1.09 % to (2, 8, 32, 4, 1, 1, 1, 0, 1, 8, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 2, 1, 1, 0, 4) /* 6.73 us, 31 % of 4601 GB/s, 1.74x, win, stale; 32 samples, +0.76 % to (2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 32, 7, 2, 3, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 19.55 us, 57 % of 4601 GB/s, 2.00x, win, stale; 32 samples, +23.81 % to (2, 2, 32, 7, 2, 3, 1, 0, 1, 1, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) /* 31.82 us, 70 % of 4601 GB/s, 1.86x, tie, stale; 32 samples, +0.34 % to (2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) /* 9.31 us, 29 % of 4601 GB/s, 1.58x, win, stale; 32 samples, +5.33 % to (2, 4, 16, 8, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 2, 2, 16, 4, 3, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 1.15 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +7.31 % tokens/s (+7.18 +7.46); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 2, 4, 32, 14, 1, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 2.38 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +21.98 % tokens/s (+21.88 +22.20); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 2, 32, 1, 8, 5, 0, 0, 1, 0, 2, 1, 1, 1, 8) /* 4.30 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +4.72 % tokens/s (+4.56 +4.86); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 32, 8, 1, 5, 0, 0, 1, 2, 1, 1, 1, 0, 4) /* 20.02 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +41.81 % tokens/s (+41.19 +42.49); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 2, 8, 32, 1, 4, 2, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 3.50 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +15.62 % tokens/s (+15.40 +15.84); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 8, 32, 1, 5, 1, 0, 0, 1, 4, 4, 1, 1, 1, 4) /* 33.21 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +18.81 % tokens/s (+18.69 +19.00); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 2, 8, 16, 7, 1, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 0.96 us, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +13.76 % tokens/s (+13.54 +13.89); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 7, 1, 5, 0, 0, 1, 2, 1, 2, 1, 0, 4) /* 6.23 us, win, stale, in the step of qwen2.5-7b:q8_0 at 1024 +4.56 % tokens/s (+4.36 +4.66); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 2, 8, 32, 1, 4, 1, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 35.54 us, tie, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +5.70 % tokens/s (+5.57 +5.92); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 32, 4, 1, 1, 0, 0, 1, 4, 4, 1, 1, 0, 4) /* 132.54 us, tie, stale, in the step of qwen2.5-7b:q8_0 at 1024 +2.34 % tokens/s (+2.21 +2.51); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 2, 8, 3, 0, 0, 1, 0, 1, 1, 1, 1, 4) /* 3.71 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +10.81 % tokens/s (+10.64 +10.95); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 8, 4, 4, 4, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 13.61 us, tie, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +19.95 % tokens/s (+19.67 +20.17); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 1, 4, 4, 0, 0, 1, 4, 4, 1, 1, 1, 4) /* 20.91 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +59.24 % tokens/s (+58.98 +59.70); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, BESIDE_NONE, 2, 1, 16, 1, 8, 5, 0, 0, 1, 0, 1, 1, 1, 1, 1) /* 4.46 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +6.86 % tokens/s (+6.77 +7.01); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 4, 32, 4, 3, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 4.89 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +5.90 % tokens/s (+5.75 +6.03); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 16, 7, 2, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 79.17 us, 84 % of 4593 GB/s, 2.67x, tie, stale; 32 samples, +0.03 % to (2, 8, 16, 8, 2, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 2, 32, 1, 8, 1, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 6.40 us, 30 % of 4601 GB/s, 1.78x, tie, stale; 104 samples, +0.03 % to (2, 2, 32, 1, 8, 1, 0, 0, 1, 2, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 32, 1, 8, 1, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 22.39 us, 45 % of 4601 GB/s, 1.80x, win, stale; 32 samples, +4.07 % to (2, 4, 32, 1, 8, 1, 0, 0, 1, 0, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) /* 31.97 us, 64 % of 4601 GB/s, 1.94x, tie, stale; 32 samples, -0.16 % to (2, 4, 16, 7, 2, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) /* 10.26 us, 24 % of 4601 GB/s, 1.58x, tie, stale; 56 samples, +0.44 % to (2, 4, 16, 8, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 16, 7, 2, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) /* 100.52 us, 81 % of 4601 GB/s, 2.23x, win, stale; 32 samples, +6.08 % to (2, 4, 16, 7, 2, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 2, 8, 7, 2, 1, 0, 0, 1, 0, 2, 1, 1, 0, 4) /* 6.20 us, 37 % of 4593 GB/s, 1.94x, win, stale; 56 samples, +0.78 % to (2, 2, 8, 7, 2, 1, 0, 0, 1, 2, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 8, 4, 4, 4, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 17.68 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +17.72 % tokens/s (+17.55 +17.86); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 0, 0, 1, 2, 1, 1, 1, 0, 4) /* 31.06 us, 78 % of 4593 GB/s, 1.93x, tie, stale; 56 samples, +0.51 % to (2, 4, 16, 8, 1, 1, 0, 0, 1, 2, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 2.42 us, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +3.08 % tokens/s (+2.92 +3.21); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 7, 1, 5, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 8.25 us, 36 % of 4593 GB/s, 1.85x, tie, stale; 104 samples, +0.04 % to (2, 4, 16, 7, 1, 3, 0, 0, 1, 1, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 32, 2, 2, 1, 0, 0, 1, 4, 4, 1, 32, 2, 8) /* 107.17 us, tie, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +7.02 % tokens/s (+6.95 +7.13); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 0, 2, 16, 7, 1, 1, 1, 0, 1, 0, 4, 1, 1, 1, 2) /* 0.90 us, win, stale, in the step of qwen2.5-0.5b at 1024 +9.31 % tokens/s (+9.15 +9.46); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 0, 4, 32, 8, 1, 3, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 2.70 us, win, stale, in the step of qwen2.5-0.5b at 1024 +25.38 % tokens/s (+25.09 +25.52); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 0, 2, 32, 1, 5, 5, 0, 0, 1, 0, 2, 1, 1, 1, 8) /* 6.51 us, win, stale, in the step of qwen2.5-7b at 1024 +1.63 % tokens/s (+1.56 +1.70); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 0, 2, 16, 2, 8, 7, 0, 0, 1, 1, 1, 1, 64, 0, 4) /* 32.06 us, win, stale, in the step of qwen2.5-7b at 1024 +33.35 % tokens/s (+32.88 +33.67); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 0, 4, 32, 4, 3, 1, 1, 0, 1, 3, 1, 1, 1, 0, 4) /* 4.56 us, win, stale, in the step of qwen2.5-0.5b at 1024 +5.52 % tokens/s (+5.32 +5.72); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 0, 8, 32, 14, 1, 1, 1, 0, 1, 2, 2, 1, 1, 0, 4) /* 57.12 us, win, stale, in the step of qwen2.5-7b at 1024 +3.40 % tokens/s (+3.20 +3.52); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 0, 4, 8, 7, 1, 2, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 0.66 us, win, stale, in the step of qwen2.5-0.5b at 1024 +12.78 % tokens/s (+12.68 +13.00); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 0, 4, 32, 7, 2, 2, 1, 0, 1, 1, 1, 2, 32, 0, 4) /* 6.24 us, win, stale, in the step of qwen2.5-7b at 1024 +3.60 % tokens/s (+3.48 +3.78); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 0, 8, 8, 7, 1, 2, 1, 0, 1, 0, 1, 1, 1, 1, 1) /* 59.20 us, tie, stale, in the step of qwen2.5-0.5b at 1024 +0.80 % tokens/s (+0.71 +1.02); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 0, 2, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 242.20 us, default, stale, in the step of qwen2.5-7b at 1024 */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, BESIDE_NONE, 0, 2, 32, 4, 2, 2, 1, 0, 1, 0, 4, 1, 1, 0, 4) /* 2.13 us, 16 % of 4603 GB/s, 1.28x, win, stale; 56 samples, +1.05 % to (0, 2, 32, 2, 2, 2, 1, 0, 1, 0, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, BESIDE_NONE, 0, 1, 32, 7, 1, 3, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 3.95 us, 48 % of 4603 GB/s, 1.76x, tie, stale; 104 samples, -0.23 % to (0, 1, 32, 7, 1, 3, 1, 0, 1, 0, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, BESIDE_NONE, 0, 2, 32, 4, 2, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 2.20 us, 20 % of 4603 GB/s, 1.26x, win, stale; 104 samples, +0.96 % to (0, 2, 32, 4, 2, 1, 1, 0, 1, 0, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 3584, 0, 0, BESIDE_NONE, 0, 2, 32, 4, 1, 4, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 7.75 us, 72 % of 4603 GB/s, 1.18x, tie, stale; 56 samples, -0.04 % to (0, 2, 32, 4, 1, 4, 1, 0, 1, 0, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 3584, 18944, 0, 0, BESIDE_NONE, 0, 2, 32, 16, 1, 5, 1, 2, 1, 1, 1, 1, 1, 0, 4) /* 32.27 us, 91 % of 4603 GB/s, 1.58x, win, stale; 32 samples, +1.93 % to (0, 2, 32, 16, 1, 5, 1, 0, 1, 1, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 4608, 3584, 0, 0, BESIDE_NONE, 0, 2, 32, 4, 1, 4, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 9.32 us, 77 % of 4603 GB/s, 1.40x, tie, stale; 56 samples, +0.11 % to (0, 2, 32, 4, 1, 4, 1, 0, 1, 0, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 9728, 896, 0, 0, BESIDE_NONE, 0, 2, 32, 2, 2, 2, 1, 0, 1, 0, 4, 1, 1, 0, 4) /* 5.81 us, 65 % of 4603 GB/s, 1.18x, win, stale; 32 samples, +1.24 % to (0, 4, 32, 2, 2, 2, 1, 0, 1, 0, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 37888, 3584, 0, 0, BESIDE_NONE, 0, 2, 32, 4, 1, 4, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 60.44 us, 98 % of 4603 GB/s, 1.06x, tie, stale; 32 samples, -0.01 % to (0, 2, 32, 4, 1, 4, 1, 0, 1, 0, 2, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 151936, 896, 0, 0, BESIDE_NONE, 0, 2, 32, 2, 2, 2, 1, 0, 1, 0, 4, 1, 1, 0, 4) /* 61.22 us, 97 % of 4603 GB/s, 1.06x, tie, stale; 32 samples, -0.01 % to (0, 4, 32, 2, 2, 2, 1, 0, 1, 0, 4, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 152064, 3584, 0, 0, BESIDE_NONE, 0, 4, 16, 7, 1, 4, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 236.41 us, 100 % of 4603 GB/s, 1.02x, tie, stale; 32 samples, -0.22 % to (0, 4, 16, 7, 1, 4, 1, 0, 1, 8, 1, 1, 1, 0, 4) */
 
-/* (head_dim, group, kv), m, k, len_min, len_max, splits, combiners, poll, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
+/* (head_dim, group, kv), m, k, len_min, len_max, beside, splits, combiners, poll, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_NVIDIA_H200_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 1, 128, 2, 1, 0, 4, 8, 4, 1, 1, 0, 0, 2, 1, 0) /* 4.04 us at 64, 1.08x, tie; 56 samples, -0.28 % to (8, 1, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 129, 512, 24, 1, 0, 4, 8, 1, 2, 1, 0, 0, 2, 1, 0) /* 4.94 us at 256, 0 % of 4601 GB/s, 1.06x, win; 104 samples, +1.27 % to (24, 4, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 513, 2048, 64, 8, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.56 us at 1024, 1 % of 4601 GB/s, 1.31x, win; 32 samples, +1.07 % to (66, 8, 0, 4, 8, 1, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 2049, 8192, 66, 8, 0, 8, 8, 1, 1, 1, 0, 0, 2, 1, 0) /* 7.66 us at 4096, 3 % of 4601 GB/s, 1.28x, win; 56 samples, +1.19 % to (64, 8, 0, 8, 8, 1, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 8193, 32768, 132, 8, 0, 4, 4, 4, 1, 1, 0, 0, 2, 1, 0) /* 10.71 us at 16384, 9 % of 4601 GB/s, 1.94x, win; 104 samples, +0.59 % to (132, 8, 0, 8, 4, 4, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 32769, 92681, 64, 8, 0, 8, 4, 4, 1, 1, 0, 0, 2, 1, 0) /* 21.15 us at 65536, 18 % of 4601 GB/s, 3.00x, tie; 56 samples, +0.05 % to (64, 16, 0, 8, 4, 4, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 92682, 131072, 64, 4, 0, 8, 4, 4, 1, 1, 0, 0, 2, 1, 0) /* 34.39 us at 131072, 23 % of 4601 GB/s, 3.47x, tie; 32 samples, -0.07 % to (66, 16, 0, 8, 4, 4, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 68, 4, 1, 1, 4, 16, 1, 1, 1, 1, 1, 1, 1, 0) /* 2.40 us at 64, 1.06x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 69, 427, 2, 2, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 4.23 us at 359, 1 % of 4606 GB/s, 1.02x, tie, at most 1.66 % over the fastest at 6 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 428, 721, 66, 1, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 4.33 us at 509, 1 % of 4606 GB/s, 1.05x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, 32, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.33 us at 1024, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +5.07 % tokens/s (+4.95 +5.19); 32 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 4462, 64, 16, 0, 2, 16, 2, 1, 1, 1, 1, 1, 1, 0) /* 5.28 us at 4096, 9 % of 4606 GB/s, 1.31x, tie, at most 1.25 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 4463, 9738, 64, 16, 0, 8, 16, 1, 2, 1, 1, 1, 2, 1, 0) /* 6.42 us at 8191, 14 % of 4606 GB/s, 1.24x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 9739, 19479, 64, 16, 0, 4, 16, 4, 2, 1, 0, 0, 1, 1, 0) /* 7.58 us at 16384, 24 % of 4606 GB/s, 1.25x, tie, at most 0.03 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 19480, 131072, 64, 16, 0, 8, 16, 1, 2, 1, 1, 1, 2, 1, 0) /* 22.43 us at 131072, 65 % of 4606 GB/s, 1.18x, tie, at most 0.09 % over the fastest at 5 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 1, 128, 48, 2, 0, 4, 16, 1, 2, 1, 0, 0, 2, 1, 0) /* 5.09 us at 64, 0 % of 4601 GB/s, 1.14x, win; 56 samples, +1.73 % to (64, 2, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 129, 512, 48, 16, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.63 us at 256, 1 % of 4601 GB/s, 1.33x, tie; 104 samples, -0.19 % to (48, 16, 0, 4, 16, 1, 2, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 513, 2048, 32, 16, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 7.72 us at 1024, 3 % of 4601 GB/s, 1.48x, tie; 104 samples, -0.57 % to (48, 16, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 2049, 8192, 66, 16, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 13.33 us at 4096, 7 % of 4601 GB/s, 1.26x, win; 56 samples, +8.56 % to (66, 4, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 8193, 32768, 64, 16, 0, 4, 8, 4, 1, 1, 0, 0, 2, 1, 0) /* 21.35 us at 16384, 18 % of 4601 GB/s, 1.73x, tie; 56 samples, -0.01 % to (64, 16, 0, 4, 8, 4, 2, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 32769, 131072, 66, 16, 0, 4, 8, 4, 1, 1, 0, 0, 2, 1, 0) /* 117.26 us at 131072, 26 % of 4601 GB/s, 1.88x, tie; 32 samples, +0.02 % to (66, 16, 0, 4, 8, 4, 2, 1, 0, 0, 2, 1, 0) */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 68, 48, 4, 1, 4, 16, 1, 2, 1, 1, 1, 1, 1, 0) /* 3.08 us at 64, 1 % of 4606 GB/s, 1.17x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 69, 137, 48, 8, 0, 4, 16, 2, 2, 1, 1, 1, 3, 1, 0) /* 4.30 us at 127, 1 % of 4606 GB/s, 1.30x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 138, 194, 16, 2, 0, 4, 16, 1, 1, 1, 1, 1, 1, 1, 0) /* 5.05 us at 179, 2 % of 4606 GB/s, 1.14x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 195, 388, 66, 4, 1, 4, 16, 1, 2, 1, 1, 1, 1, 1, 0) /* 5.01 us at 359, 3 % of 4606 GB/s, 1.19x, win, at most 0.54 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 389, 721, 32, 4, 0, 4, 16, 1, 1, 1, 1, 1, 3, 1, 0) /* 5.14 us at 509, 5 % of 4606 GB/s, 1.19x, win, at most 1.91 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 2048, 32, 16, 0, 4, 16, 1, 2, 1, 0, 0, 1, 1, 1) /* 4.24 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +2.41 % tokens/s (+2.28 +2.63); 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2049, 50513, 32, 4, 0, 4, 16, 1, 1, 1, 1, 1, 3, 1, 0) /* 29.61 us at 46327, 70 % of 4606 GB/s, 1.27x, tie, at most 1.75 % over the fastest at 5 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 50514, 131072, 132, 16, 0, 1, 16, 1, 1, 1, 1, 0, 2, 1, 0) /* 67.12 us at 131072, 87 % of 4606 GB/s, 1.30x, tie, at most 0.11 % over the fastest at 4 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 1, 128, BESIDE_NONE, 2, 1, 0, 4, 8, 4, 1, 1, 0, 0, 2, 1, 0) /* 4.04 us at 64, 1.08x, tie, stale; 56 samples, -0.28 % to (8, 1, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 129, 512, BESIDE_NONE, 24, 1, 0, 4, 8, 1, 2, 1, 0, 0, 2, 1, 0) /* 4.94 us at 256, 0 % of 4601 GB/s, 1.06x, win, stale; 104 samples, +1.27 % to (24, 4, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 513, 2048, BESIDE_NONE, 64, 8, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.56 us at 1024, 1 % of 4601 GB/s, 1.31x, win, stale; 32 samples, +1.07 % to (66, 8, 0, 4, 8, 1, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 2049, 8192, BESIDE_NONE, 66, 8, 0, 8, 8, 1, 1, 1, 0, 0, 2, 1, 0) /* 7.66 us at 4096, 3 % of 4601 GB/s, 1.28x, win, stale; 56 samples, +1.19 % to (64, 8, 0, 8, 8, 1, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 8193, 32768, BESIDE_NONE, 132, 8, 0, 4, 4, 4, 1, 1, 0, 0, 2, 1, 0) /* 10.71 us at 16384, 9 % of 4601 GB/s, 1.94x, win, stale; 104 samples, +0.59 % to (132, 8, 0, 8, 4, 4, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 32769, 92681, BESIDE_NONE, 64, 8, 0, 8, 4, 4, 1, 1, 0, 0, 2, 1, 0) /* 21.15 us at 65536, 18 % of 4601 GB/s, 3.00x, tie, stale; 56 samples, +0.05 % to (64, 16, 0, 8, 4, 4, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_Q8_0), 14, 2, 92682, 131072, BESIDE_NONE, 64, 4, 0, 8, 4, 4, 1, 1, 0, 0, 2, 1, 0) /* 34.39 us at 131072, 23 % of 4601 GB/s, 3.47x, tie, stale; 32 samples, -0.07 % to (66, 16, 0, 8, 4, 4, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 68, BESIDE_NONE, 4, 1, 1, 4, 16, 1, 1, 1, 1, 1, 1, 1, 0) /* 2.40 us at 64, 1.06x, win, stale, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 69, 427, BESIDE_NONE, 2, 2, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 4.23 us at 359, 1 % of 4606 GB/s, 1.02x, tie, stale, at most 1.66 % over the fastest at 6 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 428, 553, BESIDE_NONE, 66, 1, 1, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 4.33 us at 509, 1 % of 4606 GB/s, 1.05x, win, stale, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 554, 936, BESIDE_NONE, 64, 1, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 4.91 us at 857, 2 % of 4606 GB/s, 1.00x, default, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 937, 1114, BESIDE_NONE, 32, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.33 us at 1024, win, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 +5.07 % tokens/s (+4.95 +5.19); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1115, 4462, BESIDE_NONE, 64, 16, 0, 2, 16, 2, 1, 1, 1, 1, 1, 1, 0) /* 5.28 us at 4096, 9 % of 4606 GB/s, 1.31x, tie, stale, at most 1.25 % over the fastest at 4 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 4463, 9738, BESIDE_NONE, 64, 16, 0, 8, 16, 1, 2, 1, 1, 1, 2, 1, 0) /* 6.42 us at 8191, 14 % of 4606 GB/s, 1.24x, win, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 9739, 19479, BESIDE_NONE, 64, 16, 0, 4, 16, 4, 2, 1, 0, 0, 1, 1, 0) /* 7.58 us at 16384, 24 % of 4606 GB/s, 1.25x, tie, stale, at most 0.03 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 19480, 131072, BESIDE_NONE, 64, 16, 0, 8, 16, 1, 2, 1, 1, 1, 2, 1, 0) /* 22.43 us at 131072, 65 % of 4606 GB/s, 1.18x, tie, stale, at most 0.09 % over the fastest at 5 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 1, 128, BESIDE_NONE, 48, 2, 0, 4, 16, 1, 2, 1, 0, 0, 2, 1, 0) /* 5.09 us at 64, 0 % of 4601 GB/s, 1.14x, win, stale; 56 samples, +1.73 % to (64, 2, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 129, 512, BESIDE_NONE, 48, 16, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.63 us at 256, 1 % of 4601 GB/s, 1.33x, tie, stale; 104 samples, -0.19 % to (48, 16, 0, 4, 16, 1, 2, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 513, 2048, BESIDE_NONE, 32, 16, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 7.72 us at 1024, 3 % of 4601 GB/s, 1.48x, tie, stale; 104 samples, -0.57 % to (48, 16, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 2049, 8192, BESIDE_NONE, 66, 16, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 13.33 us at 4096, 7 % of 4601 GB/s, 1.26x, win, stale; 56 samples, +8.56 % to (66, 4, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 8193, 32768, BESIDE_NONE, 64, 16, 0, 4, 8, 4, 1, 1, 0, 0, 2, 1, 0) /* 21.35 us at 16384, 18 % of 4601 GB/s, 1.73x, tie, stale; 56 samples, -0.01 % to (64, 16, 0, 4, 8, 4, 2, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 32769, 131072, BESIDE_NONE, 66, 16, 0, 4, 8, 4, 1, 1, 0, 0, 2, 1, 0) /* 117.26 us at 131072, 26 % of 4601 GB/s, 1.88x, tie, stale; 32 samples, +0.02 % to (66, 16, 0, 4, 8, 4, 2, 1, 0, 0, 2, 1, 0) */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 68, BESIDE_NONE, 48, 4, 1, 4, 16, 1, 2, 1, 1, 1, 1, 1, 0) /* 3.08 us at 64, 1 % of 4606 GB/s, 1.17x, win, stale, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 69, 137, BESIDE_NONE, 48, 8, 0, 4, 16, 2, 2, 1, 1, 1, 3, 1, 0) /* 4.30 us at 127, 1 % of 4606 GB/s, 1.30x, win, stale, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 138, 194, BESIDE_NONE, 16, 2, 0, 4, 16, 1, 1, 1, 1, 1, 1, 1, 0) /* 5.05 us at 179, 2 % of 4606 GB/s, 1.14x, win, stale, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 195, 388, BESIDE_NONE, 66, 4, 1, 4, 16, 1, 2, 1, 1, 1, 1, 1, 0) /* 5.01 us at 359, 3 % of 4606 GB/s, 1.19x, win, stale, at most 0.54 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 389, 721, BESIDE_NONE, 32, 4, 0, 4, 16, 1, 1, 1, 1, 1, 3, 1, 0) /* 5.14 us at 509, 5 % of 4606 GB/s, 1.19x, win, stale, at most 1.91 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1444, BESIDE_NONE, 32, 16, 0, 4, 16, 1, 2, 1, 0, 0, 1, 1, 1) /* 4.24 us at 1024, win, stale, in the step of qwen2.5-7b:q4_k_m at 1024 +2.41 % tokens/s (+2.28 +2.63); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1445, 50513, BESIDE_NONE, 32, 4, 0, 4, 16, 1, 1, 1, 1, 1, 3, 1, 0) /* 29.61 us at 46327, 70 % of 4606 GB/s, 1.27x, tie, stale, at most 1.75 % over the fastest at 6 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 50514, 131072, BESIDE_NONE, 132, 16, 0, 1, 16, 1, 1, 1, 1, 0, 2, 1, 0) /* 67.12 us at 131072, 87 % of 4606 GB/s, 1.30x, tie, stale, at most 0.11 % over the fastest at 4 lengths; 16 samples */
 
-/* (x, residual), m, k, len_min, len_max, warps, unroll, blocks */
+/* (x, residual), m, k, len_min, len_max, beside, warps, unroll, blocks */
 #define TUNED_NVIDIA_H200_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, 2, 4, 2) /* 1.10 us, 1.11x, win; 32 samples, +1.12 % to (2, 8, 4) */ \
-	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 8, 4, 4) /* 1.24 us, 1.21x, win; 32 samples, +0.50 % to (4, 8, 4) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, BESIDE_NONE, 2, 4, 2) /* 1.10 us, 1.11x, win, stale; 32 samples, +1.12 % to (2, 8, 4) */ \
+	ROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, BESIDE_NONE, 8, 4, 4) /* 1.24 us, 1.21x, win, stale; 32 samples, +0.50 % to (4, 8, 4) */
 
-/* (kv, append), m, k, len_min, len_max, warps, pairs */
+/* (kv, append), m, k, len_min, len_max, beside, warps, pairs */
 #define TUNED_NVIDIA_H200_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, 4, 1) /* 1.08 us, 0 % of 4606 GB/s, 1.01x, tie; 56 samples, -0.22 % to (8, 1) */ \
-	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, 4, 1) /* 1.10 us, 1 % of 4606 GB/s, 1.01x, tie; 56 samples, +0.22 % to (8, 1) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, BESIDE_NONE, 4, 1) /* 1.08 us, 0 % of 4606 GB/s, 1.01x, tie, stale; 56 samples, -0.22 % to (8, 1) */ \
+	ROW(rope, (DTYPE_BF16, 1), 28, 4, 0, 0, BESIDE_NONE, 4, 1) /* 1.10 us, 1 % of 4606 GB/s, 1.01x, tie, stale; 56 samples, +0.22 % to (8, 1) */
 
-/* (w), m, k, len_min, len_max, warps */
+/* (w), m, k, len_min, len_max, beside, warps */
 #define TUNED_NVIDIA_H200_EMBED(ROW) \
-	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, 4) /* 0.68 us, default, in the step of qwen2.5-0.5b:q8_0 at 1024 */ \
-	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, 4) /* -0.27 us, default, in the step of qwen2.5-7b:q8_0 at 1024 */ \
-	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, 4) /* 0.79 us, default, in the step of qwen2.5-7b:q4_k_m at 1024 */ \
-	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, 4) /* 0.28 us, default, in the step of qwen2.5-0.5b at 1024 */ \
-	ROW(embed, (DTYPE_BF16), 3584, 0, 0, 0, 4) /* 1.28 us, default, in the step of qwen2.5-7b at 1024 */
+	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, BESIDE_NONE, 4) /* 0.68 us, default, stale, in the step of qwen2.5-0.5b:q8_0 at 1024 */ \
+	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, BESIDE_NONE, 4) /* -0.27 us, default, stale, in the step of qwen2.5-7b:q8_0 at 1024 */ \
+	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, BESIDE_NONE, 4) /* 0.79 us, default, stale, in the step of qwen2.5-7b:q4_k_m at 1024 */ \
+	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, BESIDE_NONE, 4) /* 0.28 us, default, stale, in the step of qwen2.5-0.5b at 1024 */ \
+	ROW(embed, (DTYPE_BF16), 3584, 0, 0, 0, BESIDE_NONE, 4) /* 1.28 us, default, stale, in the step of qwen2.5-7b at 1024 */
 
-/* (x), m, k, len_min, len_max, warps, blocks */
+/* (x), m, k, len_min, len_max, beside, warps, blocks */
 #define TUNED_NVIDIA_H200_ARGMAX(ROW)
 
-/* (x, cut), m, k, len_min, len_max, warps, blocks, finishers */
+/* (x, cut), m, k, len_min, len_max, beside, warps, blocks, finishers */
 #define TUNED_NVIDIA_H200_SAMPLE(ROW)
 
-/* (history), m, k, len_min, len_max, warps */
+/* (history), m, k, len_min, len_max, beside, warps */
 #define TUNED_NVIDIA_H200_ADVANCE(ROW) \
-	ROW(advance, (1), 1, 0, 0, 0, 1) /* 1.56 us, default, in the step of qwen2.5-7b:q4_k_m at 1024 */
+	ROW(advance, (1), 1, 0, 0, 0, BESIDE_NONE, 1) /* 1.56 us, default, stale, in the step of qwen2.5-7b:q4_k_m at 1024 */
 
-/* (copy), m, k, len_min, len_max, warps, unroll, blocks, ranges */
+/* (copy), m, k, len_min, len_max, beside, warps, unroll, blocks, ranges */
 #define TUNED_NVIDIA_H200_STREAM(ROW)
 
-/* (clock), m, k, len_min, len_max, warps */
+/* (clock), m, k, len_min, len_max, beside, warps */
 #define TUNED_NVIDIA_H200_MARK(ROW)
 
 #endif

@@ -159,7 +159,11 @@ $1 == "prompt" {
 	next
 }
 
+# A launch that says beside which weights it ran takes the place of the same one that did not say it yet.
 $1 == "gain" {
+	alone = $6
+	if (sub(/ beside .*/, "", alone))
+		delete gain[$2, $3, $4, $5, alone, ""]
 	id = $2 SUBSEP $3 SUBSEP $4 SUBSEP $5 SUBSEP $6 SUBSEP ($4 == "step" ? $15 : "")
 	if (!(id in gain))
 		gains[++n_gains] = id
@@ -306,6 +310,8 @@ function more(x, lo, hi) {
 # What the decode stage of the tuner ended with.
 function gains_table(   i, n) {
 	for (i = 1; i <= n_gains; i++) {
+		if (!(gains[i] in gain))
+			continue
 		split(gain[gains[i]], f, "\t")
 		if (f[4] == "step")
 			continue

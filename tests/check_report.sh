@@ -68,6 +68,10 @@ model,context,kernel,case,shape,launches,verdict,percent,percent_lo,percent_hi,a
 tiny,1024,gemv,w=bf16,8x32,24,win,1,1,1,,,9.9,rows=1,
 tiny,1024,gemv,w=bf16,8x32,24,win,7.12,6.98,7.51,25,-3.35,1.9,rows=4,
 tiny,1024,advance,history=1,1,1,default,,,,,,1.2,warps=1,
+tiny,1024,gqa_attention,kv=bf16,7/1/64@1024,24,win,2,1,3,,,3.5,splits=2,
+small,1024,gqa_attention,kv=bf16,7/1/64@1024,24,win,4,3,5,,,4.5,splits=4,
+tiny,1024,gqa_attention,kv=bf16,7/1/64@1024 beside q4_k,12,win,6,5,7,,,5.5,splits=8,
+tiny,1024,gqa_attention,kv=bf16,7/1/64@1024 beside q5_k,12,win,8,7,9,,,6.5,splits=1,
 tiny,1024,step,,,,,,,,,,,defaults,1500
 tiny,1024,step,,,,,16.16,15.8,16.4,,,,confirmed,1742.4
 CSV
@@ -93,13 +97,16 @@ tiny bf16, bf16 cache, context 20, tuned rows: a step takes 10.00 µs, its launc
 | qkv | 1 | 9.000 | 100.0 % | 0.00 | 0.00 | 1.000 | 2.8 % | – | – |
 | tiny at 1024 | gemv 8x32 | w=bf16 | 24 × 1.90 | +25.00 | -3.35 | +7.12 (+6.98 +7.51) | win |
 | tiny at 1024 | advance 1 | history=1 | 1 × 1.20 | – | – | – | default |
+| small at 1024 | gqa_attention 7/1/64@1024 | kv=bf16 | 24 × 4.50 | – | – | +4.00 (+3.00 +5.00) | win |
+| tiny at 1024 | gqa_attention 7/1/64@1024 beside q4_k | kv=bf16 | 12 × 5.50 | – | – | +6.00 (+5.00 +7.00) | win |
+| tiny at 1024 | gqa_attention 7/1/64@1024 beside q5_k | kv=bf16 | 12 × 6.50 | – | – | +8.00 (+7.00 +9.00) | win |
 | tiny at 1024 | defaults | 1500 | – |
 | tiny at 1024 | confirmed | 1742 | +16.16 (+15.80 +16.40) |
 - rms_norm x=f32 residual=0 128 hot graph default: wrong: y[3] is off
 Peers, measured on this device: cublaslt: 13.1.0; fast: v2; slow: v1; torch-mv: torch 3.
 † not measured beside ours, but cited: torch-compile: someone, 2021.
 LINES
-[ "$(grep -c '^| ' "$results/report")" = 21 ] || {
+[ "$(grep -c '^| ' "$results/report")" = 24 ] || {
 	cat "$results/report" >&2
 	echo "a row too many or too few" >&2
 	exit 1

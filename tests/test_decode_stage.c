@@ -143,8 +143,8 @@ static void journal_path(char path[256])
 	snprintf(path, 256, "%s/%s/journal.csv", folder, device_info(device)->slug);
 }
 
-/* Runs the stage; what it prints is in *text, to be freed. */
-static void run_stage(struct machine *m, char **text)
+/* Runs the stage on a model of these weights; what it prints is in *text, to be freed. */
+static void run_stage_of(struct machine *m, int dtype, char **text)
 {
 	static const volatile sig_atomic_t never;
 	const struct timer_source source = {sample, seconds, m};
@@ -163,12 +163,17 @@ static void run_stage(struct machine *m, char **text)
 	journal_path(path);
 	OK(journal_open(path, &journal));
 	OK(gains_open_log(folder, device_info(device), &log));
-	OK(model_make_random(&qwen2, &small, DTYPE_BF16, &model));
+	OK(model_make_random(&qwen2, &small, dtype, &model));
 	OK(decode_stage(device, &model, &journal, &log, &options, to));
 	model_close(&model);
 	csv_log_close(&log);
 	journal_close(&journal);
 	fclose(to);
+}
+
+static void run_stage(struct machine *m, char **text)
+{
+	run_stage_of(m, DTYPE_BF16, text);
 }
 
 /* The default but for these. */
@@ -197,20 +202,21 @@ static const char *gemv_config(int rows, int tiles)
 
 #define ALONE "guided + race"
 
-static void put_row(const char *kase, const char *shape, const char *config, const char *method,
-                    const char *round, const char *status)
+static void put_row_of(const char *kernel_name, const char *kase, const char *shape,
+                       const char *config, const char *method, const char *round,
+                       const char *status)
 {
 	struct journal journal;
 	struct provenance provenance;
 	char path[256];
 	const char *cell[N_JOURNAL_COLUMNS] = {0};
-	const struct kernel *gemv = kernel_find("gemv");
+	const struct kernel *kernel = kernel_find(kernel_name);
 	journal_path(path);
-	provenance_of(gemv, device_info(device), &provenance);
+	provenance_of(kernel, device_info(device), &provenance);
 	OK(journal_open(path, &journal));
-	OK(journal_key(&journal, gemv, &provenance));
+	OK(journal_key(&journal, kernel, &provenance));
 	cell[JOURNAL_key] = provenance.key;
-	cell[JOURNAL_kernel] = "gemv";
+	cell[JOURNAL_kernel] = kernel_name;
 	cell[JOURNAL_case] = kase;
 	cell[JOURNAL_shape] = shape;
 	cell[JOURNAL_config] = config;
@@ -221,6 +227,12 @@ static void put_row(const char *kase, const char *shape, const char *config, con
 	cell[JOURNAL_round] = round;
 	OK(journal_append(&journal, cell));
 	journal_close(&journal);
+}
+
+static void put_row(const char *kase, const char *shape, const char *config, const char *method,
+                    const char *round, const char *status)
+{
+	put_row_of("gemv", kase, shape, config, method, round, status);
 }
 
 static void put_verdict(const char *kase, const char *shape, const char *config, const char *method)
@@ -290,7 +302,7 @@ static void the_step_decides(void **state)
 	run_stage(&m, &text);
 	assert_verdict("gemv", GATE_UP, "win", gemv_config(4, 1));
 	assert_verdict("gemv", DOWN, "default", gemv_config(2, 4));
-	assert_verdict("gqa_attention", "7/1/64@64", "default", "");
+	assert_verdict("gqa_attention", "7/1/64@64 beside bf16", "default", "");
 	/* came with a configuration that is no better than the default */
 	assert_verdict("gemv", OUT, "default", gemv_config(2, 4));
 	assert_non_null(strstr(cell_of("journal.csv", "gemv", OUT, "reason", cell), "rows=4 "));
@@ -348,6 +360,20 @@ static void what_the_journal_knows_is_tried_first(void **state)
 	free(text);
 }
 
+/* The header, to be freed. */
+static char *emitted(void)
+{
+	char path[256], *text = NULL;
+	size_t bytes = 0;
+	int n;
+	snprintf(path, sizeof path, "%s/tuned.h", folder);
+	OK(emit_header(folder, path, &n));
+	FILE *file = fopen(path, "r");
+	assert_true(file && getdelim(&text, &bytes, 0, file) > 0);
+	fclose(file);
+	return text;
+}
+
 /* The header's row of a shape has this configuration of gemv and this remark. */
 static void assert_row(const char *header, const char *shape, int rows, int tiles,
                        const char *remark)
@@ -365,26 +391,107 @@ static void assert_row(const char *header, const char *shape, int rows, int tile
 	assert_true(found && found < strchr(row, '\n'));
 }
 
+#define HEADS     "7/1/64@64"
+#define ATTENTION "head_dim=64 group=7 kv=bf16"
+
+/* The default but for these, which the host has compiled. */
+static const char *attention_config(int splits, int warps)
+{
+	static char text[4][CONFIG_TEXT];
+	static int turn;
+	const struct kernel *kernel = kernel_find("gqa_attention");
+	struct config config = config_default(kernel);
+	char changes[64];
+	snprintf(changes, sizeof changes, "splits=%d warps=%d", splits, warps);
+	OK(params_parse(kernel->params, kernel->n_params, changes, config.value));
+	turn = (turn + 1) % 4;
+	return params_format(kernel->params, kernel->n_params, config.value, text[turn]);
+}
+
+/* Two models with the same heads need other attention. Each has a row of its own, whichever was
+ * searched last, and a second loop starts with its own. */
+static void models_have_their_own_attention(void **state)
+{
+	static const struct effect of_models[] = {
+	        {"gqa_attention", HEADS " beside bf16", "splits", 2, -4},
+	        {"gqa_attention", HEADS " beside q8_0", "splits", 8, -4},
+	        {0}};
+	static const struct effect none[] = {{0}};
+	struct machine m = {.effects = of_models, .jitter = 0.001}, flat = {.effects = none};
+	char *text, cell[512];
+	(void)state;
+	NEEDS_EVERY_POINT();
+	for (int i = 0; i < 2; i++) {
+		run_stage_of(&m, i ? DTYPE_Q8_0 : DTYPE_BF16, &text);
+		free(text);
+	}
+	assert_verdict("gqa_attention", HEADS " beside bf16", "win", "splits=2 ");
+	assert_verdict("gqa_attention", HEADS " beside q8_0", "win", "splits=8 ");
+	assert_string_equal(cell_of("journal.csv", "gqa_attention", HEADS, "status", cell), "");
+	text = emitted();
+	assert_non_null(strstr(text, " 7, 1, 1, 131072, BESIDE_BF16, 2, "));
+	assert_non_null(strstr(text, " 7, 1, 1, 131072, BESIDE_Q8_0, 8, "));
+	free(text);
+	/* nothing is faster than what it starts with */
+	run_stage_of(&flat, DTYPE_BF16, &text);
+	free(text);
+	cell_of("journal.csv", "gqa_attention", HEADS " beside bf16", "reason", cell);
+	assert_non_null(strstr(cell, "nothing beat the default; splits=2 "));
+}
+
+/* Where it has none it starts with that of another model, whether a row says which or is of a
+ * journal that did not yet; what these chose before is tried too. */
+static void other_models_are_where_a_loop_begins(void **state)
+{
+	static const char *const shapes[] = {HEADS, HEADS " beside q4_k"};
+	static const struct effect valley[] = {
+	        {"gqa_attention", HEADS " beside bf16", "splits", 2, 1},
+	        {"gqa_attention", HEADS " beside bf16", "warps", 1, 1},
+	        {"gqa_attention", HEADS " beside bf16", "splits", 2, -6, "warps", 1},
+	        {0}};
+	static const struct effect none[] = {{0}};
+	(void)state;
+	NEEDS_EVERY_POINT();
+	for (int i = 0; i < 2; i++) {
+		struct machine m = {.effects = valley, .jitter = 0.001}, flat = {.effects = none};
+		char *text, cell[512], path[256];
+		put_row_of("gqa_attention", ATTENTION, shapes[i], attention_config(2, 1),
+		           "decode loop", "", "win");
+		put_row_of("gqa_attention", ATTENTION, shapes[i], attention_config(8, 1),
+		           "decode loop", "", "win");
+		run_stage(&m, &text);
+		free(text);
+		assert_verdict("gqa_attention", HEADS " beside bf16", "win",
+		               attention_config(2, 1));
+		journal_path(path);
+		assert_int_equal(unlink(path), 0);
+		put_row_of("gqa_attention", ATTENTION, shapes[i], attention_config(2, 1),
+		           "decode loop", "", "win");
+		put_row_of("gqa_attention", ATTENTION, shapes[i], attention_config(8, 1),
+		           "decode loop", "", "win");
+		run_stage(&flat, &text);
+		free(text);
+		cell_of("journal.csv", "gqa_attention", HEADS " beside bf16", "reason", cell);
+		assert_non_null(strstr(cell, "nothing beat the default; splits=8 "));
+		assert_int_equal(unlink(path), 0);
+	}
+}
+
 /* What is confirmed is in the header, and says so. */
 static void the_header_says_what_was_confirmed(void **state)
 {
 	struct machine m = {.effects = effects, .jitter = 0.001};
-	char *text, path[256];
-	size_t bytes = 0;
-	int n;
+	char *text;
 	(void)state;
 	NEEDS_EVERY_POINT();
 	run_stage(&m, &text);
 	free(text);
-	snprintf(path, sizeof path, "%s/tuned.h", folder);
-	OK(emit_header(folder, path, &n));
-	FILE *file = fopen(path, "r");
-	text = NULL;
-	assert_true(getdelim(&text, &bytes, 0, file) > 0);
-	fclose(file);
-	assert_row(text, "320, 96, 0, 0, ", 4, 1, ", win, in the step of small at 64 +");
-	assert_row(text, "320, 96, 0, 0, ", 4, 1, " % tokens/s (+");
-	assert_row(text, "96, 160, 0, 0, ", 2, 4, ", default, in the step of small at 64 */");
+	text = emitted();
+	assert_row(text, "320, 96, 0, 0, BESIDE_NONE, ", 4, 1,
+	           ", win, in the step of small at 64 +");
+	assert_row(text, "320, 96, 0, 0, BESIDE_NONE, ", 4, 1, " % tokens/s (+");
+	assert_row(text, "96, 160, 0, 0, BESIDE_NONE, ", 2, 4,
+	           ", default, in the step of small at 64 */");
 	free(text);
 }
 
@@ -432,6 +539,37 @@ static void a_row_is_explained(void **state)
 	free(text);
 }
 
+/* The launch alone and the same in the step are two rows; that of the step shows both, and no other
+ * model's. */
+static void a_row_of_one_model_is_explained(void **state)
+{
+	static const struct effect of_models[] = {
+	        {"gqa_attention", HEADS " beside bf16", "splits", 2, -4},
+	        {"gqa_attention", HEADS " beside q8_0", "splits", 8, -4},
+	        {0}};
+	struct machine m = {.effects = of_models, .jitter = 0.001};
+	char *text, alone[CONFIG_TEXT + 64];
+	(void)state;
+	NEEDS_EVERY_POINT();
+	put_row_of("gqa_attention", ATTENTION, HEADS, attention_config(32, 4), ALONE, "", "win");
+	for (int i = 0; i < 2; i++) {
+		run_stage_of(&m, i ? DTYPE_Q8_0 : DTYPE_BF16, &text);
+		free(text);
+	}
+	text = explained("gqa_attention " HEADS " beside bf16");
+	snprintf(alone, sizeof alone, "alone      %s, 8 us", attention_config(32, 4));
+	assert_non_null(strstr(text, alone));
+	assert_non_null(strstr(text, "row        splits=2 "));
+	assert_null(strstr(text, "row        splits=8 "));
+	const char *trial = strstr(strstr(text, "in step, %"), "splits=8 ");
+	assert_true(trial && trial > text + 16);
+	assert_null(memmem(trial - 16, 16, " +", 2)); /* no gain, as beside q8_0 */
+	free(text);
+	text = explained("gqa_attention " HEADS);
+	assert_non_null(strstr(text, "\ngqa_attention " HEADS " beside q8_0 "));
+	free(text);
+}
+
 /* Nothing is faster than anything: nothing wins, and a trial ends after few samples. */
 static void equals_do_not_win_and_cost_little(void **state)
 {
@@ -473,8 +611,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        STAGE_TEST(the_step_decides),
 	        STAGE_TEST(what_the_journal_knows_is_tried_first),
+	        STAGE_TEST(models_have_their_own_attention),
+	        STAGE_TEST(other_models_are_where_a_loop_begins),
 	        STAGE_TEST(the_header_says_what_was_confirmed),
 	        STAGE_TEST(a_row_is_explained),
+	        STAGE_TEST(a_row_of_one_model_is_explained),
 	        STAGE_TEST(equals_do_not_win_and_cost_little),
 	};
 	return cmocka_run_group_tests(tests, open_device, close_device);

@@ -201,8 +201,9 @@ static void rows_of_all_devices(void **state)
 	           "\"6.1\", \"gcc 12\", ");
 	assert_has("#define TUNED_DEVICES_HOST32(X, K)\n");
 	assert_has("ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, "
-	           "0, " GEMV_ROW " /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */\n");
+	           "0, BESIDE_NONE, " GEMV_ROW " /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */\n");
 	assert_has("ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, "
+	           "BESIDE_NONE, "
 	           "{rows=1 tiles=1 blocks=8}) /* 300.00 us, 25 % of 200 GB/s, 0.07x, tie */\n");
 	assert_has("#define TUNED_SOME_GPU_ADVANCE(ROW)\n");
 	assert_lacks("stale");
@@ -238,9 +239,9 @@ static void illegal_row_is_named_by_the_compiler(void **state)
 	put((struct verdict){&host, "rms_norm", "x=f32 residual=0", "896", "warps=2 unroll=4", "3",
 	                     "win"});
 	emit();
-	char *values = strstr(text, "0, 0, 2, 4, 1)");
+	char *values = strstr(text, "BESIDE_NONE, 2, 4, 1)");
 	assert_non_null(values);
-	values[6] = '3'; /* warps */
+	values[strlen("BESIDE_NONE, ")] = '3'; /* warps */
 	assert_int_equal(write_file_atomically(header, text, strlen(text)), STATUS_OK);
 	assert_false(compiles("rms_norm", messages, sizeof messages));
 	assert_non_null(strstr(messages, "run 'warpsmith-tune --emit'"));
@@ -252,7 +253,7 @@ static void missing_tunable_gets_its_default(void **state)
 	(void)state;
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=4 gone=7", "10", "win"});
 	assert_int_equal(emit(), 1);
-	assert_has("896, 896, 0, 0, " GEMV_ROWS(4));
+	assert_has("896, 896, 0, 0, BESIDE_NONE, " GEMV_ROWS(4));
 }
 
 /* A verdict of a case that the kernel had before it had all its fields is no row. */
@@ -264,7 +265,7 @@ static void case_of_other_fields_is_left_out(void **state)
 	put((struct verdict){&gpu, "gemv", GEMV_CASE " gone=1", "896x896", GEMV, "10", "win"});
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", GEMV, "10", "win"});
 	assert_int_equal(emit(), 1);
-	assert_has("1152, 896, 0, 0, " GEMV_ROW);
+	assert_has("1152, 896, 0, 0, BESIDE_NONE, " GEMV_ROW);
 	assert_lacks(" 896, 896, 0, 0");
 }
 
@@ -278,7 +279,7 @@ static void unlisted_value_is_kept_as_a_comment(void **state)
 	                     "win"});
 	emit();
 	assert_has("/* left out (warps=3): ROW(rms_norm");
-	assert_has("\tROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, 4, 4, 1)");
+	assert_has("\tROW(rms_norm, (DTYPE_F32, 0), 3584, 0, 0, 0, BESIDE_NONE, 4, 4, 1)");
 	if (!compiles("rms_norm", messages, sizeof messages))
 		fail_msg("%s", messages);
 }
@@ -292,9 +293,11 @@ static void present_sources_come_before_newer_rows(void **state)
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=1", "5", "win",
 	                     "0123456789abcdef"});
 	assert_int_equal(emit(), 2);
-	assert_has("896, 896, 0, 0, " GEMV_ROW " /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */");
-	assert_has("1152, 896, 0, 0, " GEMV_ROWS(1) " /* 5.00 us, 25 % of 200 GB/s, 4.00x, win, "
-	                                            "stale */");
+	assert_has("896, 896, 0, 0, BESIDE_NONE, " GEMV_ROW
+	           " /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */");
+	assert_has("1152, 896, 0, 0, BESIDE_NONE, " GEMV_ROWS(
+	        1) " /* 5.00 us, 25 % of 200 GB/s, 4.00x, win, "
+	           "stale */");
 	assert_has("\"0123456789abcdef\""); /* so that the runner warns */
 }
 
@@ -306,8 +309,9 @@ static void another_space_is_stale(void **state)
 	                     .space_hash = "fedcba9876543210"});
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", GEMV, "10", "win"});
 	assert_int_equal(emit(), 2);
-	assert_has("896, 896, 0, 0, " GEMV_ROW " /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */");
-	assert_has("1152, 896, 0, 0, " GEMV_ROW
+	assert_has("896, 896, 0, 0, BESIDE_NONE, " GEMV_ROW
+	           " /* 10.00 us, 25 % of 200 GB/s, 2.00x, win */");
+	assert_has("1152, 896, 0, 0, BESIDE_NONE, " GEMV_ROW
 	           " /* 5.00 us, 25 % of 200 GB/s, 4.00x, win, stale */");
 	assert_has("\"fedcba9876543210\", \"2026-01-02\"");
 }
@@ -318,7 +322,7 @@ static void newest_verdict_counts(void **state)
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=1", "10", "win"});
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "896x896", "rows=4", "10", "win"});
 	assert_int_equal(emit(), 1);
-	assert_has("896, 896, 0, 0, " GEMV_ROWS(4));
+	assert_has("896, 896, 0, 0, BESIDE_NONE, " GEMV_ROWS(4));
 }
 
 static void lengths_become_ranges(void **state)
@@ -333,9 +337,9 @@ static void lengths_become_ranges(void **state)
 	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "28/4/64@256", "splits=2", "4",
 	                     "win"});
 	assert_int_equal(emit(), 3);
-	assert_has("(64, 7, DTYPE_BF16), 14, 2, 1, 1024, 2,");
-	assert_has("(64, 7, DTYPE_BF16), 14, 2, 1025, 131072, 32,");
-	assert_has("(64, 7, DTYPE_BF16), 28, 4, 1, 131072, 2,");
+	assert_has("(64, 7, DTYPE_BF16), 14, 2, 1, 1024, BESIDE_NONE, 2,");
+	assert_has("(64, 7, DTYPE_BF16), 14, 2, 1025, 131072, BESIDE_NONE, 32,");
+	assert_has("(64, 7, DTYPE_BF16), 28, 4, 1, 131072, BESIDE_NONE, 2,");
 }
 
 /* What was fastest alone does not replace what the decode loop chose, unless that is of old
@@ -350,8 +354,8 @@ static void decode_loop_decides(void **state)
 	                     "0123456789abcdef", .step = "m at 1024"});
 	put((struct verdict){&gpu, "gemv", GEMV_CASE, "1152x896", "rows=1", "9", "win"});
 	assert_int_equal(emit(), 2);
-	assert_has("896, 896, 0, 0, " GEMV_ROWS(4));
-	assert_has("1152, 896, 0, 0, " GEMV_ROWS(1));
+	assert_has("896, 896, 0, 0, BESIDE_NONE, " GEMV_ROWS(4));
+	assert_has("1152, 896, 0, 0, BESIDE_NONE, " GEMV_ROWS(1));
 }
 
 static void put_length(const char *shape, const char *config, const char *regret, const char *step)
@@ -371,8 +375,8 @@ static void ranges_say_their_regret(void **state)
 	put_length("14/2/64@509", "splits=32", "0.75", NULL);
 	put_length("14/2/64@1024", "splits=32", "0", NULL);
 	assert_int_equal(emit(), 2);
-	assert_has("14, 2, 1, 360, 2,");
-	assert_has("14, 2, 361, 131072, 32,");
+	assert_has("14, 2, 1, 360, BESIDE_NONE, 2,");
+	assert_has("14, 2, 361, 131072, BESIDE_NONE, 32,");
 	assert_has("win, at most 1.25 % over the fastest at 3 lengths */");
 	assert_has("win, at most 0.75 % over the fastest at 2 lengths */");
 	put_length("14/2/64@128", "splits=2", NULL, "m at 128");
@@ -381,9 +385,9 @@ static void ranges_say_their_regret(void **state)
 	           "lengths, in the step of m at 128 +1.50 % tokens/s (+1.25 +1.75) */");
 	put_length("14/2/64@128", "splits=8", NULL, "m at 128");
 	assert_int_equal(emit(), 4);
-	assert_has("14, 2, 1, 90, 2,");
-	assert_has("14, 2, 91, 181, 8,");
-	assert_has("14, 2, 182, 360, 2,");
+	assert_has("14, 2, 1, 90, BESIDE_NONE, 2,");
+	assert_has("14, 2, 91, 181, BESIDE_NONE, 8,");
+	assert_has("14, 2, 182, 360, BESIDE_NONE, 2,");
 }
 
 /* What was measured alone near a length of the decode loop makes way for its choice, but not from
@@ -399,10 +403,74 @@ static void decode_loop_decides_nearby(void **state)
 	assert_int_equal(emit(), 4);
 	put_length("14/2/64@1024", "splits=8", NULL, "m at 1024");
 	assert_int_equal(emit(), 4);
-	assert_has("14, 2, 1, 724, 2,");
-	assert_has("14, 2, 725, 1448, 8,");
-	assert_has("14, 2, 1449, 131072, 2,");
-	assert_has("28, 4, 1, 131072, 2,");
+	assert_has("14, 2, 1, 724, BESIDE_NONE, 2,");
+	assert_has("14, 2, 725, 1448, BESIDE_NONE, 8,");
+	assert_has("14, 2, 1449, 131072, BESIDE_NONE, 2,");
+	assert_has("28, 4, 1, 131072, BESIDE_NONE, 2,");
+}
+
+static void put_loop(const char *beside, const char *config)
+{
+	char shape[64];
+	snprintf(shape, sizeof shape, "14/2/64@1024%s", beside);
+	put_length(shape, config, NULL, "m at 1024");
+}
+
+/* What the loops of two models confirmed at one length are two rows of one range, in place of what
+ * was fastest alone there; of one model the newest counts. */
+static void rows_say_what_they_run_beside(void **state)
+{
+	(void)state;
+	put_length("14/2/64@256", "splits=2", "0", NULL);
+	put_length("14/2/64@1024", "splits=4", "0", NULL);
+	put_length("14/2/64@4096", "splits=2", "0", NULL);
+	put_loop(" beside q8_0", "splits=32");
+	put_loop(" beside q4_k", "splits=2");
+	put_loop(" beside q8_0", "splits=16");
+	assert_int_equal(emit(), 4);
+	assert_has("(head_dim, group, kv), m, k, len_min, len_max, beside, splits,");
+	assert_has("14, 2, 1, 512, BESIDE_NONE, 2,");
+	assert_has("14, 2, 513, 2048, BESIDE_Q4_K, 2,");
+	assert_has("14, 2, 513, 2048, BESIDE_Q8_0, 16,");
+	assert_has("14, 2, 2049, 131072, BESIDE_NONE, 2,");
+	/* one of a journal that does not say it keeps its place */
+	put_loop("", "splits=8");
+	assert_int_equal(emit(), 5);
+	assert_has("14, 2, 513, 2048, BESIDE_NONE, 8,");
+	assert_has("14, 2, 513, 2048, BESIDE_Q8_0, 16,");
+	/* neighbours of one configuration and model are one row */
+	put_length("14/2/64@4096 beside q8_0", "splits=16", NULL, "m at 4096");
+	assert_int_equal(emit(), 4);
+	assert_has("14, 2, 1, 512, BESIDE_NONE, 2,");
+	assert_has("14, 2, 513, 2048, BESIDE_NONE, 8,");
+	assert_has("14, 2, 513, 2048, BESIDE_Q4_K, 2,");
+	assert_has("14, 2, 513, 131072, BESIDE_Q8_0, 16,");
+}
+
+/* Of old sources they make way for any of the present ones, and text that names no weights is none.
+ */
+static void loops_of_other_sources_make_way(void **state)
+{
+	(void)state;
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@1024 beside q8_0",
+	                     "splits=16", "9", "win", "0123456789abcdef", .step = "m at 1024"});
+	put_loop(" beside q9", "splits=16");
+	assert_int_equal(emit(), 1);
+	assert_has("14, 2, 1, 131072, BESIDE_Q8_0, 16,");
+	put_length("14/2/64@64", "splits=4", "0", NULL);
+	assert_int_equal(emit(), 1);
+	assert_has("14, 2, 1, 131072, BESIDE_NONE, 4,");
+}
+
+static void header_with_models_compiles(void **state)
+{
+	char messages[8192];
+	(void)state;
+	put((struct verdict){&host, "gqa_attention", ATTENTION, "14/2/64@1024 beside q8_0",
+	                     "splits=16", "9", "win", .step = "m at 1024"});
+	assert_int_equal(emit(), 1);
+	if (!compiles("gqa_attention", messages, sizeof messages))
+		fail_msg("%s", messages);
 }
 
 /* Lengths of other sources are not between those of the present ones. */
@@ -417,7 +485,7 @@ static void old_lengths_make_way(void **state)
 			                     fresh ? NULL : "0123456789abcdef"});
 		assert_int_equal(emit(), 1);
 	}
-	assert_has("14, 2, 1, 131072, 8,");
+	assert_has("14, 2, 1, 131072, BESIDE_NONE, 8,");
 	assert_lacks("stale");
 }
 
@@ -461,7 +529,7 @@ static void hostile_rows_are_left_out(void **state)
 	add_row("some-gpu", "nokey,gemv,w=bf16,896x896,rows=1,,1,win");
 	add_text("some-gpu", "torn,gemv,w=bf16");
 	assert_int_equal(emit(), 2);
-	assert_has("896, 896, 0, 0, " GEMV_ROW);
+	assert_has("896, 896, 0, 0, BESIDE_NONE, " GEMV_ROW);
 	assert_lacks(" 2176, 896,"); /* what an int may hold of the first, and the second */
 	assert_has("/* left out (rows=__evil(): ROW(gemv");
 	assert_lacks("*/ int");
@@ -506,6 +574,9 @@ int main(void)
 	        EMIT_TEST(decode_loop_decides_nearby),
 	        EMIT_TEST(lengths_become_ranges),
 	        EMIT_TEST(ranges_say_their_regret),
+	        EMIT_TEST(rows_say_what_they_run_beside),
+	        EMIT_TEST(loops_of_other_sources_make_way),
+	        EMIT_TEST(header_with_models_compiles),
 	        EMIT_TEST(old_lengths_make_way),
 	        EMIT_TEST(hostile_rows_are_left_out),
 	        EMIT_TEST(damaged_journal_leaves_the_header),

@@ -18,16 +18,17 @@ enum { BOUNDARY = 130, MAX_FITTING = 64 };
 static struct device *device;
 
 int __wrap_table_ranges(const struct kernel *kernel, const struct device_info *info,
-                        const int *kase, const struct shape *shape, int max_len, int *upper,
-                        int max);
+                        const int *kase, const struct shape *shapes, int n_shapes, int max_len,
+                        int *upper, int max);
 int __wrap_table_ranges(const struct kernel *kernel, const struct device_info *info,
-                        const int *kase, const struct shape *shape, int max_len, int *upper,
-                        int max)
+                        const int *kase, const struct shape *shapes, int n_shapes, int max_len,
+                        int *upper, int max)
 {
 	(void)kernel;
 	(void)info;
 	(void)kase;
-	(void)shape;
+	(void)shapes;
+	(void)n_shapes;
 	(void)max;
 	upper[0] = BOUNDARY;
 	upper[1] = max_len;

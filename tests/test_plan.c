@@ -197,6 +197,118 @@ static void plan_names_the_nearest_row(void **state)
 	model_close(&model);
 }
 
+/* Its row may be one that was confirmed beside the weights of the product behind it. */
+static void attention_knows_the_product_behind_it(void **state)
+{
+	static const int types[] = {DTYPE_BF16, DTYPE_Q8_0};
+	struct hparams h = shape_of(7, 1, 64);
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct model model;
+		struct decoder d;
+		OK(model_make_random(&qwen2, &h, types[i], &model));
+		const struct decoder_options options = options_of(DTYPE_BF16);
+		OK(decoder_open(device, &model, &options, &d));
+		const struct plan *plan = &d.plans[0];
+		for (int l = 0; l < plan->n; l++) {
+			const struct launch *launch = &plan->launches[l];
+			const bool attention = launch->op == OP_ATTENTION;
+			assert_int_equal(launch->kernel->tells_beside, attention);
+			assert_int_equal(launch->shape.beside,
+			                 attention ? beside_weights(launch[1].kase.value[0])
+			                           : BESIDE_NONE);
+		}
+		assert_int_equal(plan->launches[2].shape.beside, beside_weights(types[i]));
+		decoder_close(&d);
+		model_close(&model);
+	}
+}
+
+static const struct variant *find_beside(void *user, const struct kernel *kernel,
+                                         const struct kase *kase, const struct shape *shape)
+{
+	struct variant *row = user;
+	const struct variant *v =
+	        table_lookup(kernel, device_info(device), kase->value, shape, false);
+	if (!kernel->tells_beside)
+		return v;
+	*row = *v;
+	row->device = device_info(device)->name;
+	row->m = shape->m;
+	row->k = shape->k;
+	row->beside = BESIDE_Q4_K;
+	return row;
+}
+
+/* The row's weights, whatever those of the step. */
+static void plan_says_what_a_row_was_confirmed_beside(void **state)
+{
+	struct hparams h = shape_of(7, 1, 64);
+	struct decoder_options options = options_of(DTYPE_BF16);
+	struct variant row;
+	struct model model;
+	struct decoder d;
+	char *text;
+	size_t bytes;
+	int n = 0;
+	(void)state;
+	options.find = find_beside;
+	options.find_user = &row;
+	OK(model_make_random(&qwen2, &h, DTYPE_BF16, &model));
+	OK(decoder_open(device, &model, &options, &d));
+	FILE *to = open_memstream(&text, &bytes);
+	plan_print(&d.plans[0], to);
+	fclose(to);
+	for (const char *at = text; (at = strstr(at, "  tuned beside q4_k  ")); at++)
+		n++;
+	assert_int_equal(n, h.layers);
+	assert_null(strstr(text, "beside bf16"));
+	free(text);
+	decoder_close(&d);
+	model_close(&model);
+}
+
+/* In place of table_ranges(): what it was asked. */
+static int asked_beside[4], n_asked;
+int __wrap_table_ranges(const struct kernel *kernel, const struct device_info *info,
+                        const int *kase, const struct shape *shapes, int n_shapes, int max_len,
+                        int *upper, int max);
+int __real_table_ranges(const struct kernel *kernel, const struct device_info *info,
+                        const int *kase, const struct shape *shapes, int n_shapes, int max_len,
+                        int *upper, int max);
+int __wrap_table_ranges(const struct kernel *kernel, const struct device_info *info,
+                        const int *kase, const struct shape *shapes, int n_shapes, int max_len,
+                        int *upper, int max)
+{
+	n_asked = n_shapes;
+	for (int i = 0; i < n_shapes && i < 4; i++)
+		asked_beside[i] = shapes[i].beside;
+	return __real_table_ranges(kernel, info, kase, shapes, n_shapes, max_len, upper, max);
+}
+
+/* Layers may differ in the type of that product: a plan's range must be one for all. */
+static void ranges_are_those_of_all_layers(void **state)
+{
+	struct hparams h = shape_of(7, 1, 64);
+	struct layer_weights layers[] = {
+	        {.o.dtype = DTYPE_Q8_0}, {.o.dtype = DTYPE_Q4_K}, {.o.dtype = DTYPE_Q8_0}};
+	const struct weights weights = {.layers = layers};
+	const struct state cache = {.capacity = 40, .kv = DTYPE_BF16};
+	const struct builder b = {.hparams = &h,
+	                          .weights = &weights,
+	                          .state = &cache,
+	                          .info = device_info(device),
+	                          .use_tuned = true};
+	int upper[PLAN_MAX_RANGES];
+	(void)state;
+	h.layers = 3;
+	const int n = plan_ranges(&b, upper);
+	assert_int_equal(upper[n - 1], 40);
+	assert_int_equal(n_asked, 2);
+	assert_int_equal(asked_beside[0], BESIDE_Q8_0);
+	assert_int_equal(asked_beside[1], BESIDE_Q4_K);
+}
+
 /* Of every layer, whatever its number of rows. */
 static void caches_are_aligned(void **state)
 {
@@ -434,6 +546,9 @@ int main(void)
 	        OF_STEP(plan_is_the_step, 5),
 	        cmocka_unit_test(tuned_rows_are_checked),
 	        cmocka_unit_test(plan_names_the_nearest_row),
+	        cmocka_unit_test(attention_knows_the_product_behind_it),
+	        cmocka_unit_test(plan_says_what_a_row_was_confirmed_beside),
+	        cmocka_unit_test(ranges_are_those_of_all_layers),
 	        cmocka_unit_test(caches_are_aligned),
 	        cmocka_unit_test(serial_launches_do_not_overlap),
 	        cmocka_unit_test(the_cache_ends_in_an_error),

@@ -88,6 +88,8 @@ static void shapes_survive_the_way_to_text(void **state)
 	static const char *const shapes[][2] = {
 	        {"gemv", "896x4864"},
 	        {"gqa_attention", "14/2/64@1024"},
+	        {"gqa_attention", "14/2/64@1024 beside q8_0"},
+	        {"gqa_attention", "28/4/128@131072 beside f32"},
 	        {"rms_norm", "896"},
 	        {"rope", "3584"},
 	        {"embed", "896"},
@@ -106,7 +108,7 @@ static void shapes_survive_the_way_to_text(void **state)
 		struct shape shape;
 		char text[64];
 		assert_int_equal(kernel_read_shape(kernel, shapes[i][1], &shape), STATUS_OK);
-		kernel->format_shape(&shape, text);
+		kernel_write_shape(kernel, &shape, text);
 		assert_string_equal(text, shapes[i][1]);
 		assert_int_not_equal(kernel_read_shape(kernel, "x", &shape), STATUS_OK);
 		assert_non_null(strstr(fail_message(), "'x'"));
@@ -116,6 +118,44 @@ static void shapes_survive_the_way_to_text(void **state)
 		assert_int_not_equal(kernel_read_shape(kernel, text, &shape), STATUS_OK);
 		assert_non_null(strstr(fail_message(), text));
 	}
+}
+
+static void what_a_shape_runs_beside_is_part_of_its_text(void **state)
+{
+	static const char *const wrong[][2] = {
+	        {"gqa_attention", "14/2/64@1024 beside "},
+	        {"gqa_attention", "14/2/64@1024 beside q9"},
+	        {"gqa_attention", "14/2/64@1024 beside i32"},
+	        {"gqa_attention", "14/2/64@1024 beside q8_0 beside q8_0"},
+	        {"gqa_attention", "14/2/64 beside q8_0"},
+	        /* as far as 64 bytes: 10 keys */
+	        {"gqa_attention", "                                                     "
+	                          "14/2/64@1024 beside q8_0"},
+	        {"gemv", "896x4864 beside q8_0"},
+	        {"rope", "3584 beside q8_0"},
+	};
+	const struct kernel *attention = kernel_find("gqa_attention");
+	struct shape shape;
+	char text[64];
+	(void)state;
+	assert_int_equal(kernel_read_shape(attention, "14/2/64@1024 beside q8_0", &shape),
+	                 STATUS_OK);
+	assert_int_equal(shape.len, 1024);
+	assert_int_equal(shape.beside, BESIDE_Q8_0);
+	assert_int_equal(shape.beside, beside_weights(DTYPE_Q8_0));
+	assert_int_equal(kernel_read_shape(attention, "14/2/64@1024", &shape), STATUS_OK);
+	assert_int_equal(shape.beside, BESIDE_NONE);
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		assert_int_equal(kernel_read_shape(kernel_find(wrong[i][0]), wrong[i][1], &shape),
+		                 STATUS_USAGE);
+		assert_non_null(strstr(fail_message(), shape_alone(wrong[i][1], text)));
+	}
+	assert_string_equal(shape_alone("14/2/64@1024 beside q8_0", text), "14/2/64@1024");
+	assert_string_equal(shape_alone("896x4864", text), "896x4864");
+	assert_true(shape_alike("14/2/64@1024 beside q8_0", "14/2/64@1024 beside q4_k"));
+	assert_true(shape_alike("14/2/64@1024", "14/2/64@1024 beside q4_k"));
+	assert_false(shape_alike("14/2/64@1024 beside q8_0", "14/2/64@102 beside q8_0"));
+	assert_false(shape_alike("14/2/64@1024", "14/2/64@10240"));
 }
 
 /* Blocks that wait for the last of theirs must leave room for it. */
@@ -244,6 +284,7 @@ int main(void)
 	        cmocka_unit_test(refusals_name_their_cause),
 	        cmocka_unit_test(kernels_lists_are_sound),
 	        cmocka_unit_test(shapes_survive_the_way_to_text),
+	        cmocka_unit_test(what_a_shape_runs_beside_is_part_of_its_text),
 	        cmocka_unit_test(combiners_need_room),
 	        cmocka_unit_test(polling_needs_room_for_all),
 	        cmocka_unit_test(suggestions_can_run),

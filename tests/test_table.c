@@ -37,6 +37,7 @@ struct made_up {
 	const char *device;
 	int m, k, len_min, len_max;
 	const char *config, *name;
+	int beside;
 };
 static const struct made_up gemv_made_up[] = {
         {NULL, 0, 0, 0, 0, "", "default"},
@@ -51,6 +52,14 @@ static const struct made_up attention_made_up[] = {
         {NULL, 0, 0, 0, 0, "splits=8", "default"},
         {"New GPU", 14, 2, 1, 1024, "splits=4 lanes=8 math=0", "short"},
         {"New GPU", 14, 2, 1025, 8192, "splits=32 stages=3 prefetch=0", "long"},
+        {"New GPU", 21, 3, 1, 724, "splits=2 math=0", "alone"},
+        {"New GPU", 21, 3, 725, 1448, "splits=2 math=0", "q4_1", BESIDE_Q4_1},
+        {"New GPU", 21, 3, 725, 1448, "splits=4 math=0", "q8_0", BESIDE_Q8_0},
+        {"New GPU", 21, 3, 1449, 8192, "splits=4 math=0", "alone too"},
+        {"New GPU", 21, 3, 8193, 32768, "splits=32 math=0", "f32", BESIDE_F32},
+        {"New GPU", 21, 3, 8193, 32768, "splits=16 math=0", "loop"},
+        {"New GPU", 21, 3, 8193, 32768, "splits=8 math=0", "f16", BESIDE_F16},
+        {"New GPU", 21, 3, 8193, 32768, "splits=1 math=0", "bf16", BESIDE_BF16},
 };
 enum { N_GEMV = sizeof gemv_made_up / sizeof *gemv_made_up };
 enum { N_ATTENTION = sizeof attention_made_up / sizeof *attention_made_up };
@@ -68,6 +77,7 @@ static void make_rows(const char *name, struct kase kase, const struct made_up *
 		                          .k = from[i].k,
 		                          .len_min = from[i].len_min,
 		                          .len_max = from[i].len_max,
+		                          .beside = from[i].beside,
 		                          .entry = from[i].name};
 		assert_int_equal(params_parse(kernel->params, kernel->n_params, from[i].config,
 		                              row[i].config.value),
@@ -188,6 +198,66 @@ static void attention_by_length(void **state)
 	assert_string_equal(LENGTH(&info, 8193), "default");
 }
 
+/* The attention of 21 heads at length n, beside weights of a type. */
+static const char *beside(int n, int weights)
+{
+	const struct device_info info = gpu("New GPU", 90, 4800);
+	return answer("gqa_attention", &info, (struct kase)ATTENTION,
+	              (struct shape){21, 3, n, 64, weights}, true);
+}
+
+/* A row that the loop confirmed beside the same weights, else the nearest by the bytes of a weight,
+ * else one that says nothing. */
+static void attention_by_what_runs_beside_it(void **state)
+{
+	(void)state;
+	assert_string_equal(beside(1024, BESIDE_Q4_1), "q4_1");
+	assert_string_equal(beside(1024, BESIDE_Q8_0), "q8_0");
+	assert_string_equal(beside(1024, BESIDE_Q4_K), "q4_1");
+	assert_string_equal(beside(1024, BESIDE_Q5_K), "q4_1"); /* 176, between 160 and 272 */
+	assert_string_equal(beside(1024, BESIDE_Q6_K), "q8_0"); /* 210: 208.6 is half way */
+	assert_string_equal(beside(1024, BESIDE_BF16), "q8_0");
+	assert_string_equal(beside(724, BESIDE_Q8_0), "alone");
+	assert_string_equal(beside(1449, BESIDE_Q8_0), "alone too");
+	assert_string_equal(beside(10000, BESIDE_F16), "f16");
+	assert_string_equal(beside(10000, BESIDE_BF16), "bf16"); /* as many bytes as f16 */
+	assert_string_equal(beside(10000, BESIDE_Q8_0), "f16");  /* as near, and the first */
+	assert_string_equal(beside(10000, BESIDE_F32), "f32");
+	assert_string_equal(beside(40000, BESIDE_Q8_0), "default");
+}
+
+/* As the bench asks: a row that says nothing either, else the first. */
+static void attention_beside_nothing(void **state)
+{
+	(void)state;
+	assert_string_equal(beside(10000, BESIDE_NONE), "loop");
+	assert_string_equal(beside(1024, BESIDE_NONE), "q4_1");
+}
+
+/* To two models the same lengths are different ranges; where two rows have one configuration, none
+ * ends. */
+static void ranges_are_those_of_what_runs_beside(void **state)
+{
+	static const struct {
+		int beside[2], n, n_upper, upper[4];
+	} cases[] = {{{BESIDE_Q4_1}, 1, 3, {1448, 8192, 20000}},
+	             {{BESIDE_Q8_0}, 1, 3, {724, 8192, 20000}},
+	             {{BESIDE_Q4_1, BESIDE_Q8_0}, 2, 4, {724, 1448, 8192, 20000}}};
+	const struct device_info info = gpu("New GPU", 90, 4800);
+	const struct kase kase = ATTENTION;
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const struct shape shapes[] = {{21, 3, 0, 64, cases[i].beside[0]},
+		                               {21, 3, 0, 64, cases[i].beside[1]}};
+		int upper[8];
+		assert_int_equal(table_ranges(kernel_find("gqa_attention"), &info, kase.value,
+		                              shapes, cases[i].n, 20000, upper, 8),
+		                 cases[i].n_upper);
+		assert_memory_equal(upper, cases[i].upper,
+		                    (size_t)cases[i].n_upper * sizeof *upper);
+	}
+}
+
 static void ranges_end_where_the_answer_changes(void **state)
 {
 	(void)state;
@@ -196,13 +266,13 @@ static void ranges_end_where_the_answer_changes(void **state)
 	const struct kase kase = ATTENTION;
 	const struct shape shape = {14, 2, 0, 64};
 	int upper[8];
-	assert_int_equal(table_ranges(kernel, &info, kase.value, &shape, 32768, upper, 8), 3);
+	assert_int_equal(table_ranges(kernel, &info, kase.value, &shape, 1, 32768, upper, 8), 3);
 	assert_int_equal(upper[0], 1024);
 	assert_int_equal(upper[1], 8192);
 	assert_int_equal(upper[2], 32768);
-	assert_int_equal(table_ranges(kernel, &info, kase.value, &shape, 1000, upper, 8), 1);
+	assert_int_equal(table_ranges(kernel, &info, kase.value, &shape, 1, 1000, upper, 8), 1);
 	assert_int_equal(upper[0], 1000);
-	assert_int_equal(table_ranges(kernel, &old, kase.value, &shape, 32768, upper, 8), 1);
+	assert_int_equal(table_ranges(kernel, &old, kase.value, &shape, 1, 32768, upper, 8), 1);
 	assert_int_equal(upper[0], 32768);
 }
 
@@ -253,6 +323,9 @@ int main(void)
 	        cmocka_unit_test(nearest_device_of_the_same_kind),
 	        cmocka_unit_test(default_without_row_none_without_case),
 	        cmocka_unit_test(attention_by_length),
+	        cmocka_unit_test(attention_by_what_runs_beside_it),
+	        cmocka_unit_test(attention_beside_nothing),
+	        cmocka_unit_test(ranges_are_those_of_what_runs_beside),
 	        cmocka_unit_test(ranges_end_where_the_answer_changes),
 	        cmocka_unit_test(warns_once_of_what_is_foreign_or_stale),
 	};

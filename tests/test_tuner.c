@@ -1033,6 +1033,47 @@ static void verify_judges_by_what_a_row_is_for(void **state)
 	assert_true(printed("ended by samples"));
 }
 
+/* The journal's last verdict again as one of a decode loop, of this shape and, unless it is NULL,
+ * configuration. */
+static void append_loop(const char *shape, const char *config)
+{
+	struct journal journal;
+	const char *cell[N_JOURNAL_COLUMNS];
+	assert_int_equal(journal_open(in_folder("r/replay/journal.csv"), &journal), STATUS_OK);
+	memcpy(cell, journal.rows[journal.n_rows - 1].cell, sizeof cell);
+	cell[JOURNAL_shape] = shape;
+	cell[JOURNAL_config] = config ? config : cell[JOURNAL_config];
+	cell[JOURNAL_method] = DECODE_METHOD;
+	assert_int_equal(journal_append(&journal, cell), STATUS_OK);
+	journal_close(&journal);
+}
+
+/* The row of a launch alone and those of decode loops are rows of one shape; each may be named. */
+static void verify_of_what_a_row_runs_beside(void **state)
+{
+	static const struct {
+		const char *shape;
+		int n_rows;
+	} cases[] = {{"14/2/64@1024", 3},
+	             {"'14/2/64@1024 beside q8_0'", 1},
+	             {"'14/2/64@1024 beside bf16'", 0}};
+	char line[256];
+	struct csv_table table;
+	(void)state;
+	assert_int_equal(shell("", "--quiet --kernel gqa_attention --shape 14/2/64@1024"), 0);
+	append_loop("14/2/64@1024 beside q4_k", NULL);
+	append_loop("14/2/64@1024 beside q8_0", NULL);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		snprintf(line, sizeof line, "--quiet --verify --shape %s", cases[i].shape);
+		assert_int_equal(shell("", line), cases[i].n_rows == 0);
+		if (!cases[i].n_rows)
+			continue;
+		assert_int_equal(csv_read(in_folder("out"), &table), STATUS_OK);
+		assert_int_equal(table.n_rows, cases[i].n_rows);
+		csv_close(&table);
+	}
+}
+
 /* The last measurement of a gemv without epilogue in the journal; 0: there is none. */
 static double measured_us(const char *shape, const char *config)
 {
@@ -1432,12 +1473,12 @@ static void winner_in_journal(const char *shape, char config[CONFIG_TEXT])
 	journal_close(&journal);
 }
 
-/* Which screening of a shape a configuration is in folder/log, 0 that of the default; -1: none. */
-static int place_in_log(const char *shape, const char *config)
+/* Which screening of a launch a configuration is in folder/log, 0 that of the default; -1: none. */
+static int place_of(const char *launch, const char *config)
 {
 	char *log = read_text(in_folder("log")), *line = log, part[256];
 	int at = 0, place = -1;
-	snprintf(part, sizeof part, "\tscreen\tgemv\t" SEEDED_CASE "\t%s\t", shape);
+	snprintf(part, sizeof part, "\tscreen\t%s\t", launch);
 	for (char *end; place < 0 && (end = strchr(line, '\n')); line = end + 1) {
 		*end = 0;
 		const char *found = strstr(line, part);
@@ -1451,14 +1492,26 @@ static int place_in_log(const char *shape, const char *config)
 	return place;
 }
 
-static int tune_seeded(const char *settings, const char *shapes)
+static int place_in_log(const char *shape, const char *config)
+{
+	char launch[128];
+	snprintf(launch, sizeof launch, "gemv\t" SEEDED_CASE "\t%s", shape);
+	return place_of(launch, config);
+}
+
+static int tune_logged(const char *settings, const char *kernel, const char *shapes)
 {
 	char all[256], arguments[256];
 	unlink(in_folder("log"));
 	snprintf(all, sizeof all, "REPLAY_GPU=90 REPLAY_LOG=%s/log %s", folder, settings);
-	snprintf(arguments, sizeof arguments,
-	         "--quiet --kernel gemv --dtype bf16:bf16 --budget 48 --shape %s", shapes);
+	snprintf(arguments, sizeof arguments, "--quiet --kernel %s --budget 48 --shape %s", kernel,
+	         shapes);
 	return shell(all, arguments);
+}
+
+static int tune_seeded(const char *settings, const char *shapes)
+{
+	return tune_logged(settings, "gemv --dtype bf16:bf16", shapes);
 }
 
 /* Where other sources, with a value of a tunable fewer, had found the fastest; then what won for
@@ -1479,6 +1532,25 @@ static void a_search_begins_with_what_won_before(void **state)
 	assert_int_equal(place_in_log("1152x896", config), 1);
 	assert_int_equal(place_in_log("896x896", nearest), 1);
 	assert_in_range(place_in_log("896x896", config), 1, 16);
+}
+
+/* What the decode loop of a model chose at another length is a seed, whatever it ran beside. */
+static void a_search_begins_with_what_loops_chose(void **state)
+{
+	static const char longer[] = "14/2/64@4096",
+	                  launch[] = "gqa_attention\thead_dim=64 group=7 kv=bf16\t14/2/64@1024";
+	const struct kernel *kernel = kernel_find("gqa_attention");
+	struct config config = config_default(kernel);
+	char text[CONFIG_TEXT];
+	(void)state;
+	assert_int_equal(params_parse(kernel->params, kernel->n_params,
+	                              "splits=12 warps=2 unroll=2", config.value),
+	                 STATUS_OK);
+	params_format(kernel->params, kernel->n_params, config.value, text);
+	assert_int_equal(tune_logged("", "gqa_attention", longer), 0);
+	append_loop("14/2/64@4096 beside q8_0", text);
+	assert_int_equal(tune_logged("", "gqa_attention", "14/2/64@1024,14/2/64@4096"), 0);
+	assert_int_equal(place_of(launch, text), 1);
 }
 
 /* Interrupted or not, searches that learn from others measure the same. */
@@ -1572,8 +1644,8 @@ static int splits_of_header(int length)
 	char *header = read_text(in_folder("r/tuned.h"));
 	int found = 0, from, to, splits;
 	for (char *at = header; (at = strstr(at, " 14, 2, ")); at++)
-		if (sscanf(at, " 14, 2, %d, %d, %d", &from, &to, &splits) == 3 && from <= length &&
-		    length <= to)
+		if (sscanf(at, " 14, 2, %d, %d, BESIDE_NONE, %d", &from, &to, &splits) == 3 &&
+		    from <= length && length <= to)
 			found = splits;
 	free(header);
 	return found;
@@ -1665,6 +1737,7 @@ int main(int argc, char **argv)
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
 	        TUNER_TEST(a_part_of_the_space),
 	        TUNER_TEST(verify_against_rivals),
+	        TUNER_TEST(verify_of_what_a_row_runs_beside),
 	        TUNER_TEST(verify_keeps_to_its_budget),
 	        TUNER_TEST(verify_announces_rows),
 	        TUNER_TEST(a_search_keeps_compilers_busy),
@@ -1680,6 +1753,7 @@ int main(int argc, char **argv)
 	        TUNER_TEST(a_larger_budget_goes_on),
 	        TUNER_TEST(a_larger_budget_resumes),
 	        TUNER_TEST(a_search_begins_with_what_won_before),
+	        TUNER_TEST(a_search_begins_with_what_loops_chose),
 	        TUNER_TEST(seeded_searches_resume),
 	        TUNER_TEST(changes_make_rows_stale),
 	        TUNER_TEST(the_fewest_ranges_of_lengths),

@@ -221,7 +221,7 @@ static enum status open_spot(struct group *g, int length, struct worker *worker,
 	struct tune *t = g->tune;
 	*s = (struct spot){.task = t->tasks.task[g->task[0]]};
 	s->task.shape.len = length;
-	s->task.kernel->format_shape(&s->task.shape, s->task.shape_text);
+	kernel_write_shape(s->task.kernel, &s->task.shape, s->task.shape_text);
 	TRY(candidates_open(&s->task, &t->worker.info, &s->candidates));
 	provenance_of(s->task.kernel, &t->worker.info, &s->provenance);
 	s->m = (struct measuring){.journal = &t->journal,
@@ -591,7 +591,7 @@ static double group_seconds(const struct group *g, double *n)
 	for (int l = 0; l < g->n_lengths; l++) {
 		struct task task = g->tune->tasks.task[g->task[0]];
 		task.shape.len = g->at[l].length;
-		task.kernel->format_shape(&task.shape, task.shape_text);
+		kernel_write_shape(task.kernel, &task.shape, task.shape_text);
 		if (is_judged(g->tune, &task))
 			continue;
 		const double sample = fmin(20 * tune_expected_us(g->tune, &task), 1e4) * 1e-6;

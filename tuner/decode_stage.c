@@ -55,31 +55,49 @@ static bool is_by_step(const char *const *cell)
 	return !strcmp(cell[JOURNAL_method], DECODE_METHOD);
 }
 
+/* Whatever it runs beside: alone, or in the step of any model. */
 static bool is_of(const struct choice *c, const char *const *cell)
 {
 	return !strcmp(cell[JOURNAL_kernel], c->task.kernel->name) &&
 	       !strcmp(cell[JOURNAL_case], c->task.case_text) &&
-	       !strcmp(cell[JOURNAL_shape], c->task.shape_text);
+	       shape_alike(cell[JOURNAL_shape], c->task.shape_text);
 }
 
-/* The journal's latest verdict on the choice, NULL when there is none: of the decode loop and
- * whatever sources or, `alone`, of the present ones and whole space and not by the decode loop. */
-static const struct journal_row *find_verdict(const struct stage *s, const struct choice *c,
-                                              bool alone)
+static bool is_verdict_on(const struct choice *c, const char *const *cell)
 {
-	const struct kernel *kernel = c->task.kernel;
+	return !cell[JOURNAL_round][0] && cell[JOURNAL_config][0] && is_of(c, cell);
+}
+
+/* The journal's latest verdict on the launch alone, of the present sources and whole space; NULL
+ * when there is none. */
+static const struct journal_row *find_alone(const struct stage *s, const struct choice *c)
+{
 	struct provenance now;
-	provenance_of(kernel, device_info(s->stepper.device), &now);
+	provenance_of(c->task.kernel, device_info(s->stepper.device), &now);
 	for (int i = s->journal->n_rows; i-- > 0;) {
 		const char *const *cell = s->journal->rows[i].cell;
-		if (cell[JOURNAL_round][0] || !cell[JOURNAL_config][0] || !is_of(c, cell))
-			continue;
-		if (alone ? !is_by_step(cell) && !strcmp(cell[JOURNAL_key], now.key) &&
-		                    !strstr(cell[JOURNAL_method], SUBSPACE_METHOD)
-		          : is_by_step(cell))
+		if (is_verdict_on(c, cell) && !is_by_step(cell) &&
+		    !strcmp(cell[JOURNAL_key], now.key) &&
+		    !strstr(cell[JOURNAL_method], SUBSPACE_METHOD))
 			return &s->journal->rows[i];
 	}
 	return NULL;
+}
+
+/* The latest of the decode loop, with whatever sources: beside the same weights or, where there is
+ * none, beside others. */
+static const struct journal_row *find_by_step(const struct stage *s, const struct choice *c)
+{
+	const struct journal_row *other = NULL;
+	for (int i = s->journal->n_rows; i-- > 0;) {
+		const struct journal_row *row = &s->journal->rows[i];
+		if (!is_verdict_on(c, row->cell) || !is_by_step(row->cell))
+			continue;
+		if (!strcmp(row->cell[JOURNAL_shape], c->task.shape_text))
+			return row;
+		other = other ? other : row;
+	}
+	return other;
 }
 
 /* The row's configuration, the default where there is none that can run. */
@@ -113,8 +131,8 @@ static enum status read_journal(struct stage *s)
 	for (int i = 0; i < s->stepper.n_choices; i++) {
 		struct choice *c = &s->stepper.choice[i];
 		struct launch_gain *gain = &s->gains.launch[i];
-		const struct journal_row *row = find_verdict(s, c, true);
-		const struct journal_row *by_step = find_verdict(s, c, false);
+		const struct journal_row *row = find_alone(s, c);
+		const struct journal_row *by_step = find_by_step(s, c);
 		struct config *const first = &s->selection.config[i];
 		*first = config_of(s, c, by_step ? by_step : row);
 		gain->winner = config_of(s, c, row);

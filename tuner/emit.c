@@ -55,6 +55,29 @@ static void drop_replaced(struct verdicts *table)
 	free(replaced);
 }
 
+/* A row at a cache length serves up to where it meets the next shorter and longer length, whatever
+ * those run beside: at the geometric mean. */
+static void set_range(struct verdicts *table, int i)
+{
+	struct tuned_row *row = &table->row[i];
+	if (!row->shape.len)
+		return;
+	row->len_min = 1;
+	row->len_max = EMIT_MAX_LENGTH;
+	for (int j = 0; j < table->n; j++) {
+		const int len = table->row[j].shape.len;
+		if (verdict_compare_groups(&table->row[j], row))
+			continue;
+		if (len < row->shape.len) {
+			const int first = length_boundary(len, row->shape.len) + 1;
+			row->len_min = first > row->len_min ? first : row->len_min;
+		} else if (len > row->shape.len) {
+			const int last = length_boundary(row->shape.len, len);
+			row->len_max = last < row->len_max ? last : row->len_max;
+		}
+	}
+}
+
 /* Takes in what the next row, of the same configuration, knows. One that the decode loop confirmed
  * stands for both. */
 static void merge_rows(struct tuned_row *last, const struct tuned_row *next)
@@ -70,30 +93,30 @@ static void merge_rows(struct tuned_row *last, const struct tuned_row *next)
 	last->regret_percent = regret;
 }
 
-/* Turns rows at single cache lengths into ranges that cover 1 .. EMIT_MAX_LENGTH: neighbours with
- * the same configuration are one row, others meet at the geometric mean of their lengths. */
+/* Whether a row goes on where the last one ends. */
+static bool continues(const struct tuned_row *row, const struct tuned_row *last)
+{
+	return row->shape.len && !verdict_compare_groups(last, row) &&
+	       last->shape.beside == row->shape.beside && last->len_max + 1 == row->len_min &&
+	       !memcmp(&last->config, &row->config, sizeof row->config) &&
+	       last->fresh == row->fresh && !last->problem[0] && !row->problem[0];
+}
+
+/* Turns rows at single cache lengths into ranges that cover 1 .. EMIT_MAX_LENGTH: of what runs
+ * beside the same, neighbours with the same configuration are one row. */
 static void merge_lengths(struct verdicts *table)
 {
 	int n = 0;
+	for (int i = 0; i < table->n; i++)
+		set_range(table, i);
 	for (int i = 0; i < table->n; i++) {
-		struct tuned_row *last = n ? &table->row[n - 1] : NULL, row = table->row[i];
-		row.len_min = row.len_max = 0;
-		if (row.shape.len) {
-			row.len_min = 1;
-			row.len_max = EMIT_MAX_LENGTH;
-		}
-		if (last && row.shape.len && last->shape.len &&
-		    !verdict_compare_groups(last, &row)) {
-			int boundary = length_boundary(table->row[i - 1].shape.len, row.shape.len);
-			row.len_min = boundary + 1;
-			last->len_max = boundary;
-			if (!memcmp(&last->config, &row.config, sizeof row.config) &&
-			    last->fresh == row.fresh && !last->problem[0] && !row.problem[0]) {
-				merge_rows(last, &row);
-				continue;
-			}
-		}
-		table->row[n++] = row;
+		int last = n - 1;
+		while (last >= 0 && !continues(&table->row[i], &table->row[last]))
+			last--;
+		if (last >= 0)
+			merge_rows(&table->row[last], &table->row[i]);
+		else
+			table->row[n++] = table->row[i];
 	}
 	table->n = n;
 }
@@ -154,7 +177,10 @@ static void print_row(FILE *out, const struct tuned_row *row)
 		fputs(i ? ", " : "", out);
 		print_value(out, &kernel->fields[i], row->kase.value[i]);
 	}
-	fprintf(out, "), %d, %d, %d, %d", row->shape.m, row->shape.k, row->len_min, row->len_max);
+	char beside[16];
+	upper(row->shape.beside ? beside_name(row->shape.beside) : "none", beside, sizeof beside);
+	fprintf(out, "), %d, %d, %d, %d, BESIDE_%s", row->shape.m, row->shape.k, row->len_min,
+	        row->len_max, beside);
 	for (int i = 0; i < kernel->n_params; i++)
 		fprintf(out, ", %d", row->config.value[i]);
 	fprintf(out, ")%s", row->problem[0] ? ";" : " /*");
@@ -182,7 +208,7 @@ static void print_kernel(FILE *out, const struct verdicts *table, const char *id
 	fprintf(out, "\n/* (");
 	for (int i = 0; i < kernel->n_fields; i++)
 		fprintf(out, "%s%s", i ? ", " : "", kernel->fields[i].name);
-	fprintf(out, "), m, k, len_min, len_max");
+	fprintf(out, "), m, k, len_min, len_max, beside");
 	for (int i = 0; i < kernel->n_params; i++)
 		fprintf(out, ", %s", kernel->params[i].name);
 	fprintf(out, " */\n#define TUNED_%s_%s(ROW)", id, name);
@@ -299,7 +325,9 @@ static void print_header(FILE *out, const struct verdicts *table)
 	      " * loop of a model confirmed it, the model, the cache length and how much it adds "
 	      "there, with an interval;\n"
 	      " * of a range of cache lengths the worst regret at the lengths that were measured;\n"
-	      " * samples of each finalist, and how much more time the runner-up takes. */\n"
+	      " * samples of each finalist, and how much more time the runner-up takes.\n"
+	      " * beside: the weights of the product behind the launch in the step that confirmed "
+	      "the row, where its case names none. */\n"
 	      "#ifndef RESULTS_TUNED_H\n#define RESULTS_TUNED_H\n\n"
 	      "/* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, "
 	      "space_hash, date, method) */\n",

@@ -71,6 +71,13 @@ static struct history *find_history(struct story *story, const char *config)
 	return &story->candidate[story->n++];
 }
 
+/* A row beside other weights tells nothing of this one; of the launch alone it does. */
+static bool tells_of(const char *shape, const struct tuned_row *v)
+{
+	char alone[64];
+	return !strcmp(shape, v->shape_text) || !strcmp(shape, shape_alone(v->shape_text, alone));
+}
+
 /* The journal's rows on the verdict's launch with the verdict's key. */
 static enum status read_story(const struct journal *journal, const struct tuned_row *v,
                               struct story *story)
@@ -80,7 +87,7 @@ static enum status read_story(const struct journal *journal, const struct tuned_
 		if (strcmp(row->cell[JOURNAL_key], v->provenance.key) ||
 		    strcmp(row->cell[JOURNAL_kernel], v->kernel->name) ||
 		    strcmp(row->cell[JOURNAL_case], v->case_text) ||
-		    strcmp(row->cell[JOURNAL_shape], v->shape_text))
+		    !tells_of(row->cell[JOURNAL_shape], v))
 			continue;
 		if (!row->cell[JOURNAL_round][0]) {
 			if (strcmp(row->cell[JOURNAL_method], DECODE_METHOD) != 0)

@@ -75,7 +75,7 @@ static bool is_source(const struct measuring *m, const char *const *cell,
 	if (strcmp(cell[JOURNAL_key], m->provenance->key) != 0)
 		return true;
 	for (int i = 0; i < n_ancestors; i++)
-		if (!strcmp(cell[JOURNAL_shape], ancestors[i]->shape_text))
+		if (shape_alike(cell[JOURNAL_shape], ancestors[i]->shape_text))
 			return true;
 	return false;
 }

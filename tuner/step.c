@@ -39,7 +39,7 @@ static const struct variant *find_variant(void *user, const struct kernel *kerne
 	if (named.len)
 		named.len = s->length; /* the plan's is an upper bound */
 	params_format(kernel->fields, kernel->n_fields, kase->value, c->task.case_text);
-	kernel->format_shape(&named, c->task.shape_text);
+	kernel_write_shape(kernel, &named, c->task.shape_text);
 	instances_open(s->device, &c->task, &c->instances);
 	c->variant = (struct variant){.device = device_info(s->device)->name,
 	                              .kase = *kase,

@@ -54,7 +54,7 @@ static enum status add(struct builder *b, const struct kernel *kernel, const str
 	if (kernel->specialise)
 		kernel->specialise(shape, task.kase.value);
 	params_format(kernel->fields, kernel->n_fields, task.kase.value, task.case_text);
-	kernel->format_shape(shape, task.shape_text);
+	kernel_write_shape(kernel, shape, task.shape_text);
 	b->found++;
 	for (int i = 0; i < tasks->n; i++)
 		if (tasks->task[i].kernel == kernel &&

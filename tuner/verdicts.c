@@ -190,10 +190,18 @@ static int compare_rows(const void *left, const void *right)
 	if (!order)
 		order = a->shape.len - b->shape.len;
 	if (!order)
+		order = a->shape.beside - b->shape.beside;
+	if (!order)
 		order = b->fresh - a->fresh;
 	if (!order && a->fresh)
 		order = is_by_step(b) - is_by_step(a);
 	return order ? order : b->sequence - a->sequence;
+}
+
+static bool is_same_launch(const struct tuned_row *a, const struct tuned_row *b)
+{
+	return !verdict_compare_groups(a, b) && a->shape.len == b->shape.len &&
+	       a->shape.beside == b->shape.beside;
 }
 
 static void keep_newest(struct verdicts *verdicts)
@@ -203,7 +211,7 @@ static void keep_newest(struct verdicts *verdicts)
 		qsort(verdicts->row, (size_t)verdicts->n, sizeof *verdicts->row, compare_rows);
 	for (int i = 0; i < verdicts->n; i++) {
 		struct tuned_row *last = n ? &verdicts->row[n - 1] : NULL, *row = &verdicts->row[i];
-		if (!last || verdict_compare_groups(last, row) || last->shape.len != row->shape.len)
+		if (!last || !is_same_launch(last, row))
 			verdicts->row[n++] = *row;
 	}
 	verdicts->n = n;

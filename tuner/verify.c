@@ -44,9 +44,11 @@ struct verification {
 bool verdict_wanted(const struct tuned_row *v, const struct device_info *info,
                     const struct tune_options *options)
 {
+	char alone[64];
 	return !strcmp(v->provenance.info.slug, info->slug) &&
 	       name_listed(options->request.kernels, v->kernel->name) &&
-	       name_listed(options->request.shapes, v->shape_text);
+	       (name_listed(options->request.shapes, v->shape_text) ||
+	        name_listed(options->request.shapes, shape_alone(v->shape_text, alone)));
 }
 
 /* The configurations to time, the row's own first; 0 where there is none. */
@@ -64,16 +66,20 @@ static int add_rival(struct rivals *r, const struct config *config)
 	return r->n++;
 }
 
-/* The other folder's verdict on a row's launch; NULL when there is none. */
+/* The other folder's verdict on a row's launch, beside the same weights or alone; NULL when there
+ * is none. */
 static const struct tuned_row *find_other(const struct verification *v, const struct tuned_row *row)
 {
+	const struct tuned_row *found = NULL;
 	for (int i = 0; i < v->other.n; i++) {
 		const struct tuned_row *other = &v->other.row[i];
+		const int beside = other->shape.beside;
 		if (!verdict_compare_groups(other, row) && other->shape.len == row->shape.len &&
-		    other->fresh && !other->problem[0])
-			return other;
+		    (beside == BESIDE_NONE || beside == row->shape.beside) && other->fresh &&
+		    !other->problem[0])
+			found = other; /* the one alone comes first */
 	}
-	return NULL;
+	return found;
 }
 
 static struct rivals rivals_of(const struct verification *verification, const struct tuned_row *v)

@@ -28,7 +28,7 @@ static void parse_shape(const struct kernel *kernel, const char *text)
 	char written[64];
 	if (kernel_read_shape(kernel, text, &shape) != STATUS_OK)
 		return;
-	kernel->format_shape(&shape, written);
+	kernel_write_shape(kernel, &shape, written);
 	if (kernel_read_shape(kernel, written, &again) != STATUS_OK ||
 	    memcmp(&shape, &again, sizeof shape))
 		fuzz_fail("%s: shape '%s' is written '%s' and then reads otherwise", kernel->name,

@@ -1,6 +1,6 @@
 // C++20.
-/* Products whose weights come in bulk: instances that no table has for the host. Compiled as
- * test_races compiles all kernels. */
+/* Products whose weights come in bulk, some of clusters: instances that no table has for the host.
+ * Compiled as test_races compiles all kernels. */
 #define WATCHED "gemv"
 #include "tests/planted/watched.h"
 
@@ -23,7 +23,8 @@ variant instance_of()
 	return v;
 }
 
-constexpr gemv_config bulk(int math, int lanes, int slices, int unroll, int held, int copy)
+constexpr gemv_config bulk(int math, int lanes, int slices, int unroll, int held, int copy,
+                           int cluster)
 {
 	return {.math = math,
 	        .rows = 2,
@@ -33,6 +34,7 @@ constexpr gemv_config bulk(int math, int lanes, int slices, int unroll, int held
 	        .unroll = unroll,
 	        .held = held,
 	        .copy = copy,
+	        .cluster = cluster,
 	        .blocks = 1,
 	        .min_blocks = 1,
 	        .trigger = 1,
@@ -49,13 +51,13 @@ const struct variant *bulk_gemv(int *n)
 {
 	static const variant all[] = {
 	        instance_of<gemv_case{DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL},
-	                    bulk(GEMV_INT, 16, 1, 4, 0, 2)>(),
+	                    bulk(GEMV_INT, 16, 1, 4, 0, 2, 2)>(),
 	        instance_of<gemv_case{DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU},
-	                    bulk(GEMV_INT, 32, 2, 2, 1, 3)>(),
+	                    bulk(GEMV_INT, 32, 2, 2, 1, 3, 4)>(),
 	        instance_of<gemv_case{DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV},
-	                    bulk(GEMV_FMA, 8, 1, 8, 0, 2)>(),
+	                    bulk(GEMV_FMA, 8, 1, 8, 0, 2, 1)>(),
 	        instance_of<gemv_case{DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX},
-	                    bulk(GEMV_FMA, 32, 1, 2, 1, 4)>(),
+	                    bulk(GEMV_FMA, 32, 1, 2, 1, 4, 1)>(),
 	};
 	*n = static_cast<int>(std::size(all));
 	return all;
