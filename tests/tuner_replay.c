@@ -17,6 +17,7 @@
  *	REPLAY_SPACE      a kernel whose first tunable has one value fewer
  *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter,
  *drift by up to 5 % up and down, one sample of 50 longer by half to three times
+ *	REPLAY_DRAWS      0: they are alike, as they are on a GPU
  *	REPLAY_BIAS       percent by which each configuration is off, up or down, from one set-up
  *of a noisy worker to the next */
 #define _GNU_SOURCE
@@ -290,6 +291,8 @@ int worker_main(const char *device)
 	                           .sm_count = (int)setting("REPLAY_SMS", 1),
 	                           .target.lanes = SIMT_WARP,
 	                           .target.sm = (int)setting("REPLAY_GPU", 0),
+	                           .draws_differ =
+	                                   setting("REPLAY_DRAWS", !getenv("REPLAY_GPU")) > 0,
 	                           .smem_block_bytes = 1 << 20,
 	                           .driver = "none",
 	                           .toolkit = "none"};

@@ -442,15 +442,10 @@ void measure_abandon(struct measuring *m)
 	worker_answer(m->worker, COMPILE_SECONDS, 0, &answer);
 }
 
-bool measure_draws_differ(const struct measuring *m)
-{
-	return !m->worker->info.target.sm;
-}
-
 void measure_draw(struct measuring *m)
 {
 	const bool is_paid = m->draw_seconds >= m->draw_setup_seconds;
-	if (measure_draws_differ(m) && (is_paid || m->draw_setup_seconds < CHEAP_SECONDS))
+	if (m->worker->info.draws_differ && (is_paid || m->draw_setup_seconds < CHEAP_SECONDS))
 		worker_stop(m->worker);
 }
 

@@ -59,10 +59,6 @@ MUST_CHECK enum status measure_round(struct measuring *m, int round, int sweeps,
  * there is one, does not know. */
 MUST_CHECK enum status measure_prepare(struct measuring *m, const int *which, int n);
 
-/* Whether it matters where a set-up's memory and code happen to be: on the host, where a launch has
- * one of several speeds for as long as its process lives. A GPU's memory comes in large pages
- * whatever it is for, and a process takes seconds to have it. */
-bool measure_draws_differ(const struct measuring *m);
 /* Where draws differ, the next samples are of a new one: another process, set up anew. A set-up
  * that takes long is used until sampling has taken as long. */
 void measure_draw(struct measuring *m);

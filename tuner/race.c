@@ -87,6 +87,11 @@ struct field {
 	int n_failed, n_samples;
 };
 
+static bool draws_differ(const struct field *f)
+{
+	return f->m->worker->info.draws_differ;
+}
+
 static void report(const struct field *f)
 {
 	double best = INFINITY;
@@ -378,7 +383,7 @@ static enum verdict test(const struct field *f, const struct racer *a, const str
 static int count_looks(const struct field *f)
 {
 	const struct race_plan *plan = f->race->plan;
-	return measure_draws_differ(f->m) ? plan->n_drawn_looks : plan->n_looks;
+	return draws_differ(f) ? plan->n_drawn_looks : plan->n_looks;
 }
 
 static void judge(const struct field *f, struct judgement *j)
@@ -389,7 +394,7 @@ static void judge(const struct field *f, struct judgement *j)
 	*j = (struct judgement){
 	        .settled = true,
 	        .confidence = confidence,
-	        .among_equals = measure_draws_differ(f->m) ? 1 - RACE_TIE_ERROR : confidence,
+	        .among_equals = draws_differ(f) ? 1 - RACE_TIE_ERROR : confidence,
 	};
 	for (int i = 1; i < f->n; i++) {
 		j->beats_default[i] =
@@ -410,7 +415,7 @@ static void dismiss(struct field *f, const struct judgement *j)
 	const int first = f->first_final, n_rounds = f->n_rounds - first;
 	const struct racer *best = &f->racer[1];
 	int n = f->n < 3 ? f->n : 3;
-	if (!measure_draws_differ(f->m))
+	if (!draws_differ(f))
 		return;
 	for (int i = n; i < f->n; i++) {
 		const struct racer *racer = &f->racer[i];

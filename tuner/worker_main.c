@@ -25,8 +25,8 @@ static const size_t CEILING_BYTES = (size_t)1 << 30; /* read by one launch */
  * launches only outgrow the caches and the processor's memory of branches. */
 #define LEAST_US      500
 #define HOST_LEAST_US 20
-/* The host has no clocks to settle, and warms up in every draw. */
-#define HOST_WARMUP_SECONDS 0.002
+/* In every round. */
+#define DRAWN_WARMUP_SECONDS 0.002
 
 static const struct timer_options screening_options = {
         .min_samples = 3,
@@ -522,10 +522,10 @@ static enum status open_timer(struct device *device, const struct timer_options 
                               struct timer *timer)
 {
 	struct timer_options own = *options;
-	if (!device_info(device)->target.sm) {
+	if (!device_info(device)->target.sm)
 		own.least_us = HOST_LEAST_US;
-		own.warmup_seconds = HOST_WARMUP_SECONDS;
-	}
+	if (device_info(device)->draws_differ)
+		own.warmup_seconds = DRAWN_WARMUP_SECONDS;
 	return timer_open(timer, device, &own);
 }
 
