@@ -580,6 +580,7 @@ static void winners_do_not_flip_by_draws(void **state)
 {
 	char settings[256];
 	(void)state;
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1); /* starts take no time, however busy it is */
 	snprintf(settings, sizeof settings, "REPLAY_SPREAD=4 REPLAY_BIAS=2 REPLAY_NOISE=%s/noise",
 	         folder);
 	const double samples = repeat_tunes(settings, 6, "--shape 896x896,64x64,128x128,256x256");
@@ -587,6 +588,7 @@ static void winners_do_not_flip_by_draws(void **state)
 	printf("draws: %.0f differences and %.0f flips in %.0f pairs, %.0f samples per tune\n",
 	       sum_column(5), flips, pairs, samples);
 	assert_true(flips / pairs < 0.02);
+	assert_true(samples < 8000); /* 13000 if nobody were dismissed */
 }
 
 /* A row holds until its configuration is slower than the default or the runner-up. */
@@ -742,30 +744,73 @@ static int count_requests(const char *verb)
 	return n;
 }
 
-/* Where draws differ a round is sampled in a process of its own, unless the machine is so busy that
- * to start one takes long; elsewhere one serves all. */
+/* What a tune or a verification of rms_norm takes: rounds and worker processes. */
+static void count_draws(const char *settings, const char *arguments, int *n_rounds, int *n_workers)
+{
+	char all[512];
+	unlink(in_folder("log"));
+	unlink(in_folder("noise"));
+	snprintf(all, sizeof all, "%s REPLAY_LOG=%s/log REPLAY_NOISE=%s/noise", settings, folder,
+	         folder);
+	assert_int_equal(shell(all, arguments), 0);
+	*n_rounds = count_requests("round");
+	char *workers = read_text(in_folder("noise"));
+	*n_workers = (int)strlen(workers);
+	free(workers);
+}
+
+/* Where draws differ a round is sampled in a process of its own; elsewhere one serves all. A set-up
+ * that takes as long as eight rounds serves for so many. */
 static void a_round_is_a_draw(void **state)
 {
-	static const char *const arguments[] = {"--quiet --kernel rms_norm --shape 896",
-	                                        "--quiet --verify"};
-	char settings[256];
+	static const struct {
+		const char *settings;
+		double least, most; /* workers per round */
+	} cases[] = {{"REPLAY_DRAWS=0", 0, 1.0 / 12},
+	             {"", 0.9, 1.2},
+	             {"REPLAY_SETUP_US=50000", 0.05, 0.3}};
+	int n_rounds, n_workers;
 	(void)state;
-	for (int differ = 0; differ < 2; differ++) {
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+	setenv("REPLAY_SLEEP_US", "1000", 1);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		unlink(in_folder("r/replay/journal.csv"));
-		for (int i = 0; i < 2; i++) {
-			unlink(in_folder("log"));
-			unlink(in_folder("noise"));
-			snprintf(settings, sizeof settings,
-			         "REPLAY_DRAWS=%d REPLAY_LOG=%s/log REPLAY_NOISE=%s/noise", differ,
-			         folder, folder);
-			assert_int_equal(shell(settings, arguments[i]), 0);
-			const int n_rounds = count_requests("round");
-			char *workers = read_text(in_folder("noise"));
-			const int n_workers = (int)strlen(workers);
-			free(workers);
+		for (int verify = 0; verify < 2; verify++) {
+			count_draws(cases[i].settings,
+			            verify ? "--quiet --verify"
+			                   : "--quiet --kernel rms_norm --shape 896",
+			            &n_rounds, &n_workers);
 			assert_true(n_rounds >= 12);
-			assert_true(differ ? 2 * n_workers > n_rounds : n_workers == 1);
+			const double share = (double)n_workers / n_rounds;
+			if (share < cases[i].least || share > cases[i].most)
+				fail_msg("%s: %d workers for %d rounds", cases[i].settings,
+				         n_workers, n_rounds);
 		}
+	}
+}
+
+/* Equals are raced on and on, where draws differ for longer, but for no longer than a race may
+ * take. */
+static void races_have_an_end(void **state)
+{
+	static const struct {
+		const char *settings;
+		int n_rounds;
+	} cases[] = {
+	        {"REPLAY_DRAWS=0 REPLAY_SLEEP_US=1000", 4 + 48},
+	        {"REPLAY_BIAS=2 REPLAY_SLEEP_US=1000", 4 + 96},
+	        {"REPLAY_BIAS=2 REPLAY_SLEEP_US=20000", 4 + 48},
+	};
+	char settings[256];
+	int n_rounds, n_workers;
+	(void)state;
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		unlink(in_folder("r/replay/journal.csv"));
+		snprintf(settings, sizeof settings, "REPLAY_SPREAD=0.05 %s", cases[i].settings);
+		count_draws(settings, "--quiet --kernel rms_norm --shape 896", &n_rounds,
+		            &n_workers);
+		assert_int_equal(n_rounds, cases[i].n_rounds);
 	}
 }
 
@@ -1706,6 +1751,7 @@ int main(int argc, char **argv)
 	        TUNER_TEST(winners_do_not_flip_under_noise),
 	        TUNER_TEST(winners_do_not_flip_by_draws),
 	        TUNER_TEST(a_round_is_a_draw),
+	        TUNER_TEST(races_have_an_end),
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
 	        TUNER_TEST(a_part_of_the_space),
 	        TUNER_TEST(verify_against_rivals),
