@@ -37,6 +37,9 @@ struct device_info {
 	char driver[32];         /* driver version; kernel release on the host */
 	char toolkit[32];        /* CUDA runtime version; compiler version on the host */
 	char pci_bus_id[16];     /* for NVML; "" on the host */
+	/* How fast a launch is depends on the process that it runs in: where its memory and code
+	 * are, what the processor has learnt of its branches. */
+	bool draws_differ;
 };
 
 /* Launch geometry: x*y blocks of `threads` threads, `smem_bytes` dynamic shared memory each. */

@@ -103,6 +103,7 @@ static void describe(struct device_info *info)
 	info->l2_bytes = read_cache_bytes();
 	info->smem_block_bytes = ENGINE_SMEM_BYTES;
 	info->smem_sm_bytes = ENGINE_SMEM_BYTES;
+	info->draws_differ = true;
 	if (uname(&system) == 0)
 		snprintf(info->driver, sizeof info->driver, "%.31s", system.release);
 #ifdef __clang__

@@ -138,15 +138,16 @@ static pid_t find_rank(int rank, bool worker)
 	return found;
 }
 
-/* Of a rank that has measured something; a worker's requests are in the log. */
+/* Of a rank that has measured something; what its workers are asked for is in the log. */
 static pid_t wait_for_rank(int rank, bool worker)
 {
 	char command[64];
 	for (int i = 0; i < 2000; i++) {
-		pid_t measuring = find_rank(rank, true);
-		snprintf(command, sizeof command, "cat log | grep -c '^%d\t'", (int)measuring);
-		if (measuring && number(command) > 8)
-			return worker ? measuring : find_rank(rank, false);
+		const pid_t asking = find_rank(rank, false);
+		snprintf(command, sizeof command, "cat log | grep -c '^%d\t'", (int)asking);
+		const pid_t found = worker ? find_rank(rank, true) : asking;
+		if (found && number(command) > 8)
+			return found;
 		sleep_ms(5);
 	}
 	fail_msg("rank %d does not measure", rank);
@@ -246,7 +247,7 @@ static int wait_for_ranges(void)
 		for (int rank = 1; rank < 4; rank++) {
 			snprintf(command, sizeof command,
 			         "touch log; " OFF_THE_GRID " | grep -c '^%d\t'",
-			         (int)find_rank(rank, true));
+			         (int)find_rank(rank, false));
 			if (number(command) > 0)
 				return rank;
 		}

@@ -539,39 +539,56 @@ static double sum_column(int column)
 	return sum;
 }
 
-#define MANY_SHAPES "896x896,64x64,128x128,256x256,512x512,1024x1024,96x96,160x160,192x192,224x224"
+/* Tunes n times; returns the samples that a tune took. */
+static double repeat_tunes(const char *settings, int n, const char *arguments)
+{
+	char line[512];
+	double samples;
+	snprintf(line, sizeof line, "--quiet --repeat %d --kernel gemv %s", n, arguments);
+	assert_int_equal(shell(settings, line), 0);
+	char *messages = read_text(in_folder("messages"));
+	char *cost = strstr(messages, " cost up to ");
+	assert_non_null(cost);
+	assert_int_equal(sscanf(strstr(cost, "; ") + 2, "%lf samples", &samples), 1);
+	free(messages);
+	return samples;
+}
 
 /* Candidates are close together, and every sample is off: 1 % of jitter, drift by 5 % up and down,
- * one of 50 half again to three times as long. */
+ * one of 50 half again to three times as long. Draws are alike. */
 static void winners_do_not_flip_under_noise(void **state)
 {
+	static const char quiet[] = "REPLAY_DRAWS=0 REPLAY_SPREAD=2",
+	                  many[] = "--shape 896x896,64x64,128x128,256x256,512x512,1024x1024,96x96,"
+	                           "160x160,192x192,224x224";
 	char settings[256];
-	double samples[2];
 	(void)state;
-	assert_int_equal(
-	        shell("REPLAY_SPREAD=2", "--quiet --repeat 2 --kernel gemv --shape " MANY_SHAPES),
-	        0);
+	const double least = repeat_tunes(quiet, 2, many);
 	assert_true(sum_column(5) == 0);
-	for (int i = 0; i < 2; i++) {
-		if (i) {
-			snprintf(settings, sizeof settings, "REPLAY_SPREAD=2 REPLAY_NOISE=%s/noise",
-			         folder);
-			assert_int_equal(
-			        shell(settings,
-			              "--quiet --repeat 6 --kernel gemv --shape " MANY_SHAPES),
-			        0);
-		}
-		char *messages = read_text(in_folder("messages"));
-		char *cost = strstr(messages, " cost up to ");
-		assert_non_null(cost);
-		assert_int_equal(sscanf(strstr(cost, "; ") + 2, "%lf samples", &samples[i]), 1);
-		free(messages);
-	}
-	double pairs = 40 * 5, flips = sum_column(6);
+	snprintf(settings, sizeof settings, "%s REPLAY_NOISE=%s/noise", quiet, folder);
+	const double samples = repeat_tunes(settings, 6, many), pairs = 40 * 5,
+	             flips = sum_column(6);
 	printf("noise: %.0f differences and %.0f flips in %.0f pairs, %.1f times the samples\n",
-	       sum_column(5), flips, pairs, samples[1] / samples[0]);
+	       sum_column(5), flips, pairs, samples / least);
 	assert_true(flips / pairs < 0.02);
-	assert_true(samples[1] > samples[0]);
+	assert_true(samples > least);
+}
+
+/* Draws differ too: each configuration is 2 % faster or slower by the process that runs
+ * it. */
+static void winners_do_not_flip_by_draws(void **state)
+{
+	char settings[256];
+	(void)state;
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1); /* starts take no time, however busy it is */
+	snprintf(settings, sizeof settings, "REPLAY_SPREAD=4 REPLAY_BIAS=2 REPLAY_NOISE=%s/noise",
+	         folder);
+	const double samples = repeat_tunes(settings, 6, "--shape 896x896,64x64,128x128,256x256");
+	const double pairs = 16 * 5, flips = sum_column(6);
+	printf("draws: %.0f differences and %.0f flips in %.0f pairs, %.0f samples per tune\n",
+	       sum_column(5), flips, pairs, samples);
+	assert_true(flips / pairs < 0.02);
+	assert_true(samples < 8000); /* 13000 if nobody were dismissed */
 }
 
 /* A row holds until its configuration is slower than the default or the runner-up. */
@@ -725,6 +742,76 @@ static int count_requests(const char *verb)
 		n++;
 	free(log);
 	return n;
+}
+
+/* What a tune or a verification of rms_norm takes: rounds and worker processes. */
+static void count_draws(const char *settings, const char *arguments, int *n_rounds, int *n_workers)
+{
+	char all[512];
+	unlink(in_folder("log"));
+	unlink(in_folder("noise"));
+	snprintf(all, sizeof all, "%s REPLAY_LOG=%s/log REPLAY_NOISE=%s/noise", settings, folder,
+	         folder);
+	assert_int_equal(shell(all, arguments), 0);
+	*n_rounds = count_requests("round");
+	char *workers = read_text(in_folder("noise"));
+	*n_workers = (int)strlen(workers);
+	free(workers);
+}
+
+/* Where draws differ a round is sampled in a process of its own; elsewhere one serves all. A set-up
+ * that takes as long as eight rounds serves for so many. */
+static void a_round_is_a_draw(void **state)
+{
+	static const struct {
+		const char *settings;
+		double least, most; /* workers per round */
+	} cases[] = {{"REPLAY_DRAWS=0", 0, 1.0 / 12},
+	             {"", 0.9, 1.2},
+	             {"REPLAY_SETUP_US=50000", 0.05, 0.3}};
+	int n_rounds, n_workers;
+	(void)state;
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+	setenv("REPLAY_SLEEP_US", "1000", 1);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		unlink(in_folder("r/replay/journal.csv"));
+		for (int verify = 0; verify < 2; verify++) {
+			count_draws(cases[i].settings,
+			            verify ? "--quiet --verify"
+			                   : "--quiet --kernel rms_norm --shape 896",
+			            &n_rounds, &n_workers);
+			assert_true(n_rounds >= 12);
+			const double share = (double)n_workers / n_rounds;
+			if (share < cases[i].least || share > cases[i].most)
+				fail_msg("%s: %d workers for %d rounds", cases[i].settings,
+				         n_workers, n_rounds);
+		}
+	}
+}
+
+/* Equals are raced on and on, where draws differ for longer, but for no longer than a race may
+ * take. */
+static void races_have_an_end(void **state)
+{
+	static const struct {
+		const char *settings;
+		int n_rounds;
+	} cases[] = {
+	        {"REPLAY_DRAWS=0 REPLAY_SLEEP_US=1000", 4 + 48},
+	        {"REPLAY_BIAS=2 REPLAY_SLEEP_US=1000", 4 + 96},
+	        {"REPLAY_BIAS=2 REPLAY_SLEEP_US=20000", 4 + 48},
+	};
+	char settings[256];
+	int n_rounds, n_workers;
+	(void)state;
+	setenv("REPLAY_CLOCK", in_folder("clock"), 1);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		unlink(in_folder("r/replay/journal.csv"));
+		snprintf(settings, sizeof settings, "REPLAY_SPREAD=0.05 %s", cases[i].settings);
+		count_draws(settings, "--quiet --kernel rms_norm --shape 896", &n_rounds,
+		            &n_workers);
+		assert_int_equal(n_rounds, cases[i].n_rounds);
+	}
 }
 
 enum { MOST_NOTED = 512 };
@@ -887,9 +974,9 @@ static void verify_keeps_to_its_budget(void **state)
 			setenv("REPLAY_CLOCK", in_folder("clock"), 1);
 			snprintf(settings, sizeof settings,
 			         "REPLAY_SETUP_US=%ld REPLAY_SLEEP_US=%ld REPLAY_NOISE=%s/noise "
-			         "REPLAY_SHIFTED='%s' REPLAY_SHIFT=%d",
+			         "REPLAY_SHIFTED='%s' REPLAY_SHIFT=%d REPLAY_DRAWS=%d",
 			         cases[i].setup_us, cases[i].sample_us, folder, config,
-			         100 * shifted);
+			         100 * shifted, !shifted);
 			snprintf(arguments, sizeof arguments, "--quiet --verify %s",
 			         cases[i].budget);
 			assert_int_equal(shell(settings, arguments), shifted ? 3 : 0);
@@ -1734,6 +1821,9 @@ int main(int argc, char **argv)
 	        TUNER_TEST(wrong_for_some_shapes),
 	        TUNER_TEST(winning_when_warm_does_not_win),
 	        TUNER_TEST(winners_do_not_flip_under_noise),
+	        TUNER_TEST(winners_do_not_flip_by_draws),
+	        TUNER_TEST(a_round_is_a_draw),
+	        TUNER_TEST(races_have_an_end),
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
 	        TUNER_TEST(a_part_of_the_space),
 	        TUNER_TEST(verify_against_rivals),

@@ -2,10 +2,9 @@
  * main.c and this in place of worker_main.c the whole tuner is deterministic. Environment:
  *	REPLAY_GPU        the whole spaces of this architecture (90 ...)
  *	REPLAY_SMS        multiprocessors (default 1)
- *	REPLAY_LOG        a file that gets what is measured: process, request, task, configurations
- *	REPLAY_SLEEP_US   what a measurement takes
- *	REPLAY_SLEEP      and that many times the time that it finds
- *	REPLAY_DELAY_US   and up to this more, another in each process
+ *	REPLAY_LOG        a file that gets what is measured: tuner or relay, request, task,
+ *configurations REPLAY_SLEEP_US   what a measurement takes REPLAY_SLEEP      and that many times
+ *the time that it finds REPLAY_DELAY_US   and up to this more, another in each process
  *	REPLAY_SETUP_US   what setting a task up takes
  *	REPLAY_CLOCK      a file with the time, which measurements advance instead of sleeping
  *	REPLAY_INTERRUPT  when the tune is interrupted, by that clock
@@ -17,7 +16,10 @@
  *	REPLAY_BYTE       a kernel source of which the middle byte is another
  *	REPLAY_SPACE      a kernel whose first tunable has one value fewer
  *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter,
- *drift by up to 5 % up and down, one sample of 50 longer by half to three times */
+ *drift by up to 5 % up and down, one sample of 50 longer by half to three times
+ *	REPLAY_DRAWS      0: they are alike, as they are on a GPU
+ *	REPLAY_BIAS       percent by which each configuration is off, up or down, from one set-up
+ *of a noisy worker to the next */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <math.h>
@@ -142,6 +144,7 @@ static const double JITTER = 0.01, DRIFT = 0.05, SPIKES = 0.02;
 static char task[1024]; /* kernel, case and shape */
 static bool noisy;
 static uint64_t random_state;
+static uint64_t draw; /* of the set-up at hand */
 static long n_samples;
 
 /* More splits pay for longer caches. */
@@ -171,11 +174,19 @@ static double normal(void)
 	return sum - 6;
 }
 
+/* As where the set-up's memory and code happen to be makes it: the same in all its samples. */
+static double bias(const char *config)
+{
+	const uint64_t hash = fnv1a(fnv1a(FNV1A_START, &draw, sizeof draw), config, strlen(config));
+	return (hash >> 32 & 1 ? 0.01 : -0.01) * setting("REPLAY_BIAS", 0);
+}
+
 static double sample(const char *config)
 {
 	double us = time_of(config), phase = 2 * M_PI * (double)n_samples++ / DRIFT_SAMPLES;
 	if (!noisy)
 		return us;
+	us *= 1 + bias(config);
 	us *= (1 + JITTER * normal()) * (1 + DRIFT * sin(phase));
 	if (random_unit(&random_state) < SPIKES)
 		us *= 1.5 + 1.5 * random_unit(&random_state);
@@ -204,7 +215,7 @@ static void log_request(const char *verb, const char *rest)
 	int file = path ? open(path, O_WRONLY | O_CREAT | O_APPEND, 0644) : -1;
 	if (file < 0)
 		return;
-	int n = snprintf(line, sizeof line, "%d\t%s\t%s\t%s\n", (int)getpid(), verb, task, rest);
+	int n = snprintf(line, sizeof line, "%d\t%s\t%s\t%s\n", (int)getppid(), verb, task, rest);
 	if (write(file, line, (size_t)n) != n)
 		abort();
 	close(file);
@@ -280,6 +291,8 @@ int worker_main(const char *device)
 	                           .sm_count = (int)setting("REPLAY_SMS", 1),
 	                           .target.lanes = SIMT_WARP,
 	                           .target.sm = (int)setting("REPLAY_GPU", 0),
+	                           .draws_differ =
+	                                   setting("REPLAY_DRAWS", !getenv("REPLAY_GPU")) > 0,
 	                           .smem_block_bytes = 1 << 20,
 	                           .driver = "none",
 	                           .toolkit = "none"};
@@ -296,6 +309,7 @@ int worker_main(const char *device)
 		verb = strsep(&rest, "\t");
 		if (!strcmp(verb, "task")) {
 			snprintf(task, sizeof task, "%s", rest);
+			draw = random_next(&random_state);
 			spend(setting("REPLAY_SETUP_US", 0));
 		}
 		if (!strcmp(verb, "screen")) {

@@ -8,8 +8,8 @@
 #include "bench/statistics.h"
 
 enum { MAX_FINALISTS = 64, ROUNDS = 8 };
-/* Slower than the fastest by more than this: not timed again, since REGRET_LIMIT is far below. */
-static const double SCREENED_OUT = 1.2;
+/* Slower than the fastest by more than this: not timed again. */
+static const double SCREENED_OUT = 1.5;
 /* Ranges meet between measured lengths no farther apart than this. */
 static const double NEAR = 1.25;
 /* Lengths that are measured for each that is planned, expected. */

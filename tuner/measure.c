@@ -14,6 +14,8 @@
 static const double SLOWEST = 20, LAUNCHES = 20, ALLOWANCE_SECONDS = 10;
 static const double SETUP_SECONDS = 600, DEFAULT_SECONDS = 120, COMPILE_SECONDS = 300;
 static const double CEILING_SECONDS = 180;
+/* A set-up that takes longer takes long. */
+static const double CHEAP_SECONDS = 0.03;
 /* Set-ups of one task that may fail in a row before it is given up; and times that a worker may be
  * killed from outside on the same candidates before that is their fault (an out-of-memory killer's
  * doing, say). */
@@ -86,6 +88,7 @@ static enum status ready(struct measuring *m)
 	char request[1024];
 	struct answer answer = {.status = "hang", .reason = "no time left"};
 	const struct task *task = m->task;
+	const bool is_new = m->worker->task != task;
 	double started = seconds_now();
 	for (int attempt = 0, kills = 0; attempt < SETUP_ATTEMPTS && kills < KILLS &&
 	                                 m->worker->task != task && !worker_late(m->worker);) {
@@ -101,7 +104,12 @@ static enum status ready(struct measuring *m)
 		kills += killed;
 		attempt += !killed;
 	}
-	m->setup_seconds += seconds_now() - started;
+	const double seconds = seconds_now() - started;
+	m->setup_seconds += seconds;
+	if (is_new) {
+		m->draw_setup_seconds = seconds;
+		m->draw_seconds = 0;
+	}
 	if (m->worker->task != task)
 		status = fail(STATUS_UNSUPPORTED, "%s %s %s: cannot be set up: %s: %s",
 		              task->kernel->name, task->case_text, task->shape_text, answer.status,
@@ -434,6 +442,13 @@ void measure_abandon(struct measuring *m)
 	worker_answer(m->worker, COMPILE_SECONDS, 0, &answer);
 }
 
+void measure_draw(struct measuring *m)
+{
+	const bool is_paid = m->draw_seconds >= m->draw_setup_seconds;
+	if (m->worker->info.draws_differ && (is_paid || m->draw_setup_seconds < CHEAP_SECONDS))
+		worker_stop(m->worker);
+}
+
 /* One request of measure_samples(). */
 static void ask_samples(struct measuring *m, const char *request, const int *which, int n,
                         struct sampled *sampled, int *n_sampled)
@@ -463,7 +478,9 @@ enum status measure_samples(struct measuring *m, int sweeps, const int *which, i
 	strcpy(end, "\n");
 	do {
 		TRY(ready(m));
+		const double started = seconds_now();
 		ask_samples(m, request, which, n, sampled, n_sampled);
+		m->draw_seconds += seconds_now() - started;
 	} while (was_killed(&sampled[*n_sampled - 1].answer, &kills));
 done:
 	return status;
@@ -490,6 +507,8 @@ enum status measure_round(struct measuring *m, int round, int sweeps, const int 
 {
 	enum status status = STATUS_OK;
 	int missing[MAX_SAMPLED];
+	if (!measure_known(m, round, which, n))
+		measure_draw(m);
 	for (;;) {
 		int n_missing = 0;
 		for (int i = 0; i < n; i++)

@@ -32,6 +32,7 @@ struct measuring {
 	double default_us;                        /* NaN before its screening */
 	double seconds;       /* that all rows asked for took to obtain, journal or worker alike */
 	double setup_seconds; /* of a worker for the task, in this run */
+	double draw_setup_seconds, draw_seconds; /* of the set-up at hand; sampling since */
 };
 
 /* The round of first measurements; rounds of races follow; the first of ranges of lengths. */
@@ -57,6 +58,10 @@ MUST_CHECK enum status measure_round(struct measuring *m, int round, int sweeps,
 /* Has the worker compile, on devices where candidates are compiled on demand, what the journal, if
  * there is one, does not know. */
 MUST_CHECK enum status measure_prepare(struct measuring *m, const int *which, int n);
+
+/* Where draws differ, the next samples are of a new one: another process, set up anew. A set-up
+ * that takes long is used until sampling has taken as long. */
+void measure_draw(struct measuring *m);
 
 enum { MAX_SAMPLED = 64 };
 struct sampled {

@@ -13,8 +13,9 @@
 const struct race_plan race_full = {
         .stage = {{24, 1}, {12, 2}, {6, 4}},
         .n_stages = 3,
-        .look = {12, 24, 48},
+        .look = {12, 24, 48, 96},
         .n_looks = 3,
+        .n_drawn_looks = 4,
         .sweeps = 2,
 };
 const struct race_plan race_quick = {
@@ -22,6 +23,7 @@ const struct race_plan race_quick = {
         .n_stages = 2,
         .look = {10, 20},
         .n_looks = 2,
+        .n_drawn_looks = 2,
         .sweeps = 1,
 };
 
@@ -33,6 +35,8 @@ enum { BATCH = 8, GPU_PENDING = 24, HOST_PENDING = BATCH };
 static_assert(1 + MAX_SEEDS <= (int)MAX_BATCH && GPU_PENDING <= (int)MAX_BATCH,
               "all that is pending is begun");
 enum { FEW_ROUNDS = 4 };
+/* A race that has taken longer has no more looks than where draws are alike. */
+static const double DRAWN_SECONDS = 3;
 
 enum status budget_parse(const char *text, struct budget *budget)
 {
@@ -76,11 +80,17 @@ struct field {
 	struct racer racer[MAX_RACERS]; /* [0] is the default */
 	int n, n_rounds;
 	int first_final; /* rounds that chose the finalists do not judge them */
+	int n_finalists; /* beside the default */
 	int round;       /* last number used in the journal */
 	struct points points;
 	struct search search; /* what the screening found */
 	int n_failed, n_samples;
 };
+
+static bool draws_differ(const struct field *f)
+{
+	return f->m->worker->info.draws_differ;
+}
 
 static void report(const struct field *f)
 {
@@ -351,38 +361,70 @@ static void rank(struct field *f)
 /* What the tests say of the finalists, ranked. */
 struct judgement {
 	bool beats_default[MAX_RACERS], behind_best[MAX_RACERS];
-	bool settled; /* no comparison is open */
-	double confidence;
+	bool settled;                    /* no comparison is open */
+	double confidence, among_equals; /* of a comparison with the default, and with the best */
 };
 
 /* How the times of b in the rounds of the finalists relate to those of a. Notes when that is open:
  * neither told apart nor the same within what matters. */
 static enum verdict test(const struct field *f, const struct racer *a, const struct racer *b,
-                         struct judgement *j)
+                         double confidence, struct judgement *j)
 {
 	int first = f->first_final, n = f->n_rounds - first;
 	enum verdict verdict =
-	        compare_paired(a->us + first, b->us + first, n, j->confidence, RACE_NOISE).verdict;
-	bool same = compare_paired(a->us + first, b->us + first, n, j->confidence, RACE_MATTERS)
-	                    .verdict == VERDICT_SAME;
+	        compare_paired(a->us + first, b->us + first, n, confidence, RACE_NOISE).verdict;
+	bool same =
+	        compare_paired(a->us + first, b->us + first, n, confidence, RACE_MATTERS).verdict ==
+	        VERDICT_SAME;
 	j->settled &= verdict != VERDICT_UNSURE || same;
 	return verdict;
+}
+
+static int count_looks(const struct field *f)
+{
+	const struct race_plan *plan = f->race->plan;
+	return draws_differ(f) ? plan->n_drawn_looks : plan->n_looks;
 }
 
 static void judge(const struct field *f, struct judgement *j)
 {
 	const struct racer *best = NULL;
-	int tests = 2 * (f->n - 1) * f->race->plan->n_looks;
-	*j = (struct judgement){.settled = true,
-	                        .confidence = 1 - RACE_ERROR / (tests ? tests : 1)};
+	const int tests = 2 * f->n_finalists * count_looks(f);
+	const double confidence = 1 - RACE_ERROR / (tests ? tests : 1);
+	*j = (struct judgement){
+	        .settled = true,
+	        .confidence = confidence,
+	        .among_equals = draws_differ(f) ? 1 - RACE_TIE_ERROR : confidence,
+	};
 	for (int i = 1; i < f->n; i++) {
-		j->beats_default[i] = test(f, &f->racer[0], &f->racer[i], j) == VERDICT_FASTER;
+		j->beats_default[i] =
+		        test(f, &f->racer[0], &f->racer[i], j->confidence, j) == VERDICT_FASTER;
 		if (j->beats_default[i] && !best)
 			best = &f->racer[i];
 	}
 	for (int i = 1; i < f->n && best; i++)
 		if (&f->racer[i] != best)
-			j->behind_best[i] = test(f, best, &f->racer[i], j) == VERDICT_SLOWER;
+			j->behind_best[i] =
+			        test(f, best, &f->racer[i], j->among_equals, j) == VERDICT_SLOWER;
+}
+
+/* Where draws differ, rounds are many and dear: who is behind the best without doubt runs no more
+ * of them, but for the first two, of which one may be the runner-up. */
+static void dismiss(struct field *f, const struct judgement *j)
+{
+	const int first = f->first_final, n_rounds = f->n_rounds - first;
+	const struct racer *best = &f->racer[1];
+	int n = f->n < 3 ? f->n : 3;
+	if (!draws_differ(f))
+		return;
+	for (int i = n; i < f->n; i++) {
+		const struct racer *racer = &f->racer[i];
+		if (compare_paired(best->us + first, racer->us + first, n_rounds, j->confidence,
+		                   RACE_NOISE)
+		            .verdict != VERDICT_SLOWER)
+			f->racer[n++] = *racer;
+	}
+	f->n = n;
 }
 
 /* Among those that beat the default and are not behind the best, the first in the order of
@@ -414,10 +456,10 @@ static void conclude(const struct field *f, const struct judgement *j, struct ou
 	o->runner_up_us = median(second->us, f->n_rounds);
 	snprintf(o->reason, sizeof o->reason,
 	         "runner-up takes %+.2f %%, default %+.2f %%; %d rounds, %d equal, %.2f %% "
-	         "confidence per test",
+	         "confidence per test, %.4g %% among equals",
 	         100 * (second->score / f->racer[winner].score - 1),
 	         100 * (f->racer[0].score / f->racer[winner].score - 1), f->n_rounds,
-	         equals > 1 ? equals : 0, 100 * j->confidence);
+	         equals > 1 ? equals : 0, 100 * j->confidence, 100 * j->among_equals);
 }
 
 static enum status race(struct field *f, struct outcome *outcome)
@@ -425,6 +467,7 @@ static enum status race(struct field *f, struct outcome *outcome)
 	enum status status = STATUS_OK;
 	const struct race_plan *plan = f->race->plan;
 	struct judgement judgement = {0};
+	const double before = f->m->seconds;
 	enter(f, plan->stage[0].keep);
 	if (f->race->prior) {
 		enter_finalists(f, f->race->prior);
@@ -438,7 +481,12 @@ static enum status race(struct field *f, struct outcome *outcome)
 			rank(f);
 	}
 	f->first_final = f->n_rounds;
-	for (int l = 0; l < plan->n_looks && f->n > 1; l++) {
+	f->n_finalists = f->n - 1;
+	for (int l = 0; l < count_looks(f) && f->n > 1; l++) {
+		if (l >= plan->n_looks && f->m->seconds - before > DRAWN_SECONDS)
+			break;
+		if (l)
+			dismiss(f, &judgement);
 		TRY(run_rounds(f, f->first_final + plan->look[l]));
 		rank(f);
 		judge(f, &judgement);

@@ -20,8 +20,8 @@ MUST_CHECK enum status budget_parse(const char *text, struct budget *budget);
 int budget_evaluations(const struct budget *budget, int n);
 
 #define MAX_STAGES 4
-#define MAX_LOOKS  3
-#define MAX_ROUNDS 64
+#define MAX_LOOKS  4
+#define MAX_ROUNDS 128
 #define MAX_RACERS 32
 
 /* Who stays for how long. */
@@ -31,9 +31,9 @@ struct race_plan {
 		                     stage ends */
 	} stage[MAX_STAGES];
 	int n_stages;
-	int look[MAX_LOOKS]; /* rounds of the finalists after which they are tested */
-	int n_looks;
-	int sweeps; /* samples per round and contender */
+	int look[MAX_LOOKS];        /* rounds of the finalists after which they are tested */
+	int n_looks, n_drawn_looks; /* where draws are alike, and where they differ */
+	int sweeps;                 /* samples per round and contender */
 };
 extern const struct race_plan race_full, race_quick;
 
@@ -43,6 +43,8 @@ extern const struct race_plan race_full, race_quick;
 #define RACE_MATTERS 0.01
 #define RACE_NOISE   0.005
 #define RACE_ERROR   0.05
+/* Where draws differ, that of each test among those that beat the default: see docs/design.md. */
+#define RACE_TIE_ERROR 0.2
 
 struct outcome {
 	const char *verdict;                 /* "win", "tie" or "default" */

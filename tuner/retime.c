@@ -9,7 +9,7 @@ enum { SWEEPS = 2 };
 /* More than any launch takes, where it is not known what one does. */
 static const double UNKNOWN_US = 1e5;
 /* Rounds after which the pairs are tested. */
-static const int looks[] = {12, 24, 48, MAX_ROUNDS};
+static const int looks[] = {12, 24, 48, RETIME_ROUNDS};
 enum { N_LOOKS = sizeof looks / sizeof *looks };
 
 /* Each look has its share of the error. */
@@ -51,6 +51,7 @@ static enum status run_round(struct measuring *m, struct retiming *r)
 		which[i] = i;
 	if (!r->n_rounds)
 		TRY(measure_prepare(m, which, r->n));
+	measure_draw(m);
 	TRY(measure_samples(m, SWEEPS, which, r->n, sampled, &n_sampled));
 	for (int i = 0; i < n_sampled; i++) {
 		if (!strcmp(sampled[i].answer.status, "ok")) {

@@ -5,9 +5,11 @@
 #include "bench/statistics.h"
 #include "tuner/race.h"
 
+enum { RETIME_ROUNDS = 64 };
+
 struct retiming {
 	int n, n_rounds;
-	double us[MAX_RACERS][MAX_ROUNDS];
+	double us[MAX_RACERS][RETIME_ROUNDS];
 	struct answer failure; /* of the first that failed; status is "" when none did */
 	int failed;            /* which; -1: none */
 	bool late;             /* the worker's time was over */
@@ -24,8 +26,8 @@ struct retime_plan {
 	const void *user;
 };
 
-/* Rounds go on until all is settled, MAX_ROUNDS are reached or the time is over. `expected_us` is
- * about what a launch takes, NaN when nobody knows. Fails when the task cannot be set up; a
+/* Rounds go on until all is settled, RETIME_ROUNDS are reached or the time is over. `expected_us`
+ * is about what a launch takes, NaN when nobody knows. Fails when the task cannot be set up; a
  * configuration that fails ends it and is named in `retiming`. */
 MUST_CHECK enum status retime(struct worker *worker, const struct task *task,
                               const struct config *configs, int n, double expected_us,

@@ -134,7 +134,7 @@ static enum holds judge(const struct trial *trial, const struct retiming *r, dou
 {
 	const double allowed = isfinite(trial->row->regret_percent) ? REGRET_LIMIT : RACE_MATTERS;
 	const bool enough = r->n_rounds >= retime_first_look(confidence);
-	const enum timer_stop stop = r->n_rounds < MAX_ROUNDS ? TIMER_TIME : TIMER_SAMPLES;
+	const enum timer_stop stop = r->n_rounds < RETIME_ROUNDS ? TIMER_TIME : TIMER_SAMPLES;
 	enum holds holds = HOLDS;
 	reason[0] = 0;
 	if (r->failed >= 0)

@@ -122,12 +122,14 @@ static int end_process(struct worker *worker, double seconds)
 {
 	int wait_status = 0;
 	double until = seconds_now() + seconds;
+	struct pollfd end = {
+	        .fd = worker->from.fd}; /* is hung up shortly before that of the process */
 	pid_t got;
 	if (worker->from.lock)
 		pthread_mutex_unlock(worker->from.lock);
 	close(worker->to);
 	while ((got = waitpid(worker->pid, &wait_status, WNOHANG)) == 0 && seconds_now() < until)
-		poll(NULL, 0, 5);
+		end.revents ? usleep(100) : poll(&end, 1, 5);
 	if (got == 0) {
 		kill(worker->pid, SIGKILL);
 		waitpid(worker->pid, &wait_status, 0);
