@@ -991,8 +991,9 @@ static void verify_keeps_to_its_budget(void **state)
 			                                               3 * cases[i].sample_us));
 			assert_true(shifted ? no > 0 && no <= n_shifted : no == 0);
 			assert_int_equal(untimed == 0, cases[i].all_timed);
-			assert_int_equal(unsure + untimed == 0, cases[i].all_told);
-			assert_int_equal(has_message("could not be told"), !cases[i].all_told);
+			/* one in a hundred may lie where a difference begins to matter */
+			assert_int_equal(unsure + untimed <= 1, cases[i].all_told);
+			assert_int_equal(has_message("could not be told"), unsure + untimed > 0);
 		}
 }
 
