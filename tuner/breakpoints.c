@@ -7,7 +7,8 @@
 
 #include "bench/statistics.h"
 
-enum { MAX_FINALISTS = 64, ROUNDS = 8 };
+enum { MAX_FINALISTS = 32, ROUNDS = 8 };
+_Static_assert(MAX_FINALISTS <= MAX_RACERS, "they race each other");
 /* Slower than the fastest by more than this: not timed again. */
 static const double SCREENED_OUT = 1.5;
 /* Ranges meet between measured lengths no farther apart than this. */
@@ -171,7 +172,16 @@ static void add_finalist(struct group *g, const struct config *config)
 		g->finalist[g->n_finalists++] = *config;
 }
 
-/* What the kernel suggests for a length, be it between those that were searched. */
+/* A search of that length has tried the suggestions. */
+static bool is_searched(const struct group *g, int length)
+{
+	for (int i = 0; i < g->n_tasks; i++)
+		if (g->tune->tasks.task[g->task[i]].shape.len == length)
+			return true;
+	return false;
+}
+
+/* What the kernel suggests for a length between those that were searched. */
 static void add_suggestions(struct group *g, int length)
 {
 	struct config config[MAX_SUGGESTIONS];
@@ -185,7 +195,8 @@ static void add_suggestions(struct group *g, int length)
 			add_finalist(g, &config[i]);
 }
 
-/* The default, the winners, the runners-up of all lengths, then suggestions. */
+/* The default, the winners, the runners-up of all lengths, then suggestions for those between,
+ * short ones first: there configurations differ most. */
 static void list_finalists(struct group *g)
 {
 	const struct tune *t = g->tune;
@@ -199,7 +210,8 @@ static void list_finalists(struct group *g)
 				add_finalist(g, &job->candidates.config[which]);
 		}
 	for (int l = 0; l < g->n_lengths; l++)
-		add_suggestions(g, g->at[l].length);
+		if (!is_searched(g, g->at[l].length))
+			add_suggestions(g, g->at[l].length);
 }
 
 /* One length being measured. */

@@ -491,7 +491,7 @@ done:
 static enum status ask_round(struct measuring *m, int round, int sweeps, const int *which, int n)
 {
 	enum status status;
-	struct sampled sampled[MAX_SAMPLED];
+	struct sampled sampled[MAX_RACERS];
 	int n_sampled;
 	double started = seconds_now();
 	TRY(measure_samples(m, sweeps, which, n, sampled, &n_sampled));
@@ -506,7 +506,7 @@ enum status measure_round(struct measuring *m, int round, int sweeps, const int 
                           double *us)
 {
 	enum status status = STATUS_OK;
-	int missing[MAX_SAMPLED];
+	int missing[MAX_RACERS];
 	if (!measure_known(m, round, which, n))
 		measure_draw(m);
 	for (;;) {

@@ -63,12 +63,11 @@ MUST_CHECK enum status measure_prepare(struct measuring *m, const int *which, in
  * that takes long is used until sampling has taken as long. */
 void measure_draw(struct measuring *m);
 
-enum { MAX_SAMPLED = 64 };
 struct sampled {
 	int which;
 	struct answer answer;
 };
-/* `sweeps` interleaved samples of each of at most MAX_SAMPLED candidates, which the journal does
+/* `sweeps` interleaved samples of each of at most MAX_RACERS candidates, which the journal does
  * not get. There are fewer than n when one of them ended the worker: the last is to blame. */
 MUST_CHECK enum status measure_samples(struct measuring *m, int sweeps, const int *which, int n,
                                        struct sampled *sampled, int *n_sampled);

@@ -22,7 +22,6 @@ int budget_evaluations(const struct budget *budget, int n);
 #define MAX_STAGES 4
 #define MAX_LOOKS  4
 #define MAX_ROUNDS 128
-#define MAX_RACERS 32
 
 /* Who stays for how long. */
 struct race_plan {

@@ -46,7 +46,7 @@ static enum status run_round(struct measuring *m, struct retiming *r)
 {
 	enum status status;
 	int which[MAX_RACERS], n_sampled;
-	struct sampled sampled[MAX_SAMPLED];
+	struct sampled sampled[MAX_RACERS];
 	for (int i = 0; i < r->n; i++)
 		which[i] = i;
 	if (!r->n_rounds)

@@ -27,6 +27,7 @@
  *	STATUS REASON               anything else */
 /* clang-format on */
 #define WORKER_LINE MAX_LINE
+#define MAX_RACERS  32 /* of one round */
 
 struct worker {
 	const char *device; /* as --device */

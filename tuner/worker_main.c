@@ -17,7 +17,7 @@
 #include "tuner/instances.h"
 #include "tuner/worker.h"
 
-enum { MAX_RACERS = 32, MAX_SWEEPS = 64, MAX_PREPARED = 128 };
+enum { MAX_SWEEPS = 64, MAX_PREPARED = 128 };
 static const size_t CEILING_BYTES = (size_t)1 << 30; /* read by one launch */
 
 /* Starting a graph takes about 20 us of a GPU, which its launches share. On the host it takes
