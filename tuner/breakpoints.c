@@ -15,6 +15,8 @@ static const double SCREENED_OUT = 1.5;
 static const double NEAR = 1.25;
 /* Lengths that are measured for each that is planned, expected. */
 static const double LENGTHS_EACH = 1.5;
+/* Of what a launch takes whatever it is, what a length does: fewer rounds of fewer racers. */
+static const double LENGTH_SHARE = 0.6;
 
 static bool is_prime(int n)
 {
@@ -612,7 +614,7 @@ static double group_seconds(const struct group *g, double *n)
 		           ROUNDS * race_full.sweeps * finalists * sample + 0.5;
 		++*n;
 	}
-	*n *= LENGTHS_EACH;
+	*n *= LENGTHS_EACH * LENGTH_SHARE;
 	return LENGTHS_EACH * seconds;
 }
 

@@ -27,8 +27,9 @@ const struct race_plan race_quick = {
         .sweeps = 1,
 };
 
-/* Slower than the best of the screening by more than this: not raced. */
-static const double SCREENED_OUT = 1.5;
+/* Slower than the best of the screening by more than this: not raced. Where draws differ a
+ * screening is one of them, and may be over while a thread of the launch waits for a processor. */
+static const double SCREENED_OUT = 1.5, DRAWN_OUT = 3;
 /* Candidates proposed at a time, few, so that a budget of seconds holds, and how many may be
  * pending: on a GPU they keep the compilers busy. */
 enum { BATCH = 8, GPU_PENDING = 24, HOST_PENDING = BATCH };
@@ -255,6 +256,7 @@ static void enter(struct field *f, int keep)
 {
 	f->n = 0;
 	f->racer[f->n++] = (struct racer){.which = 0};
+	const double out = draws_differ(f) ? DRAWN_OUT : SCREENED_OUT;
 	double best = INFINITY, last = -1;
 	int last_which = -1;
 	for (int i = 0; i < f->m->candidates->n; i++)
@@ -266,7 +268,7 @@ static void enter(struct field *f, int keep)
 			     (f->search.us[i] == last && i > last_which)) &&
 			    (next < 0 || f->search.us[i] < f->search.us[next]))
 				next = i;
-		if (next < 0 || f->search.us[next] > SCREENED_OUT * best)
+		if (next < 0 || f->search.us[next] > out * best)
 			break;
 		last = f->search.us[next];
 		last_which = next;
@@ -476,7 +478,7 @@ static enum status race(struct field *f, struct outcome *outcome)
 	for (int s = 0; s < plan->n_stages; s++) {
 		if (s && f->n > plan->stage[s].keep + 1)
 			f->n = plan->stage[s].keep + 1;
-		TRY(run_rounds(f, plan->stage[s].rounds));
+		TRY(run_rounds(f, plan->stage[s].rounds * (draws_differ(f) ? 2 : 1)));
 		if (f->n_rounds)
 			rank(f);
 	}

@@ -27,7 +27,7 @@ int budget_evaluations(const struct budget *budget, int n);
 struct race_plan {
 	struct {
 		int keep, rounds; /* contenders beside the default; rounds they have run when the
-		                     stage ends */
+		                     stage ends, twice as many where draws differ */
 	} stage[MAX_STAGES];
 	int n_stages;
 	int look[MAX_LOOKS];        /* rounds of the finalists after which they are tested */

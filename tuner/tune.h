@@ -50,7 +50,7 @@ struct tune {
 	double ceiling_gbps; /* NaN until measured or when it cannot be */
 	struct progress progress;
 	int n_untunable;
-	double later_seconds, n_later; /* expected: the ranges of lengths, as if each were a task */
+	double later_seconds, n_later; /* expected: the ranges of lengths, as tasks */
 	struct pace pace;
 };
 

@@ -20,12 +20,13 @@
 enum { MAX_SWEEPS = 64, MAX_PREPARED = 128 };
 static const size_t CEILING_BYTES = (size_t)1 << 30; /* read by one launch */
 
-/* Starting a graph takes about 20 us of a GPU, which its launches share. On the host it takes
- * nothing; a thousand times the clock's resolution is enough there, and longer graphs of short
- * launches only outgrow the caches and the processor's memory of branches. */
-#define LEAST_US      500
-#define HOST_LEAST_US 20
-/* In every round. */
+/* Starting a graph takes about 20 us of a GPU, which its launches share. */
+#define LEAST_US 500
+/* Of a race where draws differ. It warms up in every round. On the host a graph starts at once, and
+ * this is a thousand times the clock's resolution; longer graphs of short launches only outgrow the
+ * caches and the processor's memory of branches. A screening would be over in a moment's
+ * disturbance. */
+#define DRAWN_LEAST_US       20
 #define DRAWN_WARMUP_SECONDS 0.002
 
 static const struct timer_options screening_options = {
@@ -518,15 +519,18 @@ static FILE *take_output(void)
 	return fdopen(answers, "w");
 }
 
-static enum status open_timer(struct device *device, const struct timer_options *options,
-                              struct timer *timer)
+static enum status open_timers(struct rig *rig)
 {
-	struct timer_options own = *options;
-	if (!device_info(device)->target.sm)
-		own.least_us = HOST_LEAST_US;
-	if (device_info(device)->draws_differ)
-		own.warmup_seconds = DRAWN_WARMUP_SECONDS;
-	return timer_open(timer, device, &own);
+	enum status status;
+	struct timer_options racing = racing_options;
+	if (device_info(rig->device)->draws_differ) {
+		racing.least_us = DRAWN_LEAST_US;
+		racing.warmup_seconds = DRAWN_WARMUP_SECONDS;
+	}
+	TRY(timer_open(&rig->screening, rig->device, &screening_options));
+	TRY(timer_open(&rig->racing, rig->device, &racing));
+done:
+	return status;
 }
 
 int worker_main(const char *device)
@@ -537,8 +541,7 @@ int worker_main(const char *device)
 	if (!rig.out)
 		return STATUS_FAILED;
 	TRY(device_open(device, false, &rig.device));
-	TRY(open_timer(rig.device, &screening_options, &rig.screening));
-	TRY(open_timer(rig.device, &racing_options, &rig.racing));
+	TRY(open_timers(&rig));
 	worker_print_info(rig.out, device_info(rig.device));
 	while (fgets(line, sizeof line, stdin)) {
 		line[strcspn(line, "\n")] = 0;
