@@ -10,7 +10,7 @@
 
 /* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, space_hash, date, method) */
 #define TUNED_DEVICES_HOST(X, K) \
-	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "b6b4be1f01bd521f", "40d8db360c86a896", "2026-11-30", "guided + race")
+	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "7efb108b6157feb6", "2a6ce26d83646a5b", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
 	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "4d01a0b53b1e568b", "40d8db360c86a896", "2026-11-30", "decode loop")
@@ -19,23 +19,24 @@
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, beside, math, rows, lanes, slices, tiles, unroll, held, copy, cluster, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 51.37 us, 42 % of 76 GB/s, 1.79x, win, stale; 32 samples, +12.15 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 0, 4, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 307.48 us, 38 % of 76 GB/s, 1.40x, tie, stale; 104 samples, -2.37 % to (0, 4, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 476.77 us, 48 % of 76 GB/s, 1.91x, win, stale; 104 samples, +0.90 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 66.21 us, 41 % of 76 GB/s, 1.75x, win, stale; 56 samples, +11.74 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 7129.65 us, 51 % of 76 GB/s, 1.86x, win, stale; 104 samples, +0.48 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 48.83 us, 61 % of 54 GB/s, 1.64x, win; 64 samples, +9.88 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 0, 4, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 299.79 us, 54 % of 54 GB/s, 1.30x, win; 208 samples, +1.34 % to (0, 4, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 473.80 us, 68 % of 54 GB/s, 1.77x, win; 40 samples, +16.19 % to (0, 4, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 62.69 us, 61 % of 54 GB/s, 1.83x, win; 64 samples, +20.70 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 7386.29 us, 68 % of 54 GB/s, 1.74x, win; 64 samples, +14.10 % to (0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, beside, splits, combiners, poll, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, BESIDE_NONE, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 506.29 us at 4096, 5 % of 76 GB/s, 1.38x, win, stale, at most 0.00 % over the fastest at 7 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 2644, BESIDE_NONE, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 293.34 us at 2423, 8 % of 54 GB/s, 1.43x, tie, at most 1.02 % over the fastest at 7 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2645, 131072, BESIDE_NONE, 2, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 530.84 us at 4096, 7 % of 54 GB/s, 1.30x, win, at most 1.61 % over the fastest at 2 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, beside, warps, unroll, blocks */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, BESIDE_NONE, 1, 4, 1) /* 0.25 us, 1.75x, win, stale; 104 samples, +1.05 % to (1, 2, 1) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, BESIDE_NONE, 1, 4, 1) /* 0.22 us, 1.79x, win; 64 samples, +1.45 % to (1, 2, 1) */
 
 /* (kv, append), m, k, len_min, len_max, beside, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, BESIDE_NONE, 8, 4) /* 3.21 us, 4 % of 76 GB/s, 10.70x, win, stale; 32 samples, +969.56 % to (2, 1) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, BESIDE_NONE, 8, 4) /* 1.38 us, 12 % of 54 GB/s, 6.02x, win; 40 samples, +21.75 % to (4, 4) */
 
 /* (w), m, k, len_min, len_max, beside, warps */
 #define TUNED_HOST_EMBED(ROW)
