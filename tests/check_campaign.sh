@@ -42,20 +42,20 @@ if scripts/campaign "$folder/bin" "$folder/results" >/dev/null; then
 	echo "a failing bench did not end the campaign" >&2
 	exit 1
 fi
-expect "runs of the tuner" "$(count warpsmith-tune)" 8
+expect "runs of the tuner" "$(count warpsmith-tune)" 10
 expect "runs with delays" "$(count test_delays)" 1
-expect "runs of the sanitizer" "$(count compute-sanitizer)" 8
+expect "runs of the sanitizer" "$(count compute-sanitizer)" 16
 expect "runs of the runner before bench" "$(count warpsmith-run)" 9
 
 rm "$folder/broken"
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "runs of the tuner after a second run" "$(count warpsmith-tune)" 8
+expect "runs of the tuner after a second run" "$(count warpsmith-tune)" 10
 expect "runs of the bench" "$(count warpsmith-bench)" 2
 expect "runs of the runner with decode and prompts" "$(count warpsmith-run)" 41
 
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "calls of a third run" "$(wc -l <"$folder/calls")" 78
+expect "calls of a third run" "$(wc -l <"$folder/calls")" 88
 
 echo '# another program' >>"$folder/bin/test_cuda_device"
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "calls with other programs" "$(wc -l <"$folder/calls")" 155
+expect "calls with other programs" "$(wc -l <"$folder/calls")" 175
