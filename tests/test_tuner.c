@@ -1836,6 +1836,32 @@ static void the_fewest_ranges_of_lengths(void **state)
 #define TUNER_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 /* The tests that match the argument, if there is one. */
+/* What a kernel suggests for a length between those that are searched is timed at all of them. */
+static void suggestions_race_at_every_length(void **state)
+{
+	static const char alone[] =
+	        "splits=1 combiners=1 poll=0 warps=8 lanes=16 unroll=4 min_blocks=1 math=1 copy=1 "
+	        "early=1 stages=1 prefetch=1 trigger=0,0,";
+	static const char *const lengths[] = {"@64,", "@256,", "@509,", "@1024,"};
+	(void)state;
+	assert_int_equal(shell("REPLAY_GPU=90 REPLAY_LANES=32 REPLAY_SMS=132",
+	                       "--quiet --kernel gqa_attention --shape "
+	                       "14/2/64@64,14/2/64@256,14/2/64@1024 --budget 4"),
+	                 0);
+	char *journal = read_text(in_folder("r/replay/journal.csv"));
+	for (int i = 0; i < 4; i++) {
+		bool found = false;
+		for (char *line = journal; line; line = strchr(line + 1, '\n')) {
+			char *end = strchr(line + 1, '\n'), *at = strstr(line, alone);
+			char *shape = strstr(line, lengths[i]);
+			found |= end && at && at < end && shape && shape < at;
+		}
+		if (!found)
+			fail_msg("not timed at %s", lengths[i]);
+	}
+	free(journal);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -1877,6 +1903,7 @@ int main(int argc, char **argv)
 	        TUNER_TEST(seeded_searches_resume),
 	        TUNER_TEST(changes_make_rows_stale),
 	        TUNER_TEST(the_fewest_ranges_of_lengths),
+	        TUNER_TEST(suggestions_race_at_every_length),
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

@@ -2,9 +2,11 @@
  * main.c and this in place of worker_main.c the whole tuner is deterministic. Environment:
  *	REPLAY_GPU        the whole spaces of this architecture (90 ...)
  *	REPLAY_SMS        multiprocessors (default 1)
- *	REPLAY_LOG        a file that gets what is measured: tuner or relay, request, task,
- *configurations REPLAY_SLEEP_US   what a measurement takes REPLAY_SLEEP      and that many times
- *the time that it finds REPLAY_DELAY_US   and up to this more, another in each process
+ *	REPLAY_LANES      of a warp (default those of the build)
+ *	REPLAY_LOG        a file that gets what is measured: tuner or relay, request, task, configurations
+ *	REPLAY_SLEEP_US   what a measurement takes
+ *	REPLAY_SLEEP      and that many times the time that it finds
+ *	REPLAY_DELAY_US   and up to this more, another in each process
  *	REPLAY_SETUP_US   what setting a task up takes
  *	REPLAY_CLOCK      a file with the time, which measurements advance instead of sleeping
  *	REPLAY_INTERRUPT  when the tune is interrupted, by that clock
@@ -15,11 +17,11 @@
  *	REPLAY_FAILING    from this length on attention with one split fails in races
  *	REPLAY_BYTE       a kernel source of which the middle byte is another
  *	REPLAY_SPACE      a kernel whose first tunable has one value fewer
- *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter,
- *drift by up to 5 % up and down, one sample of 50 longer by half to three times
+ *	REPLAY_NOISE      a file that counts the workers; each has its own noise: 1 % of jitter, drift by up to
+ *	                  5 % up and down, one sample of 50 longer by half to three times
  *	REPLAY_DRAWS      0: they are alike, as they are on a GPU
- *	REPLAY_BIAS       percent by which each configuration is off, up or down, from one set-up
- *of a noisy worker to the next */
+ *	REPLAY_BIAS       percent by which each configuration is off, up or down, from one set-up of a noisy
+ *	                  worker to the next */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <math.h>
@@ -289,7 +291,7 @@ int worker_main(const char *device)
 	struct device_info info = {.name = "replay",
 	                           .slug = "replay",
 	                           .sm_count = (int)setting("REPLAY_SMS", 1),
-	                           .target.lanes = SIMT_WARP,
+	                           .target.lanes = (int)setting("REPLAY_LANES", SIMT_WARP),
 	                           .target.sm = (int)setting("REPLAY_GPU", 0),
 	                           .draws_differ =
 	                                   setting("REPLAY_DRAWS", !getenv("REPLAY_GPU")) > 0,
