@@ -471,6 +471,11 @@ void release_barrier(seat &s)
 	release_block(s);
 }
 
+void fill_with_nan(void *p, size_t bytes)
+{
+	memset(p, 0xff, bytes);
+}
+
 template <typename Do>
 void each_shared(const seat &s, Do what)
 {
@@ -494,7 +499,7 @@ void block_begin(seat &s, unsigned number)
 	if (self->cluster > 1)
 		each_shared(s, asan_show);
 	if (mode.checked)
-		each_shared(s, [](void *p, size_t bytes) { memset(p, 0xff, bytes); });
+		each_shared(s, fill_with_nan);
 	if (watcher)
 		watcher->block_begin(s.rank, number);
 }
@@ -523,7 +528,7 @@ void block_end(seat &s)
 	if (watcher)
 		watcher->block_end(s.rank);
 	if (mode.checked)
-		each_shared(s, [](void *p, size_t bytes) { memset(p, 0xff, bytes); });
+		each_shared(s, fill_with_nan);
 	each_shared(s, asan_hide);
 }
 
@@ -1043,7 +1048,7 @@ void *shared_new(const void *key, size_t bytes, size_t align)
 			                   n_max, kSharedBytes));
 		s.slots[s.n_slots++] = {key, memory, bytes};
 		if (mode.checked)
-			memset(memory, 0xff, bytes);
+			fill_with_nan(memory, bytes);
 	}
 	const block &b = *current->block;
 	return b.slots[b.n_slots - 1].memory;
@@ -1055,7 +1060,7 @@ void cp_async_issue(void *shared, const void *global)
 	copy_queue &q = seat_of(current).copies[number_of(current)];
 	if (watcher)
 		watcher->copy(shared, global, __builtin_return_address(0));
-	memset(shared, 0xff, 16);
+	fill_with_nan(shared, 16);
 	q.copies.push_back({shared, global, q.group});
 }
 
@@ -1114,9 +1119,9 @@ void bulk_issue(void *shared, const void *global, unsigned bytes, copy_barrier *
 	for (unsigned i = 0; i < bytes && watcher; i += 16) {
 		watcher->copy(to + i, early ? nullptr : from + i, __builtin_return_address(0));
 		if (early && !watcher->settled(from + i))
-			memset(copy.found.data() + i, 0xff, 16);
+			fill_with_nan(copy.found.data() + i, 16);
 	}
-	memset(shared, 0xff, bytes);
+	fill_with_nan(shared, bytes);
 	seat_of(current).bulks.push_back(std::move(copy));
 }
 

@@ -47,13 +47,12 @@ static struct heads heads_of(const struct shape *shape)
 	return (struct heads){0};
 }
 
+/* Clusters that run with a block to a multiprocessor. */
 static int at_once(int cluster, const struct device_info *info)
 {
-	int known = 0;
-	for (int i = 0; i < LENGTH(info->clusters); i++)
-		if (1 << i == cluster)
-			known = info->clusters[i];
-	return known ? known : cluster < info->sm_count ? info->sm_count / cluster : 1;
+	const int known = info->clusters[__builtin_ctz((unsigned)cluster)];
+	const int guess = info->sm_count / cluster;
+	return known ? known : guess ? guess : 1;
 }
 
 static struct grid grid(const struct shape *shape, const int *kase, const int *config,

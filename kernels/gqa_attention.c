@@ -7,6 +7,11 @@ const struct kernel gqa_attention_kernel;
 static const struct param params[] = {GQA_ATTENTION_PARAMS(PARAM_ROW)};
 static const struct param fields[] = {GQA_ATTENTION_FIELDS(FIELD_ROW)};
 
+enum {
+	SPLITS = offsetof(struct gqa_attention_config, splits) / sizeof(int),
+	COMBINERS = offsetof(struct gqa_attention_config, combiners) / sizeof(int)
+};
+
 static bool legal(const int *kase, const int *config, struct target target)
 {
 	return gqa_attention_legal(*AS(gqa_attention_case, kase), *AS(gqa_attention_config, config),
@@ -16,7 +21,6 @@ static bool legal(const int *kase, const int *config, struct target target)
 /* The splits are the grid's; as many as there may be go with all else. */
 static void code_of(int *config)
 {
-	enum { SPLITS = offsetof(struct gqa_attention_config, splits) / sizeof(int) };
 	config[SPLITS] = params[SPLITS].values[params[SPLITS].n_values - 1];
 }
 
@@ -283,10 +287,6 @@ static int listed_at_most(const struct param *param, int n)
 static int suggest(const struct shape *shape, const int *kase, const struct device_info *info,
                    struct config *configs)
 {
-	enum {
-		SPLITS = offsetof(struct gqa_attention_config, splits) / sizeof(int),
-		COMBINERS = offsetof(struct gqa_attention_config, combiners) / sizeof(int)
-	};
 	const int rows = shape->m / block_group(kase), room = info->sm_count / rows;
 	int n = 0;
 	if (!gqa_attention_has_mma(*AS(gqa_attention_case, kase), info->target) || room < 1)

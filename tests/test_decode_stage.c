@@ -439,6 +439,14 @@ static void models_have_their_own_attention(void **state)
 	assert_non_null(strstr(cell, "nothing beat the default; splits=2 "));
 }
 
+static void put_two_loops(const char *shape)
+{
+	put_row_of("gqa_attention", ATTENTION, shape, attention_config(2, 1), "decode loop", "",
+	           "win");
+	put_row_of("gqa_attention", ATTENTION, shape, attention_config(8, 1), "decode loop", "",
+	           "win");
+}
+
 /* Where it has none it starts with that of another model, whether a row says which or is of a
  * journal that did not yet; what these chose before is tried too. */
 static void other_models_are_where_a_loop_begins(void **state)
@@ -455,20 +463,14 @@ static void other_models_are_where_a_loop_begins(void **state)
 	for (int i = 0; i < 2; i++) {
 		struct machine m = {.effects = valley, .jitter = 0.001}, flat = {.effects = none};
 		char *text, cell[512], path[256];
-		put_row_of("gqa_attention", ATTENTION, shapes[i], attention_config(2, 1),
-		           "decode loop", "", "win");
-		put_row_of("gqa_attention", ATTENTION, shapes[i], attention_config(8, 1),
-		           "decode loop", "", "win");
+		put_two_loops(shapes[i]);
 		run_stage(&m, &text);
 		free(text);
 		assert_verdict("gqa_attention", HEADS " beside bf16", "win",
 		               attention_config(2, 1));
 		journal_path(path);
 		assert_int_equal(unlink(path), 0);
-		put_row_of("gqa_attention", ATTENTION, shapes[i], attention_config(2, 1),
-		           "decode loop", "", "win");
-		put_row_of("gqa_attention", ATTENTION, shapes[i], attention_config(8, 1),
-		           "decode loop", "", "win");
+		put_two_loops(shapes[i]);
 		run_stage(&flat, &text);
 		free(text);
 		cell_of("journal.csv", "gqa_attention", HEADS " beside bf16", "reason", cell);

@@ -189,9 +189,7 @@ static void add_suggestions(struct group *g, int length)
 	struct config config[MAX_SUGGESTIONS];
 	struct task task = g->tune->tasks.task[g->task[0]];
 	task.shape.len = length;
-	const int n = task.kernel->suggest ? task.kernel->suggest(&task.shape, task.kase.value,
-	                                                          &g->tune->worker.info, config)
-	                                   : 0;
+	const int n = task_suggestions(&task, &g->tune->worker.info, config);
 	for (int i = 0; i < n; i++)
 		if (candidates_find(&g->tune->job[g->task[0]].candidates, &config[i]) >= 0)
 			add_finalist(g, &config[i]);

@@ -124,10 +124,7 @@ static bool add_config(struct seeds *s, const struct config *config)
 static void add_suggestions(struct seeds *s)
 {
 	struct config config[MAX_SUGGESTIONS];
-	const struct task *task = s->m->task;
-	const int n = task->kernel->suggest ? task->kernel->suggest(&task->shape, task->kase.value,
-	                                                            &s->m->worker->info, config)
-	                                    : 0;
+	const int n = task_suggestions(s->m->task, &s->m->worker->info, config);
 	for (int i = 0; i < n; i++)
 		add_config(s, &config[i]);
 }

@@ -326,3 +326,10 @@ void tasks_close(struct tasks *tasks)
 	free(tasks->task);
 	*tasks = (struct tasks){0};
 }
+
+int task_suggestions(const struct task *task, const struct device_info *info,
+                     struct config config[MAX_SUGGESTIONS])
+{
+	const struct kernel *kernel = task->kernel;
+	return kernel->suggest ? kernel->suggest(&task->shape, task->kase.value, info, config) : 0;
+}

@@ -35,4 +35,8 @@ void tasks_close(struct tasks *tasks);
 /* Whether `name` is in a list separated by commas; any name is when there is no list. */
 bool name_listed(const char *list, const char *name);
 
+/* What the kernel suggests for a task; returns their number. */
+int task_suggestions(const struct task *task, const struct device_info *info,
+                     struct config config[MAX_SUGGESTIONS]);
+
 #endif

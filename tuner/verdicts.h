@@ -43,8 +43,8 @@ enum verdicts_of { WHOLE_SPACES, ALL_SPACES };
 /* Reads folder/<device>/journal.csv of every device. Of each device, kernel, case and shape, with
  * what it runs beside, the newest verdict is kept, in the order of the header: one of the present
  * kernel sources before older ones, and of those one of the decode loop before one of the launch
- * alone. A journal row
- * that cannot be understood is left out with a warning that names file and line. */
+ * alone. A journal row that cannot be understood is left out with a warning that names file and
+ * line. */
 MUST_CHECK enum status verdicts_open(const char *folder, enum verdicts_of of,
                                      struct verdicts *verdicts);
 void verdicts_close(struct verdicts *verdicts);
