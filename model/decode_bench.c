@@ -16,6 +16,7 @@ struct result {
 	double bytes; /* of a token */
 	double ceiling_gbps, percent, joule;
 	int samples;
+	struct device_health health; /* while it decodes */
 };
 
 int decode_bench_capacity(int length)
@@ -24,8 +25,10 @@ int decode_bench_capacity(int length)
 }
 
 /* `steps` tokens, each the one that the step before chose, the first with `length` keys; the device
- * is kept busy and the last token read at the end. Seconds per token by the host's clock. */
-static enum status sample(struct decoder *d, int length, int steps, double *seconds)
+ * is kept busy and the last token read at the end. Seconds per token by the host's clock. On a GPU
+ * the host is far ahead when it asks how the device does. */
+static enum status sample(struct decoder *d, int length, int steps, double *seconds,
+                          struct device_health *health)
 {
 	enum status status;
 	int token;
@@ -34,6 +37,7 @@ static enum status sample(struct decoder *d, int length, int steps, double *seco
 	double start = seconds_now();
 	for (int i = 0; i < steps; i++)
 		TRY(decoder_step(d, -1, NULL, 0));
+	device_read_health(d->device, health);
 	TRY(decoder_token(d, &token));
 	*seconds = (seconds_now() - start) / steps;
 done:
@@ -44,15 +48,14 @@ static enum status measure(struct decoder *d, int length, bool quiet, struct res
 {
 	enum status status;
 	struct progress progress;
-	struct device_health health;
 	double seconds[MAX_DECODE_SAMPLES], one;
-	TRY(sample(d, length, WARMUP_STEPS, &one));
-	TRY(sample(d, length, WARMUP_STEPS, &one));
+	TRY(sample(d, length, WARMUP_STEPS, &one, &r->health));
+	TRY(sample(d, length, WARMUP_STEPS, &one, &r->health));
 	int steps = (int)fmin(fmax(SAMPLE_S / one, 1), MAX_STEPS);
 	double start = seconds_now();
 	progress_start(&progress, "decoding", LIMIT_S, quiet);
 	while (r->samples < MAX_DECODE_SAMPLES) {
-		TRY(sample(d, length, steps, &seconds[r->samples++]));
+		TRY(sample(d, length, steps, &seconds[r->samples++], &r->health));
 		progress_update(&progress, seconds_now() - start, NULL);
 		struct interval t = median_interval(seconds, r->samples, 0.95);
 		r->tok_s = 1 / t.median;
@@ -63,8 +66,7 @@ static enum status measure(struct decoder *d, int length, bool quiet, struct res
 			break;
 	}
 	progress_finish(&progress, NULL);
-	device_read_health(d->device, &health);
-	r->joule = health.watt / r->tok_s;
+	r->joule = r->health.watt / r->tok_s;
 done:
 	return status;
 }
@@ -74,17 +76,18 @@ static enum status open_log(const char *folder, const struct device_info *info, 
 {
 	return csv_log_open_for(folder, info->slug, "decode.csv",
 	                        "device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,"
-	                        "ceiling_gbps,percent,joule,source_hash",
+	                        "ceiling_gbps,percent,joule,source_hash,sm_mhz,watt,throttle",
 	                        log);
 }
 
 static enum status write_row(const struct decoder *d, int length, const struct result *r,
                              struct csv_log *log)
 {
-	char number[8][32], context[16], hash[17], way[DECODER_WAY];
-	const double values[] = {r->tok_s,        r->tok_s_lo, r->tok_s_hi, r->bytes,
-	                         r->ceiling_gbps, r->percent,  r->joule};
-	for (int i = 0; i < 7; i++)
+	char number[9][32], context[16], hash[17], way[DECODER_WAY];
+	const double values[] = {r->tok_s, r->tok_s_lo,      r->tok_s_hi,
+	                         r->bytes, r->ceiling_gbps,  r->percent,
+	                         r->joule, r->health.sm_mhz, r->health.watt};
+	for (int i = 0; i < 9; i++)
 		snprintf(number[i], sizeof number[i], isnan(values[i]) ? "" : "%.6g", values[i]);
 	snprintf(number[3], sizeof number[3], "%.0f", r->bytes);
 	snprintf(context, sizeof context, "%d", length);
@@ -102,8 +105,23 @@ static enum status write_row(const struct decoder *d, int length, const struct r
 	                        number[4],
 	                        number[5],
 	                        number[6],
-	                        hash};
+	                        hash,
+	                        number[7],
+	                        number[8],
+	                        r->health.throttle};
 	return csv_log_row(log, fields);
+}
+
+/* ", 1755 MHz, 697 W, held down by power" */
+static void print_health(const struct device_health *health, FILE *to)
+{
+	if (isfinite(health->sm_mhz))
+		fprintf(to, ", %.0f MHz", health->sm_mhz);
+	if (isfinite(health->watt))
+		fprintf(to, ", %.0f W", health->watt);
+	if (health->throttle[0])
+		fprintf(to, ", clock held down by %s", health->throttle);
+	fprintf(to, "\n");
 }
 
 static int count_tuned(const struct plan *plan)
@@ -133,11 +151,12 @@ enum status decode_bench(struct decoder *d, int length, bool quiet, const char *
 	fprintf(to,
 	        "%s %s, cache %s, context %d, %s rows (%d of %d launches tuned): %.2f tokens/s "
 	        "(95 %%: %.2f to %.2f, %d samples), %.2f MB per token, %.2f GB/s = %.1f %% of the "
-	        "measured read ceiling of %.2f GB/s, on %s\n",
+	        "measured read ceiling of %.2f GB/s, on %s",
 	        d->model->hparams.name, d->model->types, dtype_name(d->state.kv), length,
 	        decoder_way(d, way), count_tuned(plan), plan->n, r.tok_s, r.tok_s_lo, r.tok_s_hi,
 	        r.samples, r.bytes / 1e6, r.bytes * r.tok_s / 1e9, r.percent, r.ceiling_gbps,
 	        device_info(d->device)->name);
+	print_health(&r.health, to);
 	if (csv)
 		TRY(write_row(d, length, &r, &log));
 done:

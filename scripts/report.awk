@@ -274,15 +274,16 @@ function decode_table(   i, id, part, key, name, n) {
 		split(step[id, name], f, "\t")
 		if (!n++) {
 			print "## Decode, batch 1\n"
-			print "| model | weights, cache | context | rows | tokens/s | pass | goal | record | best peer | its tokens/s | ours / peer | of ceiling | J per token |"
-			print "|---|---|--:|---|--:|--:|--:|--:|---|--:|--:|--:|--:|"
+			print "| model | weights, cache | context | rows | tokens/s | pass | goal | record | best peer | its tokens/s | ours / peer | of ceiling | J per token | MHz, held down by |"
+			print "|---|---|--:|---|--:|--:|--:|--:|---|--:|--:|--:|--:|---|"
 		}
 		key = part[1] SUBSEP part[2] SUBSEP part[4] SUBSEP "decode"
 		find_peer(id, "", "", "", "step" SUBSEP part[1] SUBSEP part[2] SUBSEP part[4], key, 0)
-		printf "| %s | %s, %s | %d | %s | %s (%s–%s) | %s | %s | %s | %s | %s | %s | %s | %s |\n", part[1], part[2], part[3], part[4], name,
+		printf "| %s | %s, %s | %d | %s | %s (%s–%s) | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", part[1], part[2], part[3], part[4], name,
 			figure(f[8], 4), figure(f[9], 4), figure(f[10], 4), goal_text(pass[key], f[8], 0), goal_text(goal[key], f[8], 0),
 			goal_text(record[key], f[8], 0), best_name == "" ? "–" : best_name, figure(best_value, 4),
-			best_value == "" ? "–" : sprintf("%.2f", f[8] / best_value), percent(f[11]), figure(f[12], 3)
+			best_value == "" ? "–" : sprintf("%.2f", f[8] / best_value), percent(f[11]), figure(f[12], 3),
+			f[13] == "" ? "–" : f[13] (f[14] == "" ? "" : ", " f[14])
 	}
 	if (n)
 		print ""

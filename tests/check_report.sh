@@ -39,8 +39,8 @@ gemv,8x32,cold,graph,ok,torch-mv,torch 2,1.5,2026-01-01
 gemv,8x32,cold,graph,ok,torch-mv,torch 3,3.0,2026-01-02
 CSV
 cat >"$results/test-gpu/decode.csv" <<'CSV'
-device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,percent,joule
-Test GPU,tiny,bf16,bf16,1024,tuned,200,199,201,25,0.5
+device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,percent,joule,sm_mhz,throttle
+Test GPU,tiny,bf16,bf16,1024,tuned,200,199,201,25,0.5,1755,power_cap
 CSV
 cat >"$results/test-gpu/peers_decode.csv" <<'CSV'
 model,dtype,kv,context,peer,tok_s,peer_version,date
@@ -88,7 +88,7 @@ Kernels measured 2026-01-02 to 2026-01-03, driver 580, CUDA 13.0. Ceilings of th
 | 8x32 | w=bf16 x=bf16 epilogue=none | tuned | 2.500 | 2.4 missed | torch-mv | 3.000 | 0.833 | 2.000 | 80.0 % | 50.0 % | 1980, 200 W |
 | 8x64 | w=q8_0 x=f32 epilogue=none | default | 2.300 | – | – | – | – | 2.000 | 87.0 %, goal 88 | 50.0 % | 1980, 200 W |
 | 64 | x=f32 residual=0 | default | 1.290 | 1.3 met | torch-compile† | 1.250 | 1.032 | 1.01 | – | 1.100 | – |
-| tiny | bf16, bf16 | 1024 | tuned | 200.0 (199.0–201.0) | 100 met | 300 missed | 400 missed | fast | 160.0 | 1.25 | 25.0 % | 0.500 |
+| tiny | bf16, bf16 | 1024 | tuned | 200.0 (199.0–201.0) | 100 met | 300 missed | 400 missed | fast | 160.0 | 1.25 | 25.0 % | 0.500 | 1755, power_cap |
 | tiny | bf16, bf16 | 4096 | 1024 | cublas 13.0.2 bf16 | 43210 (43100–43300) | 41.23 | 15.1 |
 | tiny | bf16, bf16 | 4096 | 1 | steps | 210.0 (209.0–211.0) | 0.2000 | – |
 tiny bf16, bf16 cache, context 20, tuned rows: a step takes 10.00 µs, its launches add up to 11.00 µs (+10.0 %).

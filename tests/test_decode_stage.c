@@ -143,17 +143,19 @@ static void journal_path(char path[256])
 	snprintf(path, 256, "%s/%s/journal.csv", folder, device_info(device)->slug);
 }
 
-/* Runs the stage on a model of these weights; what it prints is in *text, to be freed. */
-static void run_stage_of(struct machine *m, int dtype, char **text)
+/* Runs the stage on a model of these weights, at 64 unless the options say otherwise; what it
+ * prints is in *text, to be freed. */
+static enum status run_stage_with(struct machine *m, int dtype, struct decode_stage_options options,
+                                  char **text)
 {
 	static const volatile sig_atomic_t never;
 	const struct timer_source source = {sample, seconds, m};
-	const struct decode_stage_options options = {.name = "small",
-	                                             .length = 64,
-	                                             .seed = 1,
-	                                             .quiet = true,
-	                                             .interrupted = &never,
-	                                             .source = &source};
+	options.name = "small";
+	options.length = options.length ? options.length : 64;
+	options.seed = 1;
+	options.quiet = true;
+	options.interrupted = &never;
+	options.source = &source;
 	struct model model;
 	struct journal journal;
 	struct csv_log log;
@@ -164,11 +166,17 @@ static void run_stage_of(struct machine *m, int dtype, char **text)
 	OK(journal_open(path, &journal));
 	OK(gains_open_log(folder, device_info(device), &log));
 	OK(model_make_random(&qwen2, &small, dtype, &model));
-	OK(decode_stage(device, &model, &journal, &log, &options, to));
+	const enum status status = decode_stage(device, &model, &journal, &log, &options, to);
 	model_close(&model);
 	csv_log_close(&log);
 	journal_close(&journal);
 	fclose(to);
+	return status;
+}
+
+static void run_stage_of(struct machine *m, int dtype, char **text)
+{
+	OK(run_stage_with(m, dtype, (struct decode_stage_options){0}, text));
 }
 
 static void run_stage(struct machine *m, char **text)
@@ -342,8 +350,8 @@ static void what_the_journal_knows_is_tried_first(void **state)
 	        {"gemv", DOWN, "rows", 4, 1, 0, 0},        {"gemv", DOWN, "tiles", 1, 1, 0, 0},
 	        {"gemv", DOWN, "rows", 4, -6, "tiles", 1}, {"gemv", OUT, "rows", 4, 1, 0, 0},
 	        {"gemv", OUT, "tiles", 1, 1, 0, 0},        {"gemv", OUT, "rows", 4, -6, "tiles", 1},
-	        {"gemv", QKV, "rows", 4, 1, 0, 0},         {"gemv", QKV, "tiles", 1, 1, 0, 0},
-	        {"gemv", QKV, "rows", 4, -6, "tiles", 1},  {0}};
+	        {"gemv", QKV, "rows", 4, 1, 0, 0},         {"gemv", QKV, "tiles", 2, 1, 0, 0},
+	        {"gemv", QKV, "rows", 4, -6, "tiles", 2},  {0}};
 	struct machine m = {.effects = valley, .jitter = 0.001};
 	char *text;
 	(void)state;
@@ -477,6 +485,64 @@ static void other_models_are_where_a_loop_begins(void **state)
 		assert_non_null(strstr(cell, "nothing beat the default; splits=8 "));
 		assert_int_equal(unlink(path), 0);
 	}
+}
+
+/* What the loop chose at another length is tried too. */
+static void other_lengths_are_where_a_loop_looks(void **state)
+{
+	static const struct effect valley[] = {
+	        {"gqa_attention", HEADS " beside bf16", "splits", 2, 1},
+	        {"gqa_attention", HEADS " beside bf16", "warps", 1, 1},
+	        {"gqa_attention", HEADS " beside bf16", "splits", 2, -6, "warps", 1},
+	        {0}};
+	struct machine m = {.effects = valley, .jitter = 0.001};
+	char *text;
+	(void)state;
+	NEEDS_EVERY_POINT();
+	put_row_of("gqa_attention", ATTENTION, "7/1/64@4096 beside bf16", attention_config(2, 1),
+	           "decode loop", "", "win");
+	run_stage(&m, &text);
+	free(text);
+	assert_verdict("gqa_attention", HEADS " beside bf16", "win", attention_config(2, 1));
+}
+
+/* By length only attention is decided on, of --kernel only what it names; all else keeps its row
+ * and has no verdict. */
+static void only_what_is_asked_for_is_decided(void **state)
+{
+	static const struct effect all[] = {
+	        {"gemv", GATE_UP, "rows", 4, -3},
+	        {"gqa_attention", "7/1/64@128 beside bf16", "splits", 2, -4},
+	        {0}};
+	static const struct decode_stage_options asked[] = {
+	        {.length = 128, .by_length = true},
+	        {.length = 128, .kernels = "rope,gqa_attention"}};
+	(void)state;
+	NEEDS_EVERY_POINT();
+	for (int i = 0; i < 2; i++) {
+		struct machine m = {.effects = all, .jitter = 0.001};
+		char *text, cell[512], path[256];
+		put_verdict(RESIDUAL_CASE, DOWN, gemv_config(4, 1), "decode loop");
+		OK(run_stage_with(&m, DTYPE_BF16, asked[i], &text));
+		assert_null(strstr(text, GATE_UP));
+		free(text);
+		assert_verdict("gqa_attention", "7/1/64@128 beside bf16", "win", "splits=2 ");
+		assert_string_equal(cell_of("journal.csv", "gemv", GATE_UP, "status", cell), "");
+		assert_string_equal(cell_of("gains.csv", "gemv", GATE_UP, "verdict", cell), "");
+		assert_non_null(
+		        strstr(cell_of("journal.csv", "gemv", DOWN, "config", cell), "rows=4 "));
+		/* whole steps are compared all the same: 13 launches, of which 2 are faster */
+		assert_true(fabs(number_of("step", "", "percent") - 100 * (130. / 122 - 1)) < 0.5);
+		journal_path(path);
+		assert_int_equal(unlink(path), 0);
+	}
+	struct machine m = {.effects = all};
+	char *text;
+	assert_int_equal(run_stage_with(&m, DTYPE_BF16,
+	                                (struct decode_stage_options){.kernels = "rope"}, &text),
+	                 STATUS_USAGE);
+	free(text);
+	assert_non_null(strstr(fail_message(), "--kernel"));
 }
 
 /* What is confirmed is in the header, and says so. */
@@ -615,6 +681,8 @@ int main(void)
 	        STAGE_TEST(what_the_journal_knows_is_tried_first),
 	        STAGE_TEST(models_have_their_own_attention),
 	        STAGE_TEST(other_models_are_where_a_loop_begins),
+	        STAGE_TEST(other_lengths_are_where_a_loop_looks),
+	        STAGE_TEST(only_what_is_asked_for_is_decided),
 	        STAGE_TEST(the_header_says_what_was_confirmed),
 	        STAGE_TEST(a_row_is_explained),
 	        STAGE_TEST(a_row_of_one_model_is_explained),

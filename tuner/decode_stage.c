@@ -45,6 +45,7 @@ struct stage {
 	struct step step;           /* captured */
 	struct trials trials[MAX_CHOICES];
 	struct gains gains;
+	int n_asked; /* choices to decide on */
 	int n_tried;
 	struct progress progress;
 	double started;
@@ -150,6 +151,24 @@ done:
 	return status;
 }
 
+/* Whether the stage decides on choice i. */
+static bool is_asked(const struct stage *s, int i)
+{
+	const struct task *task = &s->stepper.choice[i].task;
+	return name_listed(s->options->kernels, task->kernel->name) &&
+	       (task->shape.len || !s->options->by_length);
+}
+
+static enum status count_asked(struct stage *s)
+{
+	for (int i = 0; i < s->stepper.n_choices; i++)
+		s->n_asked += is_asked(s, i);
+	if (s->n_asked)
+		return STATUS_OK;
+	return fail(STATUS_USAGE, "--kernel: a decode step of %s at %d has no launch to decide on",
+	            s->options->name, s->options->length);
+}
+
 /* What does not compute what it should is replaced by the default. */
 static enum status start(struct stage *s)
 {
@@ -175,8 +194,7 @@ static bool find_config(const struct stage *s, int i, const char *const *cell,
 	const struct choice *c = &s->stepper.choice[i];
 	const struct kernel *kernel = c->task.kernel;
 	*config = config_default(kernel);
-	return is_of(c, cell) &&
-	       params_parse(kernel->params, kernel->n_params, cell[JOURNAL_config],
+	return params_parse(kernel->params, kernel->n_params, cell[JOURNAL_config],
 	                    config->value) == STATUS_OK &&
 	       !same_config(config, &s->selection.config[i]) &&
 	       choice_can_run(&s->stepper, c, config);
@@ -194,6 +212,7 @@ static void list_fastest(const struct stage *s, int i, struct trials *trials)
 		if (strcmp(row->cell[JOURNAL_key], now.key) ||
 		    strcmp(row->cell[JOURNAL_round], "0") ||
 		    strcmp(row->cell[JOURNAL_status], "ok") ||
+		    !is_of(&s->stepper.choice[i], row->cell) ||
 		    !find_config(s, i, row->cell, &config))
 			continue;
 		int at = trials->n;
@@ -207,14 +226,26 @@ static void list_fastest(const struct stage *s, int i, struct trials *trials)
 	}
 }
 
+/* What won of the launch, or in the decode loop of another of its kernel: another length, matrix
+ * or model. */
+static bool won(const struct choice *c, const char *const *cell, bool elsewhere)
+{
+	if (cell[JOURNAL_round][0])
+		return false;
+	return elsewhere ? is_by_step(cell) && !is_of(c, cell) &&
+	                           !strcmp(cell[JOURNAL_kernel], c->task.kernel->name)
+	                 : is_of(c, cell);
+}
+
 /* What won before, with whatever sources; the latest first. */
-static void list_winners(const struct stage *s, int i, struct trials *trials)
+static void list_winners(const struct stage *s, int i, bool elsewhere, struct trials *trials)
 {
 	const int most = trials->n + FINALISTS;
 	for (int r = s->journal->n_rows; r-- > 0 && trials->n < most;) {
 		const char *const *cell = s->journal->rows[r].cell;
 		struct config config;
-		bool is_new = !cell[JOURNAL_round][0] && find_config(s, i, cell, &config);
+		bool is_new = won(&s->stepper.choice[i], cell, elsewhere) &&
+		              find_config(s, i, cell, &config);
 		for (int t = 0; t < trials->n && is_new; t++)
 			is_new = !same_config(&config, &trials->config[t]);
 		if (is_new)
@@ -280,9 +311,12 @@ static enum status prepare_round(struct stage *s, int round)
 		struct choice *c = &s->stepper.choice[i];
 		struct trials *trials = &s->trials[i];
 		trials->n = 0;
+		if (!is_asked(s, i))
+			continue;
 		if (round == 0) {
 			list_fastest(s, i, trials);
-			list_winners(s, i, trials);
+			list_winners(s, i, false, trials);
+			list_winners(s, i, true, trials);
 		} else {
 			list_neighbours(s, i, trials);
 		}
@@ -407,7 +441,8 @@ static enum status search(struct stage *s)
 				TRY(try_config(s, i, &s->trials[i].config[t], &stays));
 				changed += stays;
 			}
-			show(s, &s->stepper.choice[i]);
+			if (is_asked(s, i))
+				show(s, &s->stepper.choice[i]);
 		}
 	}
 done:
@@ -588,14 +623,18 @@ done:
 static enum status conclude(struct stage *s, struct csv_log *log, FILE *to)
 {
 	enum status status = STATUS_OK;
-	s->gains.error = STEP_ERROR / s->stepper.n_choices;
-	for (int i = 0; i < s->stepper.n_choices; i++)
-		TRY(confirm(s, i));
-	for (int i = 0; i < s->stepper.n_choices; i++)
-		TRY(cost(s, i));
+	const int n = s->stepper.n_choices;
+	s->gains.error = STEP_ERROR / s->n_asked;
+	for (int i = 0; i < n; i++)
+		if (is_asked(s, i))
+			TRY(confirm(s, i));
+	for (int i = 0; i < n; i++)
+		if (is_asked(s, i))
+			TRY(cost(s, i));
 	TRY(compare_plans(s));
-	for (int i = 0; i < s->stepper.n_choices; i++)
-		TRY(record(s, i));
+	for (int i = 0; i < n; i++)
+		if (is_asked(s, i))
+			TRY(record(s, i));
 	TRY(gains_write(&s->gains, log));
 	gains_print(&s->gains, to);
 done:
@@ -615,6 +654,7 @@ enum status decode_stage(struct device *device, const struct model *model, struc
 	s->gains.stepper = &s->stepper;
 	TRY(stepper_open(device, model, options->length, options->quiet, options->source,
 	                 &s->stepper));
+	TRY(count_asked(s));
 	TRY(start(s));
 	s->started = seconds_now();
 	progress_start(&s->progress, "decode loop", options->seconds > 0 ? options->seconds : 600,

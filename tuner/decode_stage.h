@@ -11,9 +11,11 @@
 #include "tuner/journal.h"
 
 struct decode_stage_options {
-	const char *name; /* of the model, for people: "qwen2.5-0.5b:q8_0" */
-	int length;       /* of the cache */
-	double seconds;   /* of searching, at most; 0: until nothing is better */
+	const char *name;    /* of the model, for people: "qwen2.5-0.5b:q8_0" */
+	int length;          /* of the cache */
+	const char *kernels; /* whose configurations are swapped, separated by commas; NULL: all */
+	bool by_length;      /* only of launches that have a row for each length of the cache */
+	double seconds;      /* of searching, at most; 0: until nothing is better */
 	uint64_t seed;
 	bool quiet;
 	const volatile sig_atomic_t *interrupted;
@@ -25,10 +27,10 @@ struct decode_stage_options {
 #define STEP_MATTERS 0.0015
 #define STEP_ERROR   0.05
 
-/* Starts from the journal's verdicts, or the defaults, of each launch. The journal gets a row of
- * each trial and a verdict on each launch: "win" or, when the winner alone is as good in the step,
- * "tie" are faster in the step than the default, else the default stays. `log` gets the gains and
- * `to` a table of them. */
+/* Starts from the journal's verdicts, or the defaults, of each launch; launches that are not asked
+ * for keep theirs. The journal gets a row of each trial and a verdict on each launch of these:
+ * "win" or, when the winner alone is as good in the step, "tie" are faster in the step than the
+ * default, else the default stays. `log` gets the gains and `to` a table of them. */
 MUST_CHECK enum status decode_stage(struct device *device, const struct model *model,
                                     struct journal *journal, struct csv_log *log,
                                     const struct decode_stage_options *options, FILE *to);

@@ -126,7 +126,8 @@ enum status gains_write(const struct gains *g, struct csv_log *log)
 {
 	enum status status = STATUS_OK;
 	for (int i = 0; i < g->stepper->n_choices; i++)
-		TRY(write_launch(g, i, log));
+		if (g->launch[i].verdict)
+			TRY(write_launch(g, i, log));
 	for (int plan = 0; plan < N_STEP_PLANS; plan++)
 		TRY(write_plan(g, plan, log));
 done:
@@ -171,7 +172,8 @@ void gains_print(const struct gains *g, FILE *to)
 	        "the row in the\nstep (intervals; error of a row %.2g %%)\n%9s %24s %24s\n",
 	        100 * g->error, "alone", "in the step", "row");
 	for (int i = 0; i < g->stepper->n_choices; i++)
-		print_launch(g, i, to);
+		if (g->launch[i].verdict)
+			print_launch(g, i, to);
 	for (int p = 0; p < N_STEP_PLANS; p++) {
 		const struct gain *gain = &g->plan[p].gain;
 		fprintf(to, "%s at %d, %s: %.1f tokens/s", g->model, g->stepper->length,

@@ -23,7 +23,7 @@ struct launch_gain {
 	double alone_percent;  /* of the winner's time, measured alone; NaN: the journal has none */
 	struct gain in_step;   /* of the winner */
 	struct gain confirmed; /* of the row */
-	const char *verdict;   /* on the row: "win", "tie" or "default" */
+	const char *verdict;   /* on the row: "win", "tie" or "default"; NULL: not decided on */
 	struct config row, candidate; /* the candidate: what the search ended with */
 	double launch_us;             /* that one launch adds to the step */
 };

@@ -21,15 +21,15 @@ static const char program[] = "warpsmith-tune";
 
 static struct {
 	const char *device, *kernels, *shapes, *dtypes, *kv, *strategy, *budget, *journal, *emit,
-	        *replay, *explain, *decode, *only, *rival;
+	        *replay, *explain, *decode, *lengths, *only, *rival;
 	unsigned long long seed;
-	int seeds, repeat, length;
+	int seeds, repeat;
 	bool verify, nearest, quick, dry_run, quiet;
-} options = {.device = "auto", .seed = 1, .seeds = 1, .length = 1024};
+} options = {.device = "auto", .seed = 1, .seeds = 1, .lengths = "1024"};
 
 static const struct option_row rows[] = {
         {"kernel", 0, OPTION_TEXT, &options.kernels, "NAME,...",
-         "kernels to tune (default: all of a decode step)"},
+         "kernels to tune or, with --decode, to swap in the step (default: all of a decode step)"},
         {"shape", 0, OPTION_TEXT, &options.shapes, "SHAPE,...",
          "model sizes (qwen2.5-0.5b ...), N, MxK or Q/KV/D[@LENGTH]"},
         {"dtype", 0, OPTION_TEXT, &options.dtypes, "TYPE,...", "weight dtypes (default: bf16)"},
@@ -50,7 +50,9 @@ static const struct option_row rows[] = {
          "alone, writes it without tuning"},
         {"decode", 0, OPTION_TEXT, &options.decode, "SIZE[:TYPE]|FILE.gguf",
          "last stage: configurations that raise tokens/s of a whole model (qwen2.5-0.5b ...)"},
-        {"at", 0, OPTION_COUNT, &options.length, "LENGTH", "cache length of --decode (1024)"},
+        {"at", 0, OPTION_TEXT, &options.lengths, "LENGTH,...",
+         "cache lengths of --decode (1024); from the second on for launches that have a row for "
+         "each"},
         {"verify", 0, OPTION_FLAG, &options.verify, NULL,
          "times the tuned rows beside their defaults and runners-up again; exit code 3 when one "
          "no longer holds"},
@@ -189,6 +191,23 @@ static enum status open_model(const char *name, struct model *model)
 	                                    : model_open_random(name, model);
 }
 
+/* The next of --at's lengths; 0 at its end. */
+static enum status next_length(const char **list, int *length)
+{
+	char *end;
+	*length = 0;
+	if (!**list)
+		return STATUS_OK;
+	const long value = strtol(*list, &end, 10);
+	if (end == *list || (*end && *end != ',') || (*end && !end[1]) || value < 1 ||
+	    value > EMIT_MAX_LENGTH)
+		return fail(STATUS_USAGE, "--at: '%s' is no list of lengths from 1 to %d",
+		            options.lengths, EMIT_MAX_LENGTH);
+	*length = (int)value;
+	*list = *end ? end + 1 : end;
+	return STATUS_OK;
+}
+
 static enum status decode(const char *folder)
 {
 	enum status status;
@@ -199,23 +218,30 @@ static enum status decode(const char *folder)
 	struct model model = {0};
 	struct budget budget = {0};
 	struct decode_stage_options stage = {.name = options.decode,
-	                                     .length = options.length,
+	                                     .kernels = options.kernels,
 	                                     .seed = options.seed,
 	                                     .quiet = options.quiet,
 	                                     .interrupted = &interrupted};
-	const char *slash = strrchr(options.decode, '/');
+	const char *slash = strrchr(options.decode, '/'), *lengths = options.lengths;
 	if (slash)
 		stage.name = slash + 1;
 	if (options.budget)
 		TRY(budget_parse(options.budget, &budget));
+	TRY(tasks_check_kernels(options.kernels));
 	stage.seconds = budget.seconds;
+	for (const char *left = lengths; *left;)
+		TRY(next_length(&left, &stage.length));
 	TRY(device_open(options.device, options.quiet, &device));
 	snprintf(path, sizeof path, "%s/%s/journal.csv", folder, device_info(device)->slug);
 	TRY(journal_open(path, &journal));
 	TRY(gains_open_log(folder, device_info(device), &gains));
 	TRY(open_model(options.decode, &model));
-	TRY(decode_stage(device, &model, &journal, &gains, &stage, stdout));
-	TRY(emit(folder));
+	while (*lengths && !interrupted) {
+		TRY(next_length(&lengths, &stage.length));
+		TRY(decode_stage(device, &model, &journal, &gains, &stage, stdout));
+		TRY(emit(folder));
+		stage.by_length = true;
+	}
 done:
 	model_close(&model);
 	csv_log_close(&gains);
