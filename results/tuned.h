@@ -13,7 +13,7 @@
 	X(K, HOST, "host", 0, 1, 2, 0.0, "6.18.44-fc-v657", "gcc 12.2.0", "7efb108b6157feb6", "2a6ce26d83646a5b", "2026-11-30", "guided + race")
 #define TUNED_DEVICES_HOST32(X, K)
 #define TUNED_DEVICES_CUDA(X, K) \
-	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "4d01a0b53b1e568b", "40d8db360c86a896", "2026-11-30", "decode loop")
+	X(K, NVIDIA_H200, "NVIDIA H200", 90, 32, 132, 4814.3, "580.159.04", "CUDA 13.0", "7efb108b6157feb6", "2a6ce26d83646a5b", "2026-11-30", "decode loop")
 
 /* ---- host: 2 multiprocessors, driver 6.18.44-fc-v657, toolkit gcc 12.2.0, tuned 2026-11-30 by guided + race ---- */
 
@@ -72,21 +72,21 @@
 	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 8, 16, 8, 1, 1, 1, 0, 1, 2, 2, 1, 1, 0, 4) /* 29.94 us, 74 % of 4599 GB/s, 1.99x, win; 32 samples, +1.60 % to (2, 4, 16, 7, 1, 1, 0, 0, 1, 2, 1, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 8.90 us, 30 % of 4599 GB/s, 1.69x, win; 32 samples, +3.64 % to (2, 8, 16, 7, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_Q5_1, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 0, 0, 1, 2, 1, 1, 1, 0, 4) /* 111.18 us, 80 % of 4599 GB/s, 1.98x, tie; 32 samples, +0.03 % to (2, 4, 16, 7, 1, 1, 0, 0, 1, 2, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 2, 8, 16, 4, 1, 1, 1, 0, 1, 0, 4, 0, 1, 0, 4) /* 1.53 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +6.56 % tokens/s (+6.40 +6.70); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 2, 4, 32, 14, 1, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 2.41 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +22.62 % tokens/s (+22.33 +22.86); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 2, 32, 1, 5, 5, 0, 0, 1, 0, 2, 1, 1, 1, 8) /* 4.78 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +5.84 % tokens/s (+5.63 +6.04); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 4, 32, 2, 5, 2, 0, 0, 4, 2, 2, 1, 1, 1, 4) /* 18.47 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +41.01 % tokens/s (+40.79 +41.20); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 2, 4, 32, 1, 5, 1, 0, 0, 1, 0, 4, 1, 1, 0, 4) /* 3.43 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +13.93 % tokens/s (+13.72 +14.15); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 8, 16, 2, 3, 2, 0, 0, 1, 2, 1, 1, 1, 1, 4) /* 31.98 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +20.95 % tokens/s (+20.77 +21.46); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 2, 8, 16, 7, 1, 1, 1, 0, 1, 0, 2, 1, 1, 2, 4) /* 1.16 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +12.75 % tokens/s (+12.58 +12.88); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 4, 32, 8, 1, 1, 1, 0, 1, 3, 2, 0, 1, 0, 4) /* 5.62 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +6.73 % tokens/s (+6.45 +6.88); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 2, 8, 8, 1, 5, 1, 0, 0, 1, 8, 4, 0, 1, 0, 4) /* 33.19 us, tie, in the step of qwen2.5-0.5b:q8_0 at 1024 +6.26 % tokens/s (+6.10 +6.44); 32 samples */ \
-	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 32, 4, 1, 1, 0, 0, 1, 4, 4, 1, 1, 0, 4) /* 131.00 us, tie, in the step of qwen2.5-7b:q8_0 at 1024 +2.63 % tokens/s (+2.49 +2.87); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 2, 8, 3, 0, 0, 1, 0, 1, 1, 1, 1, 8) /* 3.14 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +11.37 % tokens/s (+11.20 +11.60); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 16, 8, 2, 3, 0, 0, 2, 1, 1, 1, 1, 0, 4) /* 13.30 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +20.73 % tokens/s (+20.38 +20.90); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 1, 4, 4, 0, 0, 1, 4, 4, 1, 1, 1, 4) /* 21.31 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +59.04 % tokens/s (+58.91 +59.22); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, BESIDE_NONE, 2, 1, 16, 1, 8, 4, 0, 0, 1, 0, 1, 1, 1, 1, 1) /* 5.21 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +5.82 % tokens/s (+5.61 +5.99); 32 samples */ \
-	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 2, 8, 2, 5, 4, 0, 0, 1, 0, 1, 0, 1, 0, 4) /* 5.14 us, tie, in the step of qwen2.5-7b:q4_k_m at 1024 +6.34 % tokens/s (+6.21 +6.68); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 2, 8, 16, 4, 1, 1, 1, 0, 1, 0, 4, 0, 1, 0, 4) /* 1.60 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +14.30 % tokens/s (+14.10 +14.39); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 2, 4, 32, 14, 1, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 2.60 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +22.70 % tokens/s (+22.42 +22.97); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 2, 32, 1, 5, 5, 0, 0, 1, 0, 2, 1, 1, 1, 16) /* 4.52 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +5.57 % tokens/s (+5.32 +5.68); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 4, 32, 2, 5, 2, 0, 0, 4, 2, 2, 1, 1, 1, 4) /* 18.53 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +41.03 % tokens/s (+40.80 +41.17); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 2, 8, 32, 1, 5, 2, 0, 0, 1, 0, 1, 0, 1, 0, 4) /* 3.47 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +16.16 % tokens/s (+16.00 +16.38); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 8, 16, 2, 3, 2, 0, 0, 1, 2, 1, 1, 1, 1, 4) /* 31.15 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +21.52 % tokens/s (+21.33 +21.74); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 2, 8, 16, 7, 1, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 1.29 us, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +12.96 % tokens/s (+12.61 +13.10); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 4, 32, 8, 1, 1, 1, 0, 1, 3, 2, 1, 1, 0, 4) /* 5.85 us, win, in the step of qwen2.5-7b:q8_0 at 1024 +6.64 % tokens/s (+6.45 +6.76); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 2, 8, 8, 1, 5, 1, 0, 0, 1, 8, 4, 0, 1, 0, 4) /* 35.75 us, tie, in the step of qwen2.5-0.5b:q8_0 at 1024 +6.39 % tokens/s (+6.25 +6.69); 32 samples */ \
+	ROW(gemv, (DTYPE_Q8_0, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 32, 4, 1, 1, 0, 0, 1, 4, 4, 1, 1, 0, 4) /* 132.40 us, tie, in the step of qwen2.5-7b:q8_0 at 1024 +2.68 % tokens/s (+2.43 +2.83); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 2, 8, 3, 0, 0, 1, 0, 1, 1, 1, 1, 8) /* 3.19 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +10.92 % tokens/s (+10.70 +11.05); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 16, 8, 2, 3, 0, 0, 2, 1, 1, 1, 1, 0, 4) /* 13.40 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +20.43 % tokens/s (+20.29 +20.70); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 1, 4, 4, 0, 0, 1, 4, 4, 1, 1, 0, 4) /* 21.12 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +59.22 % tokens/s (+58.88 +59.40); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4096, 3584, 0, 0, BESIDE_NONE, 2, 1, 16, 1, 8, 4, 0, 0, 1, 0, 2, 1, 1, 1, 1) /* 4.94 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +5.96 % tokens/s (+5.72 +6.18); 32 samples */ \
+	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 2, 8, 2, 5, 4, 0, 0, 1, 0, 1, 0, 1, 0, 4) /* 5.20 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +6.55 % tokens/s (+6.36 +6.67); 32 samples */ \
 	ROW(gemv, (DTYPE_Q4_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 16, 4, 4, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 77.25 us, 86 % of 4608 GB/s, 2.72x, tie; 56 samples, -0.21 % to (2, 8, 16, 16, 1, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 2, 32, 1, 8, 2, 0, 0, 1, 0, 2, 1, 1, 0, 4) /* 6.26 us, 31 % of 4599 GB/s, 1.81x, win; 32 samples, +0.89 % to (2, 2, 32, 1, 8, 2, 0, 0, 1, 0, 1, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 32, 1, 8, 4, 0, 0, 1, 0, 2, 1, 1, 0, 4) /* 19.39 us, 52 % of 4599 GB/s, 2.06x, win; 32 samples, +1.60 % to (2, 2, 32, 1, 8, 3, 0, 0, 1, 0, 2, 1, 1, 0, 4) */ \
@@ -94,21 +94,21 @@
 	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 7, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) /* 9.58 us, 26 % of 4599 GB/s, 1.71x, win; 32 samples, +4.42 % to (2, 4, 32, 7, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_Q5_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 16, 7, 2, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 99.27 us, 82 % of 4599 GB/s, 2.32x, win; 32 samples, +1.02 % to (2, 8, 16, 7, 2, 1, 1, 0, 1, 1, 1, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 2, 2, 8, 4, 2, 2, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 6.17 us, 37 % of 4608 GB/s, 1.97x, tie; 32 samples, -0.29 % to (2, 2, 8, 4, 4, 3, 0, 0, 1, 0, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 32, 4, 4, 3, 0, 0, 2, 1, 1, 1, 1, 0, 4) /* 16.88 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +19.78 % tokens/s (+19.61 +20.01); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 2, 2, 32, 4, 4, 3, 0, 0, 2, 1, 1, 1, 1, 0, 4) /* 17.12 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +19.81 % tokens/s (+19.54 +19.99); 32 samples */ \
 	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 2, 4, 16, 8, 1, 1, 0, 0, 1, 2, 1, 1, 1, 0, 4) /* 31.21 us, 78 % of 4608 GB/s, 1.98x, tie; 56 samples, -0.32 % to (2, 4, 16, 8, 1, 1, 0, 0, 1, 2, 2, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 7, 2, 1, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 2.55 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +3.53 % tokens/s (+3.34 +3.71); 32 samples */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 512, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 7, 2, 1, 0, 0, 1, 0, 1, 1, 1, 0, 4) /* 2.75 us, win, in the step of qwen2.5-7b:q4_k_m at 1024 +3.00 % tokens/s (+2.76 +3.13); 32 samples */ \
 	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 2, 2, 16, 16, 1, 2, 0, 0, 1, 1, 1, 1, 1, 0, 4) /* 8.12 us, 36 % of 4608 GB/s, 1.88x, win; 32 samples, +0.97 % to (2, 2, 16, 16, 1, 1, 0, 0, 1, 1, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 32, 2, 2, 1, 0, 0, 1, 4, 4, 1, 32, 2, 8) /* 106.77 us, tie, in the step of qwen2.5-7b:q4_k_m at 1024 +7.51 % tokens/s (+7.32 +7.62); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 0, 2, 16, 7, 1, 1, 1, 0, 1, 0, 4, 1, 1, 1, 2) /* 0.97 us, win, in the step of qwen2.5-0.5b at 1024 +10.80 % tokens/s (+10.56 +11.02); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 0, 4, 32, 8, 1, 3, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 2.58 us, win, in the step of qwen2.5-0.5b at 1024 +27.34 % tokens/s (+27.15 +27.57); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 0, 2, 32, 1, 5, 5, 0, 0, 1, 0, 2, 1, 1, 1, 8) /* 6.51 us, win, stale, in the step of qwen2.5-7b at 1024 +1.63 % tokens/s (+1.56 +1.70); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 0, 2, 16, 2, 8, 7, 0, 0, 1, 1, 1, 1, 64, 0, 4) /* 32.06 us, win, stale, in the step of qwen2.5-7b at 1024 +33.35 % tokens/s (+32.88 +33.67); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 0, 4, 32, 4, 3, 1, 1, 0, 1, 3, 1, 1, 1, 0, 4) /* 4.60 us, win, in the step of qwen2.5-0.5b at 1024 +7.05 % tokens/s (+6.82 +7.14); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 0, 8, 32, 14, 1, 1, 1, 0, 1, 2, 2, 1, 1, 0, 4) /* 57.12 us, win, stale, in the step of qwen2.5-7b at 1024 +3.40 % tokens/s (+3.20 +3.52); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 0, 4, 8, 7, 1, 2, 1, 0, 1, 0, 2, 0, 1, 0, 4) /* 0.58 us, win, in the step of qwen2.5-0.5b at 1024 +14.18 % tokens/s (+13.90 +14.38); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 0, 4, 32, 7, 2, 2, 1, 0, 1, 1, 1, 2, 32, 0, 4) /* 6.24 us, win, stale, in the step of qwen2.5-7b at 1024 +3.60 % tokens/s (+3.48 +3.78); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 0, 8, 8, 7, 1, 2, 1, 0, 1, 0, 1, 1, 1, 1, 1) /* 59.95 us, tie, in the step of qwen2.5-0.5b at 1024 +0.89 % tokens/s (+0.76 +1.08); 32 samples */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 0, 2, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 242.20 us, default, stale, in the step of qwen2.5-7b at 1024 */ \
+	ROW(gemv, (DTYPE_Q6_K, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 2, 8, 32, 2, 2, 1, 0, 0, 1, 4, 4, 1, 32, 2, 8) /* 108.78 us, tie, in the step of qwen2.5-7b:q4_k_m at 1024 +7.56 % tokens/s (+7.43 +7.80); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 0, 2, 16, 7, 1, 1, 1, 0, 1, 0, 4, 1, 1, 1, 2) /* 0.97 us, win, in the step of qwen2.5-0.5b at 1024 +10.80 % tokens/s (+10.65 +10.95); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 0, 4, 32, 8, 1, 3, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 2.58 us, win, in the step of qwen2.5-0.5b at 1024 +27.36 % tokens/s (+27.06 +27.63); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 3584, 0, 0, BESIDE_NONE, 0, 8, 32, 14, 1, 1, 1, 0, 1, 2, 2, 1, 1, 1, 16) /* 5.57 us, win, in the step of qwen2.5-7b at 1024 +2.43 % tokens/s (+2.36 +2.57); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 3584, 18944, 0, 0, BESIDE_NONE, 0, 2, 16, 16, 1, 7, 0, 0, 1, 1, 1, 1, 64, 3, 4) /* 31.56 us, win, in the step of qwen2.5-7b at 1024 +26.20 % tokens/s (+26.09 +26.48); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 0, 4, 32, 4, 3, 1, 1, 0, 1, 3, 1, 1, 1, 0, 4) /* 4.61 us, win, in the step of qwen2.5-0.5b at 1024 +7.24 % tokens/s (+7.06 +7.38); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 37888, 3584, 0, 0, BESIDE_NONE, 0, 8, 32, 14, 1, 1, 1, 0, 1, 2, 2, 1, 1, 1, 1) /* 55.36 us, win, in the step of qwen2.5-7b at 1024 +3.56 % tokens/s (+3.45 +3.68); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 0, 4, 8, 7, 1, 2, 1, 0, 1, 0, 2, 0, 1, 0, 4) /* 0.58 us, win, in the step of qwen2.5-0.5b at 1024 +14.10 % tokens/s (+13.94 +14.30); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 4608, 3584, 0, 0, BESIDE_NONE, 0, 4, 32, 7, 2, 2, 1, 0, 1, 1, 1, 1, 64, 0, 4) /* 8.06 us, win, in the step of qwen2.5-7b at 1024 +3.43 % tokens/s (+3.38 +3.51); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 0, 8, 8, 7, 1, 2, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 59.47 us, win, in the step of qwen2.5-0.5b at 1024 +0.95 % tokens/s (+0.67 +1.06); 32 samples */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 152064, 3584, 0, 0, BESIDE_NONE, 0, 8, 32, 4, 2, 2, 0, 0, 1, 0, 2, 1, 1, 0, 4) /* 236.51 us, win, in the step of qwen2.5-7b at 1024 +0.15 % tokens/s (+0.07 +0.24); 64 samples */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 896, 0, 0, BESIDE_NONE, 0, 2, 32, 4, 1, 1, 1, 0, 1, 0, 4, 1, 1, 0, 4) /* 2.11 us, 17 % of 4600 GB/s, 1.40x, tie; 104 samples, -0.16 % to (0, 2, 32, 4, 2, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 896, 4864, 0, 0, BESIDE_NONE, 0, 1, 32, 7, 1, 3, 1, 0, 1, 0, 2, 1, 1, 0, 4) /* 3.93 us, 48 % of 4600 GB/s, 1.93x, win; 32 samples, +0.78 % to (0, 1, 32, 7, 1, 3, 1, 0, 1, 0, 1, 1, 1, 0, 4) */ \
 	ROW(gemv, (DTYPE_BF16, DTYPE_BF16, 0, EPILOGUE_NONE), 1152, 896, 0, 0, BESIDE_NONE, 0, 2, 32, 4, 2, 1, 1, 0, 1, 0, 1, 1, 1, 0, 4) /* 2.21 us, 20 % of 4600 GB/s, 1.39x, tie; 104 samples, -0.17 % to (0, 2, 32, 4, 2, 1, 1, 0, 1, 0, 2, 1, 1, 0, 4) */ \
@@ -132,13 +132,17 @@
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 68, BESIDE_NONE, 2, 2, 1, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 2.37 us at 64, 1.09x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 69, 137, BESIDE_NONE, 4, 4, 1, 8, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 2.82 us at 127, 1 % of 4602 GB/s, 1.53x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 138, 462, BESIDE_NONE, 2, 2, 1, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 4.18 us at 421, 1 % of 4602 GB/s, 1.15x, win, at most 0.37 % over the fastest at 5 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 463, 721, BESIDE_NONE, 8, 2, 1, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0) /* 4.28 us at 509, 1 % of 4602 GB/s, 1.04x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, BESIDE_Q8_0, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.58 us at 1024, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +2.97 % tokens/s (+2.91 +3.13); 32 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, BESIDE_BF16, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.60 us at 1024, win, in the step of qwen2.5-0.5b at 1024 +3.55 % tokens/s (+3.35 +3.62); 32 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2049, 4462, BESIDE_NONE, 64, 16, 0, 2, 16, 2, 2, 1, 1, 1, 1, 1, 0) /* 5.31 us at 4096, 9 % of 4602 GB/s, 1.34x, tie, at most 0.26 % over the fastest at 1 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 463, 1114, BESIDE_NONE, 8, 2, 1, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0) /* 4.56 us at 1024, 3 % of 4602 GB/s, 1.04x, tie, at most 0.60 % over the fastest at 2 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, BESIDE_Q8_0, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.55 us at 1024, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +3.69 % tokens/s (+3.54 +3.87); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, BESIDE_BF16, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.60 us at 1024, win, in the step of qwen2.5-0.5b at 1024 +3.31 % tokens/s (+3.24 +3.51); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1115, 4462, BESIDE_NONE, 64, 16, 0, 2, 16, 2, 2, 1, 1, 1, 1, 1, 0) /* 5.31 us at 4096, 9 % of 4602 GB/s, 1.34x, tie, at most 0.26 % over the fastest at 4 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 4463, 9738, BESIDE_NONE, 64, 4, 0, 8, 16, 1, 2, 1, 1, 1, 2, 1, 0) /* 6.56 us at 8191, 14 % of 4602 GB/s, 1.23x, win, at most 0.79 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 5793, 11585, BESIDE_Q8_0, 33, 16, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 1) /* 4.62 us at 8192, win, in the step of qwen2.5-0.5b:q8_0 at 8192 +12.62 % tokens/s (+12.59 +12.77); 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 5793, 11585, BESIDE_BF16, 33, 16, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 4.83 us at 8192, win, in the step of qwen2.5-0.5b at 8192 +10.16 % tokens/s (+9.85 +10.37); 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 9739, 17863, BESIDE_NONE, 64, 16, 0, 4, 16, 4, 2, 1, 0, 0, 1, 1, 0) /* 7.56 us at 16384, 24 % of 4602 GB/s, 1.26x, win, at most 0.00 % over the fastest at 2 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 17864, 131072, BESIDE_NONE, 64, 4, 0, 8, 16, 1, 2, 1, 1, 1, 2, 1, 0) /* 22.21 us at 131072, 66 % of 4602 GB/s, 1.19x, win, at most 0.16 % over the fastest at 6 lengths; 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 23171, 46340, BESIDE_Q8_0, 66, 16, 0, 4, 16, 4, 2, 1, 0, 0, 2, 1, 1) /* 8.58 us at 32768, win, in the step of qwen2.5-0.5b:q8_0 at 32768 +15.80 % tokens/s (+15.64 +16.05); 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 23171, 46340, BESIDE_BF16, 66, 16, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 2) /* 9.04 us at 32768, win, in the step of qwen2.5-0.5b at 32768 +12.70 % tokens/s (+12.41 +12.77); 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 1, 137, BESIDE_NONE, 132, 2, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.43 us at 127, 1 % of 4603 GB/s, 1.13x, win, at most 0.51 % over the fastest at 2 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 138, 784, BESIDE_NONE, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 7.29 us at 719, 2 % of 4603 GB/s, 1.51x, win, at most 0.00 % over the fastest at 5 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 785, 2222, BESIDE_NONE, 64, 16, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 8.98 us at 2039, 5 % of 4603 GB/s, 1.48x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
@@ -148,12 +152,20 @@
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1, 68, BESIDE_NONE, 32, 16, 1, 4, 16, 1, 1, 1, 1, 1, 1, 1, 0) /* 3.12 us at 64, 1 % of 4607 GB/s, 1.15x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 69, 137, BESIDE_NONE, 4, 4, 1, 8, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.83 us at 127, 2 % of 4607 GB/s, 1.43x, tie, at most 0.76 % over the fastest at 3 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 138, 232, BESIDE_NONE, 2, 2, 1, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 4.43 us at 211, 2 % of 4607 GB/s, 1.26x, win, at most 1.30 % over the fastest at 3 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 233, 721, BESIDE_NONE, 16, 2, 0, 4, 16, 1, 1, 1, 1, 1, 2, 1, 0) /* 5.12 us at 509, 5 % of 4607 GB/s, 1.19x, tie, at most 1.27 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1575, BESIDE_Q8_0, 48, 16, 0, 4, 16, 1, 2, 1, 0, 0, 1, 1, 0) /* 3.00 us at 1024, win, in the step of qwen2.5-7b:q8_0 at 1024 +2.25 % tokens/s (+2.14 +2.40); 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1575, BESIDE_Q4_K, 24, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 0) /* 3.83 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +3.21 % tokens/s (+3.01 +3.41); 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1576, 4462, BESIDE_NONE, 48, 8, 0, 4, 16, 2, 2, 1, 1, 1, 3, 1, 0) /* 7.62 us at 4096, 24 % of 4607 GB/s, 1.59x, tie, at most 0.50 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 233, 1114, BESIDE_NONE, 16, 2, 0, 4, 16, 1, 1, 1, 1, 1, 2, 1, 0) /* 5.48 us at 1024, 8 % of 4607 GB/s, 1.22x, tie, at most 1.27 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1575, BESIDE_Q8_0, 48, 16, 0, 4, 16, 1, 2, 1, 0, 0, 1, 1, 0) /* 2.33 us at 1024, win, in the step of qwen2.5-7b:q8_0 at 1024 +2.55 % tokens/s (+2.40 +2.78); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1575, BESIDE_Q4_K, 24, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 0) /* 3.87 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +3.44 % tokens/s (+3.31 +3.55); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1575, BESIDE_BF16, 24, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 0) /* 1.53 us at 1024, win, in the step of qwen2.5-7b at 1024 +1.40 % tokens/s (+1.29 +1.49); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1115, 2222, BESIDE_NONE, 32, 16, 0, 4, 16, 1, 2, 1, 1, 1, 3, 1, 0) /* 6.25 us at 2039, 15 % of 4607 GB/s, 1.32x, win, at most 0.26 % over the fastest at 3 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2223, 4462, BESIDE_NONE, 48, 8, 0, 4, 16, 2, 2, 1, 1, 1, 3, 1, 0) /* 7.62 us at 4096, 24 % of 4607 GB/s, 1.59x, tie, at most 0.50 % over the fastest at 3 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 4463, 5305, BESIDE_NONE, 16, 2, 0, 4, 16, 1, 1, 1, 1, 1, 2, 1, 0) /* 8.64 us at 4861, 25 % of 4607 GB/s, 1.52x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5306, 42469, BESIDE_NONE, 32, 16, 0, 4, 16, 1, 2, 1, 1, 1, 3, 1, 0) /* 25.55 us at 38933, 68 % of 4607 GB/s, 1.31x, tie, at most 0.39 % over the fastest at 5 lengths; 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5793, 11585, BESIDE_Q8_0, 33, 16, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 1) /* 8.58 us at 8192, win, in the step of qwen2.5-7b:q8_0 at 8192 +7.04 % tokens/s (+6.86 +7.20); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5793, 11585, BESIDE_Q4_K, 24, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 1) /* 9.39 us at 8192, win, in the step of qwen2.5-7b:q4_k_m at 8192 +6.63 % tokens/s (+6.48 +6.78); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5793, 11585, BESIDE_BF16, 48, 16, 0, 4, 16, 1, 2, 1, 0, 0, 1, 1, 0) /* 8.20 us at 8192, win, in the step of qwen2.5-7b at 8192 +3.86 % tokens/s (+3.82 +4.00); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23171, 46340, BESIDE_Q8_0, 32, 4, 0, 4, 16, 1, 2, 1, 1, 1, 4, 1, 1) /* 21.58 us at 32768, win, in the step of qwen2.5-7b:q8_0 at 32768 +8.04 % tokens/s (+7.83 +8.14); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23171, 46340, BESIDE_Q4_K, 32, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 1) /* 21.21 us at 32768, win, in the step of qwen2.5-7b:q4_k_m at 32768 +9.70 % tokens/s (+9.52 +9.80); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23171, 46340, BESIDE_BF16, 64, 16, 0, 4, 16, 1, 1, 1, 1, 0, 2, 1, 0) /* 21.91 us at 32768, win, in the step of qwen2.5-7b at 32768 +3.33 % tokens/s (+3.25 +3.50); 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 42470, 131072, BESIDE_NONE, 66, 16, 0, 1, 16, 2, 1, 1, 1, 1, 3, 1, 0) /* 67.39 us at 131072, 86 % of 4607 GB/s, 1.30x, tie, at most 0.38 % over the fastest at 4 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, beside, warps, unroll, blocks */
@@ -168,10 +180,11 @@
 
 /* (w), m, k, len_min, len_max, beside, warps */
 #define TUNED_NVIDIA_H200_EMBED(ROW) \
-	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, BESIDE_NONE, 4) /* 0.05 us, default, in the step of qwen2.5-0.5b:q8_0 at 1024 */ \
-	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, BESIDE_NONE, 4) /* 2.53 us, default, in the step of qwen2.5-7b:q8_0 at 1024 */ \
-	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, BESIDE_NONE, 4) /* 1.22 us, default, in the step of qwen2.5-7b:q4_k_m at 1024 */ \
-	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, BESIDE_NONE, 4) /* 0.15 us, default, in the step of qwen2.5-0.5b at 1024 */
+	ROW(embed, (DTYPE_Q8_0), 896, 0, 0, 0, BESIDE_NONE, 4) /* 0.55 us, default, in the step of qwen2.5-0.5b:q8_0 at 1024 */ \
+	ROW(embed, (DTYPE_Q8_0), 3584, 0, 0, 0, BESIDE_NONE, 4) /* 2.31 us, default, in the step of qwen2.5-7b:q8_0 at 1024 */ \
+	ROW(embed, (DTYPE_Q4_K), 3584, 0, 0, 0, BESIDE_NONE, 4) /* 0.86 us, default, in the step of qwen2.5-7b:q4_k_m at 1024 */ \
+	ROW(embed, (DTYPE_BF16), 896, 0, 0, 0, BESIDE_NONE, 4) /* 0.72 us, default, in the step of qwen2.5-0.5b at 1024 */ \
+	ROW(embed, (DTYPE_BF16), 3584, 0, 0, 0, BESIDE_NONE, 4) /* -0.32 us, default, in the step of qwen2.5-7b at 1024 */
 
 /* (x), m, k, len_min, len_max, beside, warps, blocks */
 #define TUNED_NVIDIA_H200_ARGMAX(ROW)
@@ -181,7 +194,7 @@
 
 /* (history), m, k, len_min, len_max, beside, warps */
 #define TUNED_NVIDIA_H200_ADVANCE(ROW) \
-	ROW(advance, (1), 1, 0, 0, 0, BESIDE_NONE, 1) /* 1.40 us, default, in the step of qwen2.5-0.5b at 1024 */
+	ROW(advance, (1), 1, 0, 0, 0, BESIDE_NONE, 1) /* 1.43 us, default, in the step of qwen2.5-7b:q8_0 at 1024 */
 
 /* (copy), m, k, len_min, len_max, beside, warps, unroll, blocks, ranges */
 #define TUNED_NVIDIA_H200_STREAM(ROW)

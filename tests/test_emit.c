@@ -416,8 +416,8 @@ static void put_loop(const char *beside, const char *config)
 	put_length(shape, config, NULL, "m at 1024");
 }
 
-/* What the loops of two models confirmed at one length are two rows of one range, in place of what
- * was fastest alone there; of one model the newest counts. */
+/* What the loops of two models confirmed at one length are two rows of one range, beside what was
+ * fastest alone there, for launches alone; of one model the newest counts. */
 static void rows_say_what_they_run_beside(void **state)
 {
 	(void)state;
@@ -427,9 +427,10 @@ static void rows_say_what_they_run_beside(void **state)
 	put_loop(" beside q8_0", "splits=32");
 	put_loop(" beside q4_k", "splits=2");
 	put_loop(" beside q8_0", "splits=16");
-	assert_int_equal(emit(), 4);
+	assert_int_equal(emit(), 5);
 	assert_has("(head_dim, group, kv), m, k, len_min, len_max, beside, splits,");
 	assert_has("14, 2, 1, 512, BESIDE_NONE, 2,");
+	assert_has("14, 2, 513, 2048, BESIDE_NONE, 4,");
 	assert_has("14, 2, 513, 2048, BESIDE_Q4_K, 2,");
 	assert_has("14, 2, 513, 2048, BESIDE_Q8_0, 16,");
 	assert_has("14, 2, 2049, 131072, BESIDE_NONE, 2,");
@@ -440,11 +441,30 @@ static void rows_say_what_they_run_beside(void **state)
 	assert_has("14, 2, 513, 2048, BESIDE_Q8_0, 16,");
 	/* neighbours of one configuration and model are one row */
 	put_length("14/2/64@4096 beside q8_0", "splits=16", NULL, "m at 4096");
-	assert_int_equal(emit(), 4);
+	assert_int_equal(emit(), 5);
 	assert_has("14, 2, 1, 512, BESIDE_NONE, 2,");
 	assert_has("14, 2, 513, 2048, BESIDE_NONE, 8,");
 	assert_has("14, 2, 513, 2048, BESIDE_Q4_K, 2,");
 	assert_has("14, 2, 513, 131072, BESIDE_Q8_0, 16,");
+	assert_has("14, 2, 2049, 131072, BESIDE_NONE, 2,");
+}
+
+/* Ranges of rows alone end where the next of them begins; those of a loop where another's do, or of
+ * a row alone that no loop replaces in a step. */
+static void rows_alone_are_for_launches_alone(void **state)
+{
+	(void)state;
+	put_length("14/2/64@1024", "splits=4", "0", NULL);
+	put_length("14/2/64@1500", "splits=32", "0", NULL);
+	put_length("14/2/64@20000", "splits=2", "0", NULL);
+	put_loop(" beside q4_k", "splits=2");
+	put_length("14/2/64@4096 beside q8_0", "splits=16", NULL, "m at 4096");
+	assert_int_equal(emit(), 5);
+	assert_has("14, 2, 1, 1239, BESIDE_NONE, 4,");
+	assert_has("14, 2, 1240, 5477, BESIDE_NONE, 32,");
+	assert_has("14, 2, 5478, 131072, BESIDE_NONE, 2,");
+	assert_has("14, 2, 1, 2048, BESIDE_Q4_K, 2,");
+	assert_has("14, 2, 2049, 9050, BESIDE_Q8_0, 16,");
 }
 
 /* Of old sources they make way for any of the present ones, and text that names no weights is none.
@@ -575,6 +595,7 @@ int main(void)
 	        EMIT_TEST(lengths_become_ranges),
 	        EMIT_TEST(ranges_say_their_regret),
 	        EMIT_TEST(rows_say_what_they_run_beside),
+	        EMIT_TEST(rows_alone_are_for_launches_alone),
 	        EMIT_TEST(loops_of_other_sources_make_way),
 	        EMIT_TEST(header_with_models_compiles),
 	        EMIT_TEST(old_lengths_make_way),

@@ -20,16 +20,22 @@ static void upper(const char *from, char *to, size_t bytes)
 	to[i] = 0;
 }
 
+/* Whether the decode loop decided at a length within a factor of two of that of a row which was
+ * measured alone. */
+static bool governs(const struct tuned_row *loop, const struct tuned_row *row)
+{
+	return loop->fresh && loop->step[0] && !row->step[0] &&
+	       loop->shape.len < 2 * row->shape.len && row->shape.len < 2 * loop->shape.len &&
+	       !verdict_compare_groups(loop, row);
+}
+
 /* Whether `other` serves the length of a row too: the row is of other sources, so that what it says
- * of its length is no longer true; or it was measured alone, within a factor of two of a length at
- * which the decode loop decided. */
+ * of its length is no longer true; or a loop that does not say beside what decided there. */
 static bool replaces(const struct tuned_row *other, const struct tuned_row *row)
 {
 	if (!other->fresh || verdict_compare_groups(other, row))
 		return false;
-	return !row->fresh ||
-	       (other->step[0] && !row->step[0] && other->shape.len < 2 * row->shape.len &&
-	        row->shape.len < 2 * other->shape.len);
+	return !row->fresh || (!other->shape.beside && governs(other, row));
 }
 
 static bool is_replaced(const struct verdicts *table, int i)
@@ -55,6 +61,19 @@ static void drop_replaced(struct verdicts *table)
 	free(replaced);
 }
 
+/* Whether a row's range ends where that of row j begins: rows measured alone are for launches
+ * alone, side by side; in a step they serve where no loop decided. */
+static bool meets(const struct verdicts *table, const struct tuned_row *row, int j)
+{
+	const struct tuned_row *other = &table->row[j];
+	if (verdict_compare_groups(other, row) || (!row->shape.beside && other->shape.beside))
+		return false;
+	for (int i = 0; row->shape.beside && i < table->n; i++)
+		if (governs(&table->row[i], other))
+			return false;
+	return true;
+}
+
 /* A row at a cache length serves up to where it meets the next shorter and longer length, whatever
  * those run beside: at the geometric mean. */
 static void set_range(struct verdicts *table, int i)
@@ -66,12 +85,12 @@ static void set_range(struct verdicts *table, int i)
 	row->len_max = EMIT_MAX_LENGTH;
 	for (int j = 0; j < table->n; j++) {
 		const int len = table->row[j].shape.len;
-		if (verdict_compare_groups(&table->row[j], row))
+		if (len == row->shape.len || !meets(table, row, j))
 			continue;
 		if (len < row->shape.len) {
 			const int first = length_boundary(len, row->shape.len) + 1;
 			row->len_min = first > row->len_min ? first : row->len_min;
-		} else if (len > row->shape.len) {
+		} else {
 			const int last = length_boundary(row->shape.len, len);
 			row->len_max = last < row->len_max ? last : row->len_max;
 		}
