@@ -56,7 +56,6 @@ static const struct command command = {
 
 struct bench {
 	struct device *device;
-	struct ceilings ceilings;
 	struct meter *meter;
 	struct tasks tasks;
 	struct entry *entries;
@@ -208,7 +207,7 @@ static bool judge_self_test(const struct bench *b)
 
 static enum status print_summary(struct bench *b)
 {
-	const struct ceilings *c = &b->ceilings;
+	const struct ceilings *c = meter_ceilings(b->meter);
 	printf("\nceilings: read %.4g GB/s (%s), copy %.4g GB/s (%s), over %.4g MB\n", c->read.gbps,
 	       c->read.config, c->copy.gbps, c->copy.config, c->read.bytes / 1e6);
 	if (options.peers)
@@ -232,6 +231,7 @@ static enum status bench_run(struct bench *b)
 	int n_run;
 	char filter[64];
 	const char *states;
+	struct ceilings ceilings;
 	struct tasks_request request = {.kernels = options.kernels,
 	                                .shapes = options.shapes,
 	                                .dtypes = options.dtypes,
@@ -251,8 +251,8 @@ static enum status bench_run(struct bench *b)
 	}
 	if (options.csv)
 		TRY(report_open(options.csv, info, &b->log));
-	TRY(ceilings_measure(b->device, options.quiet, &b->ceilings));
-	TRY(meter_open(b->device, &b->ceilings, &(struct meter_options){.peers = options.peers},
+	TRY(ceilings_measure(b->device, options.quiet, &ceilings));
+	TRY(meter_open(b->device, &ceilings, &(struct meter_options){.peers = options.peers},
 	               &b->meter));
 	TRY(report_table_open(info, &b->table));
 	if (!options.quiet)

@@ -307,9 +307,8 @@ static double written_share(const struct meter *meter)
 /* A ceiling is measured too: on an H200 it was between 4597 and 4619 GB/s within an hour. */
 #define CEILING_ERROR 0.01
 
-/* Bandwidth and what it is held to. The whole interval above the read ceiling cannot have come from
- * memory. */
-static void rate(const struct meter *meter, enum cache_state state, struct figure *f)
+/* Bandwidth and what it is held to. */
+static void rate(const struct meter *meter, struct figure *f)
 {
 	const struct task *t = meter->task;
 	bool copy = written_share(meter) > 0.25;
@@ -318,13 +317,46 @@ static void rate(const struct meter *meter, enum cache_state state, struct figur
 	f->bytes = t->kernel->bytes(&t->shape, t->kase.value);
 	f->gbps = f->bytes / f->timing.us / 1e3;
 	f->percent = 100 * f->gbps / f->ceiling_gbps;
-	if (state == STATE_COLD &&
-	    f->bytes / f->timing.us_hi / 1e3 > (1 + CEILING_ERROR) * meter->ceilings.read.gbps) {
+}
+
+/* The whole interval above the read ceiling cannot have come from memory. */
+static bool beats_memory(const struct meter *meter, enum cache_state state, const struct figure *f)
+{
+	return state == STATE_COLD &&
+	       f->bytes / f->timing.us_hi / 1e3 > (1 + CEILING_ERROR) * meter->ceilings.read.gbps;
+}
+
+/* Memory that was hot when the run began may be faster by now. */
+static enum status raise_ceilings(struct meter *meter)
+{
+	enum status status;
+	struct ceilings now, *best = &meter->ceilings;
+	TRY(ceilings_measure_over(meter->device, (size_t)best->read.bytes, true, &now));
+	if (now.read.gbps > best->read.gbps)
+		best->read = now.read;
+	if (now.copy.gbps > best->copy.gbps)
+		best->copy = now.copy;
+done:
+	return status;
+}
+
+/* What beats the ceiling is held to one that is measured anew. */
+static enum status hold_to_ceiling(struct meter *meter, enum cache_state state, struct figure *f)
+{
+	enum status status = STATUS_OK;
+	rate(meter, f);
+	if (!beats_memory(meter, state, f))
+		return STATUS_OK;
+	TRY(raise_ceilings(meter));
+	rate(meter, f);
+	if (beats_memory(meter, state, f)) {
 		f->status = FIGURE_SUSPECT;
 		snprintf(f->reason, sizeof f->reason,
 		         "%.4g GB/s from cold caches is above the read ceiling of %.4g GB/s",
 		         f->gbps, meter->ceilings.read.gbps);
 	}
+done:
+	return status;
 }
 
 /* What a read of as many bytes costs, where that is what bounds the launch. */
@@ -500,7 +532,7 @@ enum status meter_measure(struct meter *meter, struct measurement *m)
 			time_one(meter, m, f);
 		if (f->status != FIGURE_OK)
 			continue;
-		rate(meter, m->state, f);
+		TRY(hold_to_ceiling(meter, m->state, f));
 		if (f->status != FIGURE_OK)
 			continue;
 		TRY(find_empty(meter, m, &f->empty_us));
@@ -510,6 +542,11 @@ enum status meter_measure(struct meter *meter, struct measurement *m)
 	}
 done:
 	return status;
+}
+
+const struct ceilings *meter_ceilings(const struct meter *meter)
+{
+	return &meter->ceilings;
 }
 
 enum status meter_self_test(struct meter *meter, struct comparison *comparison)

@@ -58,10 +58,12 @@ struct meter_options {
 	double limit_seconds; /* for one measurement; 0: what suits the device */
 };
 
-/* The ceilings are those of this run. */
+/* The ceilings are those of this run; a row that beats them has them measured again, and the better
+ * count from then on. */
 MUST_CHECK enum status meter_open(struct device *device, const struct ceilings *ceilings,
                                   const struct meter_options *options, struct meter **meter);
 void meter_close(struct meter **meter);
+const struct ceilings *meter_ceilings(const struct meter *meter);
 /* "cublas 13.0.2; cublaslt 13.1.0", or why there is none; "" when not asked for. */
 const char *meter_peers(const struct meter *meter);
 /* Whether a task can be measured in a state: not every kernel's launches can form a chain. */
