@@ -487,6 +487,25 @@ static void other_models_are_where_a_loop_begins(void **state)
 	}
 }
 
+/* Two tunables that are better together, each alone hardly worse than neither: the way over what
+ * just missed is found. */
+static void what_just_missed_is_followed(void **state)
+{
+	static const struct effect valley[] = {{"gemv", DOWN, "rows", 4, 0.2},
+	                                       {"gemv", DOWN, "tiles", 1, 0.2},
+	                                       {"gemv", DOWN, "rows", 4, -6, "tiles", 1},
+	                                       {"gemv", QKV, "rows", 4, -3},
+	                                       {0}};
+	struct machine m = {.effects = valley, .jitter = 0.001};
+	char *text;
+	(void)state;
+	NEEDS_EVERY_POINT();
+	run_stage(&m, &text);
+	free(text);
+	assert_verdict("gemv", DOWN, "win", gemv_config(4, 1));
+	assert_verdict("gemv", QKV, "win", gemv_config(4, 4));
+}
+
 /* What the loop chose at another length is tried too. */
 static void other_lengths_are_where_a_loop_looks(void **state)
 {
@@ -638,12 +657,14 @@ static void a_row_of_one_model_is_explained(void **state)
 	free(text);
 }
 
-/* Nothing is faster than anything: nothing wins, and a trial ends after few samples. */
+/* Nothing is faster than anything: of a stage 5 % may say otherwise, and a trial ends after few
+ * samples. */
 static void equals_do_not_win_and_cost_little(void **state)
 {
 	static const struct effect none[] = {{0}};
+	int n_wins = 0;
 	(void)state;
-	for (uint64_t seed = 0; seed < 4; seed++) {
+	for (uint64_t seed = 0; seed < 8; seed++) {
 		struct machine m = {
 		        .effects = none, .jitter = 0.01, .drift = 0.05, .random = seed << 32};
 		char *text, path[256];
@@ -656,7 +677,7 @@ static void equals_do_not_win_and_cost_little(void **state)
 		for (int i = 0; i < journal.n_rows; i++) {
 			const char *const *cell = journal.rows[i].cell;
 			int rounds;
-			assert_string_not_equal(cell[JOURNAL_status], "win");
+			n_wins += !strcmp(cell[JOURNAL_status], "win");
 			if (strcmp(cell[JOURNAL_status], "trial") != 0)
 				continue;
 			n_trials++;
@@ -667,7 +688,9 @@ static void equals_do_not_win_and_cost_little(void **state)
 		journal_close(&journal);
 		assert_true(n_trials > 50);
 		assert_true(n_rounds < 6 * n_trials);
+		assert_int_equal(unlink(path), 0);
 	}
+	assert_in_range(n_wins, 0, 1);
 }
 
 #define STAGE_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -681,6 +704,7 @@ int main(void)
 	        STAGE_TEST(what_the_journal_knows_is_tried_first),
 	        STAGE_TEST(models_have_their_own_attention),
 	        STAGE_TEST(other_models_are_where_a_loop_begins),
+	        STAGE_TEST(what_just_missed_is_followed),
 	        STAGE_TEST(other_lengths_are_where_a_loop_looks),
 	        STAGE_TEST(only_what_is_asked_for_is_decided),
 	        STAGE_TEST(the_header_says_what_was_confirmed),

@@ -9,7 +9,9 @@
 #include "core/progress.h"
 #include "tuner/strategy.h"
 
-enum { MAX_TRIALS = 96, FINALISTS = 8, SAMPLES = 48, MAX_DRAWS = 20000 };
+enum { MAX_TRIALS = 96, FINALISTS = 8, SAMPLES = 48, MAX_DRAWS = 20000, MAX_MISSES = 512 };
+/* Of the step that a trial just misses. */
+static const double NEAR_MISS = 1.01;
 
 /* Of a trial: most are worse, and end after one round of four samples. */
 static const struct timer_options trial_options = {
@@ -37,6 +39,14 @@ struct trials {
 	int n;
 };
 
+/* A trial that was hardly slower than the step: with another change besides it may be faster. */
+struct near_miss {
+	int choice;
+	struct config config;
+	double ratio; /* of the trial's time to the step's */
+	bool followed;
+};
+
 struct stage {
 	struct stepper stepper;
 	struct journal *journal;
@@ -44,6 +54,8 @@ struct stage {
 	struct selection selection; /* of the plan as it is */
 	struct step step;           /* captured */
 	struct trials trials[MAX_CHOICES];
+	struct near_miss misses[MAX_MISSES];
+	int n_misses;
 	struct gains gains;
 	int n_asked; /* choices to decide on */
 	int n_tried;
@@ -269,17 +281,18 @@ static bool repair(const struct stage *s, const struct choice *c, struct config 
 	return false;
 }
 
-/* All configurations that differ in one tunable, or in another besides if they must. */
-static void list_neighbours(const struct stage *s, int i, struct trials *trials)
+/* All configurations that differ from one in a tunable, or in another besides if they must. */
+static void list_neighbours(const struct stage *s, int i, const struct config *of,
+                            struct trials *trials)
 {
 	const struct choice *c = &s->stepper.choice[i];
 	const struct kernel *kernel = c->task.kernel;
 	const struct config *now = &s->selection.config[i];
 	for (int p = 0; p < kernel->n_params; p++)
 		for (int v = 0; v < kernel->params[p].n_values && trials->n < MAX_TRIALS; v++) {
-			struct config config = *now;
+			struct config config = *of;
 			config.value[p] = kernel->params[p].values[v];
-			if (!same_config(&config, now) &&
+			if (!same_config(&config, of) && !same_config(&config, now) &&
 			    (choice_can_run(&s->stepper, c, &config) || repair(s, c, &config, p)))
 				trials->config[trials->n++] = config;
 		}
@@ -318,7 +331,7 @@ static enum status prepare_round(struct stage *s, int round)
 			list_winners(s, i, false, trials);
 			list_winners(s, i, true, trials);
 		} else {
-			list_neighbours(s, i, trials);
+			list_neighbours(s, i, &s->selection.config[i], trials);
 		}
 		if (round == 0 && !trials->n && is_default(c, &s->selection.config[i]))
 			list_samples(s, i, trials);
@@ -381,6 +394,28 @@ static enum status record_trial(struct stage *s, const struct choice *c,
 	return journal_append(s->journal, cell);
 }
 
+static void note_miss(struct stage *s, int i, const struct config *config, double ratio)
+{
+	int m = 0;
+	while (m < s->n_misses &&
+	       (s->misses[m].choice != i || !same_config(&s->misses[m].config, config)))
+		m++;
+	if (m < s->n_misses)
+		s->misses[m].ratio = ratio;
+	else if (m < MAX_MISSES && ratio < NEAR_MISS)
+		s->misses[s->n_misses++] = (struct near_miss){.choice = i, *config, ratio};
+}
+
+/* The nearest that was not followed yet; NULL when there is none. */
+static struct near_miss *find_nearest(struct stage *s)
+{
+	struct near_miss *nearest = NULL;
+	for (struct near_miss *m = s->misses; m < s->misses + s->n_misses; m++)
+		if (!m->followed && m->ratio < NEAR_MISS && (!nearest || m->ratio < nearest->ratio))
+			nearest = m;
+	return nearest;
+}
+
 /* Stays when the step is faster with it. A configuration that is wrong is not timed. */
 static enum status try_config(struct stage *s, int i, const struct config *config, bool *stays)
 {
@@ -398,6 +433,8 @@ static enum status try_config(struct stage *s, int i, const struct config *confi
 	TRY(step_pair(&s->step, &trial, &trial_options, &timing));
 	*stays = timing.comparison.verdict == VERDICT_FASTER;
 	TRY(record_trial(s, c, config, &timing.comparison));
+	if (!*stays)
+		note_miss(s, i, config, timing.comparison.ratio.median);
 	if (*stays) {
 		step_close(&s->step);
 		s->step = trial;
@@ -426,24 +463,80 @@ static bool is_over(const struct stage *s)
 	return seconds_now() - s->started > limit || *s->options->interrupted;
 }
 
+static enum status try_all(struct stage *s, int i, int *changed)
+{
+	enum status status = STATUS_OK;
+	const struct trials *trials = &s->trials[i];
+	for (int t = 0; t < trials->n && !is_over(s); t++) {
+		bool stays;
+		TRY(try_config(s, i, &trials->config[t], &stays));
+		*changed += stays;
+	}
+	if (trials->n)
+		show(s, &s->stepper.choice[i]);
+done:
+	return status;
+}
+
 /* Neighbour after neighbour of one choice after the other, until no round changes anything. */
+static enum status climb(struct stage *s, int *round)
+{
+	enum status status = STATUS_OK;
+	for (int changed = 1; changed && !is_over(s); ++*round) {
+		changed = *round == 0;
+		TRY(prepare_round(s, *round));
+		for (int i = 0; i < s->stepper.n_choices; i++)
+			TRY(try_all(s, i, &changed));
+	}
+done:
+	return status;
+}
+
+/* Takes the nearest miss; its neighbours are being compiled from now on. */
+static enum status take_miss(struct stage *s, struct near_miss *next, bool *there_is_one)
+{
+	enum status status = STATUS_OK;
+	struct near_miss *nearest = find_nearest(s);
+	struct trials trials = {0};
+	*there_is_one = nearest;
+	if (!nearest)
+		return STATUS_OK;
+	nearest->followed = true;
+	*next = *nearest;
+	list_neighbours(s, next->choice, &next->config, &trials);
+	TRY(instances_prepare(&s->stepper.choice[next->choice].instances, trials.config, trials.n));
+done:
+	return status;
+}
+
+/* The neighbours of what nearly stayed, the nearest first, until one of them stays. While those of
+ * one are tried those of the next are compiled. */
+static enum status follow_misses(struct stage *s, int *changed)
+{
+	enum status status;
+	struct near_miss next;
+	bool more;
+	*changed = 0;
+	TRY(take_miss(s, &next, &more));
+	while (more && !*changed && !is_over(s)) {
+		const struct near_miss miss = next;
+		struct trials *trials = &s->trials[miss.choice];
+		TRY(take_miss(s, &next, &more));
+		trials->n = 0;
+		list_neighbours(s, miss.choice, &miss.config, trials);
+		TRY(try_all(s, miss.choice, changed));
+	}
+done:
+	return status;
+}
+
+/* Climbs, and goes on from what nearly stayed. */
 static enum status search(struct stage *s)
 {
 	enum status status = STATUS_OK;
-	for (int round = 0, changed = 1; changed; round++) {
-		changed = round == 0;
-		TRY(prepare_round(s, round));
-		for (int i = 0; i < s->stepper.n_choices; i++) {
-			for (int t = 0; t < s->trials[i].n; t++) {
-				bool stays;
-				if (is_over(s))
-					return STATUS_OK;
-				TRY(try_config(s, i, &s->trials[i].config[t], &stays));
-				changed += stays;
-			}
-			if (is_asked(s, i))
-				show(s, &s->stepper.choice[i]);
-		}
+	for (int round = 0, changed = 1; changed;) {
+		TRY(climb(s, &round));
+		TRY(follow_misses(s, &changed));
 	}
 done:
 	return status;
