@@ -126,14 +126,13 @@ static enum status launch(const struct decoder *d, const struct launch *l, bool 
 	        (struct launch_options){.dependent = l->dependent, .stamps = l->stamps});
 }
 
-enum status decoder_capture(struct decoder *d, const struct plan *plan, int steps,
-                            struct graph **graph)
+enum status decoder_capture(struct decoder *d, const struct plan *plan, struct graph **graph)
 {
 	enum status status;
 	TRY(device_capture_begin(d->device));
-	for (int i = 0; i < steps * plan->n && status == STATUS_OK; i++)
-		if (!plan->launches[i % plan->n].left_out)
-			status = launch(d, &plan->launches[i % plan->n], false);
+	for (int i = 0; i < plan->n && status == STATUS_OK; i++)
+		if (!plan->launches[i].left_out)
+			status = launch(d, &plan->launches[i], false);
 	enum status ended = device_capture_end(d->device, graph);
 	if (status == STATUS_OK)
 		status = ended;
@@ -161,7 +160,7 @@ static enum status open_plans(struct decoder *d)
 		TRY(plan_open(d->model->arch, &b, upper[i], &d->plans[i]));
 		d->n_plans = i + 1;
 		if (d->options.graphs)
-			TRY(decoder_capture(d, &d->plans[i], 1, &d->graphs[i]));
+			TRY(decoder_capture(d, &d->plans[i], &d->graphs[i]));
 	}
 done:
 	return status;
@@ -189,7 +188,6 @@ void decoder_close(struct decoder *d)
 		return;
 	for (int i = 0; i < PLAN_MAX_RANGES; i++) {
 		graph_close(&d->graphs[i]);
-		graph_close(&d->bursts[i]);
 		plan_close(&d->plans[i]);
 	}
 	weights_close(&d->weights);
@@ -302,55 +300,6 @@ enum status decoder_step(struct decoder *d, int token, const struct observer *ob
 	range_pop();
 	if (status == STATUS_OK)
 		d->position++;
-done:
-	return status;
-}
-
-/* All of its positions are in the cache and run the same plan. */
-static bool can_burst(const struct decoder *d)
-{
-	const int last = d->position + DECODER_BURST - 1;
-	return d->options.graphs && last < d->state.capacity &&
-	       plan_index(d, d->position) == plan_index(d, last);
-}
-
-static enum status burst(struct decoder *d)
-{
-	enum status status = STATUS_OK;
-	const int i = plan_index(d, d->position);
-	if (!d->bursts[i])
-		TRY(decoder_capture(d, &d->plans[i], DECODER_BURST, &d->bursts[i]));
-	range_push("tokens", (uint64_t)d->position);
-	status = graph_launch(d->bursts[i]);
-	range_pop();
-	if (status == STATUS_OK)
-		d->position += DECODER_BURST;
-done:
-	return status;
-}
-
-enum status decoder_steps(struct decoder *d, int n)
-{
-	enum status status = STATUS_OK;
-	while (n > 0) {
-		const bool many = n >= DECODER_BURST && can_burst(d);
-		TRY(many ? burst(d) : decoder_step(d, -1, NULL, 0));
-		n -= many ? DECODER_BURST : 1;
-	}
-done:
-	return status;
-}
-
-/* The history has what was chosen for each row of the cache; the token behind the last has none. */
-enum status decoder_tokens(const struct decoder *d, int n, int *tokens)
-{
-	enum status status = STATUS_OK;
-	const int first = d->position - n + 1;
-	const int in_history = d->position < d->state.capacity ? n : n - 1;
-	TRY(device_read(d->device, tokens, d->state.history + first,
-	                (size_t)in_history * sizeof *tokens));
-	if (in_history < n)
-		TRY(decoder_token(d, tokens + in_history));
 done:
 	return status;
 }

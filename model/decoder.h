@@ -20,9 +20,6 @@ struct decoder_options {
 	void *find_user;
 };
 
-/* Steps that one replay of a graph can take: what lies between two replays is paid once. */
-#define DECODER_BURST 8
-
 struct decoder {
 	struct device *device;
 	const struct model *model;
@@ -31,7 +28,6 @@ struct decoder {
 	struct state state;
 	struct plan plans[PLAN_MAX_RANGES];
 	struct graph *graphs[PLAN_MAX_RANGES];
-	struct graph *bursts[PLAN_MAX_RANGES]; /* NULL until first needed */
 	int n_plans;
 	int position; /* of the next step, counted by the host to keep it inside the cache */
 };
@@ -52,8 +48,8 @@ MUST_CHECK enum status decoder_open(struct device *device, const struct model *m
                                     const struct decoder_options *options, struct decoder *decoder);
 void decoder_close(struct decoder *decoder);
 
-/* The plan as one graph, `steps` times. */
-MUST_CHECK enum status decoder_capture(struct decoder *decoder, const struct plan *plan, int steps,
+/* The plan as one graph. */
+MUST_CHECK enum status decoder_capture(struct decoder *decoder, const struct plan *plan,
                                        struct graph **graph);
 
 /* What the steps are, as CSVs name it: "tuned", "default eager", "tuned sampled". */
@@ -67,11 +63,8 @@ const struct plan *decoder_plan(const struct decoder *decoder, int position);
  * full or the token is not in the vocabulary. With observers: one launch after the other. */
 MUST_CHECK enum status decoder_step(struct decoder *decoder, int token,
                                     const struct observer *observers, int n_observers);
-/* n steps, each on the token that the one before chose; by bursts as far as they go. */
-MUST_CHECK enum status decoder_steps(struct decoder *decoder, int n);
-/* What the latest step chose, what each of the latest n did, and the latest logits (vocab). */
+/* What the latest step chose, and its logits (vocab). */
 MUST_CHECK enum status decoder_token(const struct decoder *decoder, int *token);
-MUST_CHECK enum status decoder_tokens(const struct decoder *decoder, int n, int *tokens);
 MUST_CHECK enum status decoder_logits(const struct decoder *decoder, float *logits);
 
 /* Continues at `position`, as if that many tokens had been decoded; the cache is to be filled by

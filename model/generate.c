@@ -6,9 +6,6 @@
 #include "core/progress.h"
 #include "model/parallel.h"
 
-/* A burst that takes longer is one that a person would see. */
-static const double MOST_BURST_SECONDS = 0.05;
-
 static int vocabulary(const struct generation *g)
 {
 	return g->decoder->model->hparams.vocab;
@@ -51,17 +48,6 @@ done:
 	return status;
 }
 
-/* What forwards took, from number `first` on. */
-static void count_forwards(struct generation *g, int first, int n, double seconds)
-{
-	if ((size_t)first < g->n_prompt) {
-		g->prompt_seconds += seconds;
-	} else {
-		g->seconds += seconds;
-		g->forwards += n;
-	}
-}
-
 /* Forward `number` on `token` (-1: the one chosen last), and the token that it chose. */
 static enum status advance(struct generation *g, int number, int token, float *logits, int *next)
 {
@@ -73,37 +59,13 @@ static enum status advance(struct generation *g, int number, int token, float *l
 		TRY(write_logits(g, g->decoder->position - 1, logits));
 	}
 	TRY(decoder_token(g->decoder, next));
-	count_forwards(g, number, 1, seconds_now() - start);
-done:
-	return status;
-}
-
-/* Whether nobody sees that a burst's tokens come together: no observer, nor a person who reads. */
-static bool can_burst(const struct generation *g, int number)
-{
-	bool watched = g->logits || g->profile;
-	for (int i = 0; i < g->n_observers; i++)
-		watched |= number < g->observed[i];
-	return !watched && g->forwards > 0 &&
-	       DECODER_BURST * g->seconds / g->forwards < MOST_BURST_SECONDS;
-}
-
-/* Forwards from `number` on, one or a burst of `wanted` at least, and the tokens that they chose.
- */
-static enum status advance_some(struct generation *g, int number, int wanted, float *logits,
-                                int chosen[DECODER_BURST], int *n)
-{
-	enum status status;
-	*n = wanted >= DECODER_BURST && can_burst(g, number) &&
-	                     g->decoder->position + DECODER_BURST <= g->decoder->state.capacity
-	             ? DECODER_BURST
-	             : 1;
-	if (*n == 1)
-		return advance(g, number, -1, logits, chosen);
-	double start = seconds_now();
-	TRY(decoder_steps(g->decoder, *n));
-	TRY(decoder_tokens(g->decoder, *n, chosen));
-	count_forwards(g, number, *n, seconds_now() - start);
+	double seconds = seconds_now() - start;
+	if ((size_t)number < g->n_prompt) {
+		g->prompt_seconds += seconds;
+	} else {
+		g->seconds += seconds;
+		g->forwards++;
+	}
 done:
 	return status;
 }
@@ -128,8 +90,7 @@ enum status generate(struct generation *g)
 	enum status status = STATUS_OK;
 	struct tokenizer_stream stream = {0};
 	float *logits = malloc((size_t)vocabulary(g) * sizeof *logits);
-	int chosen[DECODER_BURST], n_chosen = 1, next = 0;
-	int number = 0, capacity = g->decoder->state.capacity;
+	int next = -1, number = 0, capacity = g->decoder->state.capacity;
 	/* each but the last token takes a row of the cache */
 	g->ids = malloc(((size_t)(g->n < capacity ? g->n : capacity) + 1) * sizeof *g->ids);
 	if (!logits || !g->ids) {
@@ -138,23 +99,17 @@ enum status generate(struct generation *g)
 	}
 	TRY(process_prompt(g, &number));
 	for (; (size_t)number < g->n_prompt; number++)
-		TRY(advance(g, number, g->prompt[number], logits, chosen));
+		TRY(advance(g, number, g->prompt[number], logits, &next));
 	if (g->profile)
 		TRY(device_profile(g->decoder->device, true));
 	while ((int)g->n_ids < g->n) {
-		if (next == n_chosen) {
-			TRY(advance_some(g, number, g->n - (int)g->n_ids, logits, chosen,
-			                 &n_chosen));
-			number += n_chosen;
-			next = 0;
-		}
-		const int id = g->ids[g->n_ids++] = chosen[next++];
-		if (g->tokenizer && !g->ignore_end && tokenizer_is_end(g->tokenizer, id))
+		g->ids[g->n_ids++] = next;
+		if (g->tokenizer && !g->ignore_end && tokenizer_is_end(g->tokenizer, next))
 			break;
-		TRY(print_token(g, &stream, id));
+		TRY(print_token(g, &stream, next));
+		if ((int)g->n_ids < g->n)
+			TRY(advance(g, number++, -1, logits, &next));
 	}
-	if (next < n_chosen) /* as if what came behind the end had not been decoded */
-		TRY(decoder_seek(g->decoder, g->decoder->position - (n_chosen - next)));
 done:
 	if (g->profile && device_profile(g->decoder->device, false) != STATUS_OK)
 		status = STATUS_FAILED;

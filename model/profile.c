@@ -132,7 +132,7 @@ static enum status capture_stamped(struct profile *p, enum op op, struct stamp *
 		}
 		at += blocks_of(l);
 	}
-	TRY(decoder_capture(p->decoder, &plan, 1, graph));
+	TRY(decoder_capture(p->decoder, &plan, graph));
 done:
 	return status;
 }
@@ -142,7 +142,7 @@ done:
 static enum status capture(struct profile *p)
 {
 	enum status status;
-	TRY(decoder_capture(p->decoder, p->plan, 1, &p->plain));
+	TRY(decoder_capture(p->decoder, p->plan, &p->plain));
 	for (int step = 0; step < STEPS; step++)
 		TRY(capture_stamped(p, N_OPS, p->stamps + (size_t)step * p->blocks,
 		                    &p->stamped[step]));

@@ -193,10 +193,10 @@ static void delays_leave_logits_golden(void **state)
 	end_experiment(e);
 }
 
-/* Logits of a few steps behind random keys and values, and of the last of a burst. */
+/* Logits of a few steps behind random keys and values. */
 static void decode_random(const struct model *model, struct experiment *e, float *logits)
 {
-	const struct decoder_options options = {.capacity = LENGTH + STEPS + DECODER_BURST,
+	const struct decoder_options options = {.capacity = LENGTH + STEPS,
 	                                        .kv = DTYPE_BF16,
 	                                        .use_bias = true,
 	                                        .use_tuned = true,
@@ -212,8 +212,6 @@ static void decode_random(const struct model *model, struct experiment *e, float
 		OK(decoder_step(&d, i ? -1 : 1, NULL, 0));
 		OK(decoder_logits(&d, logits + (size_t)i * (size_t)model->hparams.vocab));
 	}
-	OK(decoder_steps(&d, DECODER_BURST));
-	OK(decoder_logits(&d, logits + (size_t)STEPS * (size_t)model->hparams.vocab));
 	decoder_close(&d);
 }
 
@@ -233,7 +231,7 @@ static void delays_leave_a_tuned_step_alone(void **state)
 		struct model model;
 		float *logits[WAYS];
 		OK(model_open_random(names[i], &model));
-		const size_t n = (STEPS + 1) * (size_t)model.hparams.vocab;
+		const size_t n = STEPS * (size_t)model.hparams.vocab;
 		for (int way = 0; way < WAYS; way++) {
 			struct experiment *e = begin_experiment(NULL, ways[way].bits);
 			e->use_tuned = true;

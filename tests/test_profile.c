@@ -72,9 +72,9 @@ enum status __wrap_device_launch(struct device *device, const void *entry, struc
                                  struct launch_options options);
 enum status __real_device_read(struct device *device, void *to, const void *from, size_t bytes);
 enum status __wrap_device_read(struct device *device, void *to, const void *from, size_t bytes);
-enum status __real_decoder_capture(struct decoder *decoder, const struct plan *plan, int steps,
+enum status __real_decoder_capture(struct decoder *decoder, const struct plan *plan,
                                    struct graph **graph);
-enum status __wrap_decoder_capture(struct decoder *decoder, const struct plan *plan, int steps,
+enum status __wrap_decoder_capture(struct decoder *decoder, const struct plan *plan,
                                    struct graph **graph);
 enum status __real_graph_launch(struct graph *graph);
 enum status __wrap_graph_launch(struct graph *graph);
@@ -103,7 +103,7 @@ enum status __wrap_device_launch(struct device *device, const void *entry, struc
 }
 
 /* Launches of one operation stamp, of all, or of none. */
-enum status __wrap_decoder_capture(struct decoder *decoder, const struct plan *plan, int steps,
+enum status __wrap_decoder_capture(struct decoder *decoder, const struct plan *plan,
                                    struct graph **graph)
 {
 	struct planted_graph *g = &graphs[n_graphs++];
@@ -123,7 +123,7 @@ enum status __wrap_decoder_capture(struct decoder *decoder, const struct plan *p
 		g->kind = N_OPS;
 		g->us += NOT_A_COST_US;
 	}
-	const enum status status = __real_decoder_capture(decoder, plan, steps, graph);
+	const enum status status = __real_decoder_capture(decoder, plan, graph);
 	g->graph = *graph;
 	return status;
 }

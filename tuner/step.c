@@ -193,7 +193,7 @@ enum status step_open(struct stepper *s, const struct selection *selection, stru
 	enum status status;
 	*step = (struct step){.of = s, .selection = *selection};
 	TRY(apply(s, selection));
-	TRY(decoder_capture(&s->decoder, &s->decoder.plans[0], 1, &step->graph));
+	TRY(decoder_capture(&s->decoder, &s->decoder.plans[0], &step->graph));
 	TRY(seek(step, 0));
 	TRY(graph_launch(step->graph)); /* the first launch of a graph takes longer */
 done:
