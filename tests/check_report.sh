@@ -114,7 +114,7 @@ LINES
 
 # What was not measured has no heading; a folder may have prompts alone.
 mkdir "$results/no-prompts" "$results/prompts-alone"
-cp "$results/test-gpu/decode.csv" "$results/no-prompts"
+cut -d, -f1-11 "$results/test-gpu/decode.csv" >"$results/no-prompts/decode.csv" # from before it said at what clock
 cp "$results/test-gpu/prefill.csv" "$results/prompts-alone"
 if scripts/report "$results/no-prompts" | grep -q '^## Prompts'; then
 	echo "a table of prompts that were not measured" >&2
