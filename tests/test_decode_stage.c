@@ -546,6 +546,10 @@ static void only_what_is_asked_for_is_decided(void **state)
 		assert_null(strstr(text, GATE_UP));
 		free(text);
 		assert_verdict("gqa_attention", "7/1/64@128 beside bf16", "win", "splits=2 ");
+		/* the chance of a false alarm is all its own */
+		assert_float_equal(
+		        number_of("gqa_attention", "7/1/64@128 beside bf16", "error_percent"), 5,
+		        0);
 		assert_string_equal(cell_of("journal.csv", "gemv", GATE_UP, "status", cell), "");
 		assert_string_equal(cell_of("gains.csv", "gemv", GATE_UP, "verdict", cell), "");
 		assert_non_null(
