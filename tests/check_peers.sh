@@ -91,9 +91,9 @@ peers --runner "$runner" --models qwen2.5-0.5b:q4_0 || wrong "the recorded peer 
 gpu="NVIDIA GeForce RTX 4080"
 peer="llama.cpp,llama.cpp 0c1e570 (1)"
 cat >"$folder/expected" <<END
-device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,ceiling_gbps,percent,joule,source_hash,peer,peer_version
-$gpu,qwen2.5-0.5b,q4_0,f16,1024,peer,200,196.078,204.082,290722304,,,,,$peer
-$gpu,qwen2.5-0.5b,q4_0,f16,32768,peer,100,98.0392,102.041,680792576,,,,,$peer
+device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,ceiling_gbps,percent,joule,source_hash,sm_mhz,watt,throttle,peer,peer_version
+$gpu,qwen2.5-0.5b,q4_0,f16,1024,peer,200,196.078,204.082,290722304,,,,,,,,$peer
+$gpu,qwen2.5-0.5b,q4_0,f16,32768,peer,100,98.0392,102.041,680792576,,,,,,,,$peer
 END
 same peers_decode.csv
 cat >"$folder/expected" <<END
@@ -108,6 +108,6 @@ rm -r "$folder/results"
 peers --llama-bench broken --runner "$folder/bin/runner" --models qwen2.5-7b || wrong "a row was lost"
 grep -qF "llama.cpp qwen2.5-7b:bf16: error: out of memory" "$folder/err" || wrong "the failure is not named"
 bytes=$((4677120000 - 152064 * 3584 * 2 + 28 * 4 * 128 * 2 * 2 * 1024))
-grep -q "^$gpu,qwen2.5-7b,bf16,f16,1024,peer,.*,$bytes,,,,,llama.cpp" "$folder/results/nvidia-geforce-rtx-4080/peers_decode.csv" ||
+grep -q "^$gpu,qwen2.5-7b,bf16,f16,1024,peer,.*,$bytes,,,,,,,,llama.cpp" "$folder/results/nvidia-geforce-rtx-4080/peers_decode.csv" ||
 	wrong "bytes of a token differ from $bytes"
 [ -z "$(ls "$folder/tmp")" ] || wrong "files are left"
