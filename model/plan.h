@@ -134,7 +134,7 @@ MUST_CHECK enum status plan_open(const struct arch *arch, struct builder *builde
                                  struct plan *plan);
 void plan_close(struct plan *plan);
 
-#define PLAN_MAX_RANGES 16
+#define PLAN_MAX_RANGES 32
 /* Upper bounds of the cache lengths that one plan is for; the last is the cache's capacity. Returns
  * their number. */
 int plan_ranges(const struct builder *builder, int upper[PLAN_MAX_RANGES]);

@@ -4,7 +4,8 @@
  * loop of a model confirmed it, the model, the cache length and how much it adds there, with an interval;
  * of a range of cache lengths the worst regret at the lengths that were measured;
  * samples of each finalist, and how much more time the runner-up takes.
- * beside: the weights of the product behind the launch in the step that confirmed the row, where its case names none. */
+ * beside: the weights of the product behind the launch in the step that confirmed the row, where its case names none;
+ * rows that say none are for launches alone, and for steps at lengths that no other covers. */
 #ifndef RESULTS_TUNED_H
 #define RESULTS_TUNED_H
 
@@ -146,20 +147,20 @@
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 69, 137, BESIDE_NONE, 4, 4, 1, 8, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 2.82 us at 127, 1 % of 4602 GB/s, 1.53x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 138, 462, BESIDE_NONE, 2, 2, 1, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 4.18 us at 421, 1 % of 4602 GB/s, 1.15x, win, at most 0.37 % over the fastest at 5 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 463, 1114, BESIDE_NONE, 8, 2, 1, 8, 16, 1, 1, 1, 1, 1, 1, 1, 0) /* 4.56 us at 1024, 3 % of 4602 GB/s, 1.04x, tie, at most 0.60 % over the fastest at 2 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, BESIDE_Q5_0, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 2) /* 3.75 us at 1024, win, in the step of qwen2.5-0.5b:q4_k_m at 1024 +4.39 % tokens/s (+4.12 +4.60); 32 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, BESIDE_Q5_1, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 2) /* 3.53 us at 1024, win, in the step of qwen2.5-0.5b:q5_k_m at 1024 +3.40 % tokens/s (+3.22 +3.54); 32 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, BESIDE_Q8_0, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.55 us at 1024, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +3.69 % tokens/s (+3.54 +3.87); 32 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2048, BESIDE_BF16, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.57 us at 1024, win, in the step of qwen2.5-0.5b at 1024 +3.46 % tokens/s (+3.27 +3.60); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2889, BESIDE_Q5_0, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 2) /* 3.75 us at 1024, win, in the step of qwen2.5-0.5b:q4_k_m at 1024 +4.39 % tokens/s (+4.12 +4.60); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2889, BESIDE_Q5_1, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 2) /* 3.53 us at 1024, win, in the step of qwen2.5-0.5b:q5_k_m at 1024 +3.40 % tokens/s (+3.22 +3.54); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2889, BESIDE_Q8_0, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.55 us at 1024, win, in the step of qwen2.5-0.5b:q8_0 at 1024 +3.69 % tokens/s (+3.54 +3.87); 32 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 722, 2889, BESIDE_BF16, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 1, 1, 0) /* 3.57 us at 1024, win, in the step of qwen2.5-0.5b at 1024 +3.46 % tokens/s (+3.27 +3.60); 32 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1115, 4462, BESIDE_NONE, 64, 16, 0, 2, 16, 2, 2, 1, 1, 1, 1, 1, 0) /* 5.31 us at 4096, 9 % of 4602 GB/s, 1.34x, tie, at most 0.26 % over the fastest at 4 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 4463, 6887, BESIDE_NONE, 64, 4, 0, 8, 16, 1, 2, 1, 1, 1, 2, 1, 0) /* 6.10 us at 5791, 11 % of 4602 GB/s, 1.26x, tie, at most 0.79 % over the fastest at 2 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 6888, 9738, BESIDE_NONE, 132, 16, 0, 4, 16, 4, 2, 1, 1, 1, 3, 1, 0) /* 6.21 us at 8191, 15 % of 4605 GB/s, 1.27x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 5793, 11585, BESIDE_Q8_0, 33, 16, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 1) /* 4.62 us at 8192, win, in the step of qwen2.5-0.5b:q8_0 at 8192 +12.62 % tokens/s (+12.59 +12.77); 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 5793, 11585, BESIDE_BF16, 33, 16, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 4.83 us at 8192, win, in the step of qwen2.5-0.5b at 8192 +10.16 % tokens/s (+9.85 +10.37); 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 4463, 13773, BESIDE_Q8_0, 33, 16, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 1) /* 4.62 us at 8192, win, in the step of qwen2.5-0.5b:q8_0 at 8192 +12.62 % tokens/s (+12.59 +12.77); 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 4463, 13773, BESIDE_BF16, 33, 16, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 0) /* 4.83 us at 8192, win, in the step of qwen2.5-0.5b at 8192 +10.16 % tokens/s (+9.85 +10.37); 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 9739, 13773, BESIDE_NONE, 64, 16, 0, 4, 16, 4, 2, 1, 0, 0, 1, 1, 0) /* 7.15 us at 11579, 18 % of 4602 GB/s, 1.24x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 13774, 17863, BESIDE_NONE, 132, 16, 0, 4, 16, 4, 2, 1, 1, 1, 3, 1, 0) /* 7.42 us at 16384, 25 % of 4605 GB/s, 1.27x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 17864, 131072, BESIDE_NONE, 64, 4, 0, 8, 16, 1, 2, 1, 1, 1, 2, 1, 0) /* 22.21 us at 131072, 66 % of 4602 GB/s, 1.19x, win, at most 0.16 % over the fastest at 6 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 23171, 46340, BESIDE_Q8_0, 66, 16, 0, 4, 16, 4, 2, 1, 0, 0, 2, 1, 1) /* 8.58 us at 32768, win, in the step of qwen2.5-0.5b:q8_0 at 32768 +15.80 % tokens/s (+15.64 +16.05); 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 23171, 46340, BESIDE_BF16, 66, 16, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 2) /* 9.02 us at 32768, win, in the step of qwen2.5-0.5b at 32768 +12.46 % tokens/s (+12.13 +12.54); 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 17864, 46340, BESIDE_Q8_0, 66, 16, 0, 4, 16, 4, 2, 1, 0, 0, 2, 1, 1) /* 8.58 us at 32768, win, in the step of qwen2.5-0.5b:q8_0 at 32768 +15.80 % tokens/s (+15.64 +16.05); 16 samples */ \
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 17864, 46340, BESIDE_BF16, 66, 16, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 2) /* 9.02 us at 32768, win, in the step of qwen2.5-0.5b at 32768 +12.46 % tokens/s (+12.13 +12.54); 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 1, 137, BESIDE_NONE, 132, 2, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 5.43 us at 127, 1 % of 4603 GB/s, 1.13x, win, at most 0.51 % over the fastest at 2 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 138, 784, BESIDE_NONE, 64, 16, 0, 4, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 7.29 us at 719, 2 % of 4603 GB/s, 1.51x, win, at most 0.00 % over the fastest at 5 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_Q8_0), 28, 4, 785, 2222, BESIDE_NONE, 64, 16, 0, 4, 16, 4, 1, 1, 0, 0, 2, 1, 0) /* 8.98 us at 2039, 5 % of 4603 GB/s, 1.48x, win, at most 0.00 % over the fastest at 3 lengths; 16 samples */ \
@@ -173,20 +174,20 @@
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 233, 360, BESIDE_NONE, 12, 4, 1, 4, 16, 1, 1, 1, 1, 1, 1, 1, 0) /* 4.74 us at 256, 3 % of 4605 GB/s, 1.20x, tie, at most 0.58 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 361, 721, BESIDE_NONE, 64, 8, 1, 4, 16, 1, 2, 1, 1, 1, 1, 1, 0) /* 5.04 us at 509, 5 % of 4605 GB/s, 1.21x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1114, BESIDE_NONE, 16, 2, 0, 4, 16, 1, 1, 1, 1, 1, 2, 1, 0) /* 5.48 us at 1024, 8 % of 4607 GB/s, 1.22x, tie, at most 1.16 % over the fastest at 1 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1575, BESIDE_Q8_0, 48, 16, 0, 4, 16, 1, 2, 1, 0, 0, 1, 1, 0) /* 2.33 us at 1024, win, in the step of qwen2.5-7b:q8_0 at 1024 +2.55 % tokens/s (+2.40 +2.78); 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1575, BESIDE_Q4_K, 24, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 0) /* 3.87 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +3.44 % tokens/s (+3.31 +3.55); 32 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 1575, BESIDE_BF16, 24, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 0) /* 1.53 us at 1024, win, in the step of qwen2.5-7b at 1024 +1.40 % tokens/s (+1.29 +1.49); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 2222, BESIDE_Q8_0, 48, 16, 0, 4, 16, 1, 2, 1, 0, 0, 1, 1, 0) /* 2.33 us at 1024, win, in the step of qwen2.5-7b:q8_0 at 1024 +2.55 % tokens/s (+2.40 +2.78); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 2222, BESIDE_Q4_K, 24, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 0) /* 3.87 us at 1024, win, in the step of qwen2.5-7b:q4_k_m at 1024 +3.44 % tokens/s (+3.31 +3.55); 32 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 722, 2222, BESIDE_BF16, 24, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 0) /* 1.53 us at 1024, win, in the step of qwen2.5-7b at 1024 +1.40 % tokens/s (+1.29 +1.49); 32 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 1115, 2222, BESIDE_NONE, 32, 16, 0, 4, 16, 1, 2, 1, 1, 1, 3, 1, 0) /* 6.25 us at 2039, 15 % of 4607 GB/s, 1.32x, win, at most 0.26 % over the fastest at 3 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 2223, 4462, BESIDE_NONE, 48, 8, 0, 4, 16, 2, 2, 1, 1, 1, 3, 1, 0) /* 7.62 us at 4096, 24 % of 4607 GB/s, 1.59x, tie, at most 0.50 % over the fastest at 3 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 4463, 5305, BESIDE_NONE, 16, 2, 0, 4, 16, 1, 1, 1, 1, 1, 2, 1, 0) /* 8.64 us at 4861, 25 % of 4607 GB/s, 1.52x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5306, 6887, BESIDE_NONE, 16, 8, 0, 8, 16, 1, 1, 1, 1, 1, 2, 1, 0) /* 9.03 us at 5791, 29 % of 4605 GB/s, 1.49x, win, at most 0.00 % over the fastest at 1 lengths; 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 6888, 42469, BESIDE_NONE, 32, 16, 0, 4, 16, 1, 2, 1, 1, 1, 3, 1, 0) /* 25.55 us at 38933, 68 % of 4607 GB/s, 1.31x, tie, at most 0.39 % over the fastest at 4 lengths; 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5793, 11585, BESIDE_Q8_0, 33, 16, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 1) /* 8.58 us at 8192, win, in the step of qwen2.5-7b:q8_0 at 8192 +7.04 % tokens/s (+6.86 +7.20); 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5793, 11585, BESIDE_Q4_K, 24, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 1) /* 9.39 us at 8192, win, in the step of qwen2.5-7b:q4_k_m at 8192 +6.63 % tokens/s (+6.48 +6.78); 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 5793, 11585, BESIDE_BF16, 48, 16, 0, 4, 16, 1, 2, 1, 0, 0, 1, 1, 0) /* 8.20 us at 8192, win, in the step of qwen2.5-7b at 8192 +3.86 % tokens/s (+3.82 +4.00); 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23171, 46340, BESIDE_Q8_0, 32, 4, 0, 4, 16, 1, 2, 1, 1, 1, 4, 1, 1) /* 21.58 us at 32768, win, in the step of qwen2.5-7b:q8_0 at 32768 +8.04 % tokens/s (+7.83 +8.14); 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23171, 46340, BESIDE_Q4_K, 32, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 1) /* 21.21 us at 32768, win, in the step of qwen2.5-7b:q4_k_m at 32768 +9.70 % tokens/s (+9.52 +9.80); 16 samples */ \
-	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23171, 46340, BESIDE_BF16, 64, 16, 0, 4, 16, 1, 1, 1, 1, 0, 2, 1, 0) /* 21.91 us at 32768, win, in the step of qwen2.5-7b at 32768 +3.33 % tokens/s (+3.25 +3.50); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 4463, 11585, BESIDE_Q8_0, 33, 16, 0, 4, 16, 4, 1, 1, 0, 0, 1, 1, 1) /* 8.58 us at 8192, win, in the step of qwen2.5-7b:q8_0 at 8192 +7.04 % tokens/s (+6.86 +7.20); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 4463, 11585, BESIDE_Q4_K, 24, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 1) /* 9.39 us at 8192, win, in the step of qwen2.5-7b:q4_k_m at 8192 +6.63 % tokens/s (+6.48 +6.78); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 4463, 11585, BESIDE_BF16, 48, 16, 0, 4, 16, 1, 2, 1, 0, 0, 1, 1, 0) /* 8.20 us at 8192, win, in the step of qwen2.5-7b at 8192 +3.86 % tokens/s (+3.82 +4.00); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23164, 55100, BESIDE_Q8_0, 32, 4, 0, 4, 16, 1, 2, 1, 1, 1, 4, 1, 1) /* 21.58 us at 32768, win, in the step of qwen2.5-7b:q8_0 at 32768 +8.04 % tokens/s (+7.83 +8.14); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23164, 55100, BESIDE_Q4_K, 32, 4, 0, 4, 16, 1, 2, 1, 1, 0, 4, 1, 1) /* 21.21 us at 32768, win, in the step of qwen2.5-7b:q4_k_m at 32768 +9.70 % tokens/s (+9.52 +9.80); 16 samples */ \
+	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 23164, 55100, BESIDE_BF16, 64, 16, 0, 4, 16, 1, 1, 1, 1, 0, 2, 1, 0) /* 21.91 us at 32768, win, in the step of qwen2.5-7b at 32768 +3.33 % tokens/s (+3.25 +3.50); 16 samples */ \
 	ROW(gqa_attention, (128, 7, DTYPE_BF16), 28, 4, 42470, 131072, BESIDE_NONE, 66, 16, 0, 1, 16, 2, 1, 1, 1, 1, 3, 1, 0) /* 67.39 us at 131072, 86 % of 4607 GB/s, 1.30x, tie, at most 0.38 % over the fastest at 4 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, beside, warps, unroll, blocks */

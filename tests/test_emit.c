@@ -467,6 +467,39 @@ static void rows_alone_are_for_launches_alone(void **state)
 	assert_has("14, 2, 2049, 9050, BESIDE_Q8_0, 16,");
 }
 
+/* In a step a loop's row serves until that of a length which it does not govern does, on both sides
+ * over those that it does. */
+static void a_loop_serves_what_it_governs(void **state)
+{
+	(void)state;
+	put_length("14/2/64@300", "splits=12", "0", NULL);
+	put_length("14/2/64@600", "splits=24", "0", NULL);
+	put_length("14/2/64@1024", "splits=4", "0", NULL);
+	put_length("14/2/64@2039", "splits=32", "0", NULL);
+	put_length("14/2/64@2423", "splits=2", "0", NULL);
+	put_loop(" beside q8_0", "splits=8");
+	assert_int_equal(emit(), 6);
+	assert_has("14, 2, 1, 424, BESIDE_NONE, 12,");
+	assert_has("14, 2, 425, 2222, BESIDE_Q8_0, 8,");
+	assert_has("14, 2, 1445, 2222, BESIDE_NONE, 32,");
+	assert_has("14, 2, 2223, 131072, BESIDE_NONE, 2,");
+}
+
+/* What is of other sources as a whole keeps its ranges. */
+static void old_loops_govern_old_rows(void **state)
+{
+	static const char *const shapes[] = {"14/2/64@512", "14/2/64@900", "14/2/64@2100"};
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		put((struct verdict){&gpu, "gqa_attention", ATTENTION, shapes[i], "splits=4", "9",
+		                     "win", "0123456789abcdef"});
+	put((struct verdict){&gpu, "gqa_attention", ATTENTION, "14/2/64@1024 beside q8_0",
+	                     "splits=16", "9", "win", "0123456789abcdef", .step = "m at 1024"});
+	assert_int_equal(emit(), 2);
+	assert_has("14, 2, 1, 131072, BESIDE_NONE, 4,");
+	assert_has("14, 2, 679, 1466, BESIDE_Q8_0, 16,");
+}
+
 /* Of old sources they make way for any of the present ones, and text that names no weights is none.
  */
 static void loops_of_other_sources_make_way(void **state)
@@ -596,6 +629,8 @@ int main(void)
 	        EMIT_TEST(ranges_say_their_regret),
 	        EMIT_TEST(rows_say_what_they_run_beside),
 	        EMIT_TEST(rows_alone_are_for_launches_alone),
+	        EMIT_TEST(a_loop_serves_what_it_governs),
+	        EMIT_TEST(old_loops_govern_old_rows),
 	        EMIT_TEST(loops_of_other_sources_make_way),
 	        EMIT_TEST(header_with_models_compiles),
 	        EMIT_TEST(old_lengths_make_way),

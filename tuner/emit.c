@@ -24,7 +24,7 @@ static void upper(const char *from, char *to, size_t bytes)
  * measured alone. */
 static bool governs(const struct tuned_row *loop, const struct tuned_row *row)
 {
-	return loop->fresh && loop->step[0] && !row->step[0] &&
+	return loop->fresh == row->fresh && loop->step[0] && !row->step[0] &&
 	       loop->shape.len < 2 * row->shape.len && row->shape.len < 2 * loop->shape.len &&
 	       !verdict_compare_groups(loop, row);
 }
@@ -74,8 +74,26 @@ static bool meets(const struct verdicts *table, const struct tuned_row *row, int
 	return true;
 }
 
-/* A row at a cache length serves up to where it meets the next shorter and longer length, whatever
- * those run beside: at the geometric mean. */
+/* Where a loop's range meets a row alone of length `other` that one's own begins: at the mean with
+ * the next length towards the loop's that was measured alone. The loop's own length when there is
+ * none between, and of rows of the same kind always. */
+static int neighbour_of(const struct verdicts *table, const struct tuned_row *row,
+                        const struct tuned_row *other)
+{
+	const int len = row->shape.len, from = other->shape.len;
+	int next = len;
+	for (int j = 0; row->shape.beside && !other->shape.beside && j < table->n; j++) {
+		const struct tuned_row *alone = &table->row[j];
+		const int at = alone->shape.len;
+		if (!alone->shape.beside && !verdict_compare_groups(alone, row) &&
+		    ((next < at && at < from) || (from < at && at < next)))
+			next = at;
+	}
+	return next;
+}
+
+/* A row at a cache length serves up to where it meets the next shorter and longer length: at the
+ * geometric mean. */
 static void set_range(struct verdicts *table, int i)
 {
 	struct tuned_row *row = &table->row[i];
@@ -87,11 +105,12 @@ static void set_range(struct verdicts *table, int i)
 		const int len = table->row[j].shape.len;
 		if (len == row->shape.len || !meets(table, row, j))
 			continue;
+		const int neighbour = neighbour_of(table, row, &table->row[j]);
 		if (len < row->shape.len) {
-			const int first = length_boundary(len, row->shape.len) + 1;
+			const int first = length_boundary(len, neighbour) + 1;
 			row->len_min = first > row->len_min ? first : row->len_min;
 		} else {
-			const int last = length_boundary(row->shape.len, len);
+			const int last = length_boundary(neighbour, len);
 			row->len_max = last < row->len_max ? last : row->len_max;
 		}
 	}
@@ -346,7 +365,10 @@ static void print_header(FILE *out, const struct verdicts *table)
 	      " * of a range of cache lengths the worst regret at the lengths that were measured;\n"
 	      " * samples of each finalist, and how much more time the runner-up takes.\n"
 	      " * beside: the weights of the product behind the launch in the step that confirmed "
-	      "the row, where its case names none. */\n"
+	      "the row, where its case names none;\n"
+	      " * rows that say none are for launches alone, and for steps at lengths that no "
+	      "other "
+	      "covers. */\n"
 	      "#ifndef RESULTS_TUNED_H\n#define RESULTS_TUNED_H\n\n"
 	      "/* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, "
 	      "space_hash, date, method) */\n",
