@@ -327,36 +327,42 @@ static bool beats_memory(const struct meter *meter, enum cache_state state, cons
 }
 
 /* Memory that was hot when the run began may be faster by now. */
-static enum status raise_ceilings(struct meter *meter)
+static void raise_ceilings(struct meter *meter)
 {
-	enum status status;
 	struct ceilings now, *best = &meter->ceilings;
-	TRY(ceilings_measure_over(meter->device, (size_t)best->read.bytes, true, &now));
+	if (ceilings_measure_over(meter->device, (size_t)best->read.bytes, true, &now) != STATUS_OK)
+		return;
 	if (now.read.gbps > best->read.gbps)
 		best->read = now.read;
 	if (now.copy.gbps > best->copy.gbps)
 		best->copy = now.copy;
-done:
-	return status;
 }
 
-/* What beats the ceiling is held to one that is measured anew. */
-static enum status hold_to_ceiling(struct meter *meter, enum cache_state state, struct figure *f)
+/* The figures that were timed; when one beats the ceiling all are held to one that is measured
+ * anew. */
+static void hold_to_ceilings(struct meter *meter, struct measurement *m)
 {
-	enum status status = STATUS_OK;
-	rate(meter, f);
-	if (!beats_memory(meter, state, f))
-		return STATUS_OK;
-	TRY(raise_ceilings(meter));
-	rate(meter, f);
-	if (beats_memory(meter, state, f)) {
+	bool beaten = false;
+	for (int i = 0; i < m->n; i++)
+		if (m->figure[i].status == FIGURE_OK) {
+			rate(meter, &m->figure[i]);
+			beaten |= beats_memory(meter, m->state, &m->figure[i]);
+		}
+	if (!beaten)
+		return;
+	raise_ceilings(meter);
+	for (int i = 0; i < m->n; i++) {
+		struct figure *f = &m->figure[i];
+		if (f->status != FIGURE_OK)
+			continue;
+		rate(meter, f);
+		if (!beats_memory(meter, m->state, f))
+			continue;
 		f->status = FIGURE_SUSPECT;
 		snprintf(f->reason, sizeof f->reason,
 		         "%.4g GB/s from cold caches is above the read ceiling of %.4g GB/s",
 		         f->gbps, meter->ceilings.read.gbps);
 	}
-done:
-	return status;
 }
 
 /* What a read of as many bytes costs, where that is what bounds the launch. */
@@ -526,13 +532,12 @@ enum status meter_measure(struct meter *meter, struct measurement *m)
 	}
 	if (healthy == 2)
 		time_both(meter, m, &m->figure[0], &m->figure[1]);
+	for (int i = 0; i < m->n && healthy < 2; i++)
+		if (m->figure[i].status == FIGURE_OK)
+			time_one(meter, m, &m->figure[i]);
+	hold_to_ceilings(meter, m);
 	for (int i = 0; i < m->n; i++) {
 		struct figure *f = &m->figure[i];
-		if (f->status == FIGURE_OK && healthy < 2)
-			time_one(meter, m, f);
-		if (f->status != FIGURE_OK)
-			continue;
-		TRY(hold_to_ceiling(meter, m->state, f));
 		if (f->status != FIGURE_OK)
 			continue;
 		TRY(find_empty(meter, m, &f->empty_us));

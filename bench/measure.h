@@ -70,7 +70,7 @@ const char *meter_peers(const struct meter *meter);
 bool meter_allows(const struct device *device, const struct task *task, enum cache_state state);
 
 /* Fills in the figures of m->task, m->state, m->graph. What goes wrong with an instance is in its
- * figure; a failure of the function is one to set the task up. */
+ * figure; a failure of the function is one to set the task up or to measure what it is held to. */
 MUST_CHECK enum status meter_measure(struct meter *meter, struct measurement *m);
 
 /* The latest task's default against itself, from cold caches, twice unless they are the same at

@@ -693,6 +693,49 @@ static bool search_rival(int warps, char config[CONFIG_TEXT], double *ratio)
 	return is_new;
 }
 
+/* A list of lengths is checked before anything is measured; a loop at each decides on attention,
+ * which has rows by length, and from the second on on nothing else. */
+static void decode_goes_by_lengths(void **state)
+{
+	static const char *const wrong[] = {"''",      ",",     "0",      "64,",
+	                                    "64,,128", "64,-1", "131073", "9x"};
+	static const char decode[] =
+	        "--device host --decode " SOURCE_DIR "/models/warpsmith-tiny.gguf";
+	char line[512];
+	int verdicts[2][2] = {{0}};
+	struct journal journal;
+	(void)state;
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		snprintf(line, sizeof line, "%s --at %s", decode, wrong[i]);
+		assert_int_equal(shell("", line), 2);
+		assert_true(has_message("--at: '"));
+	}
+	snprintf(line, sizeof line, "%s --at 16,32 --kernel gemv", decode);
+	assert_int_equal(shell("", line), 2);
+	assert_true(has_message("--at: gemv has no rows by length"));
+	snprintf(line, sizeof line, "%s --kernel gqa_attention,rope", decode);
+	assert_int_equal(shell("", line), 2);
+	assert_true(has_message("has no 'rope'"));
+	snprintf(line, sizeof line, "%s --budget 3", decode);
+	assert_int_equal(shell("", line), 2);
+	assert_true(has_message("--budget: '3' is no Ns"));
+	snprintf(line, sizeof line, "%s --quiet --at 16,32 --budget 1s", decode);
+	assert_int_equal(shell("", line), 0);
+	snprintf(line, sizeof line, "%s/r/host/journal.csv", folder);
+	assert_int_equal(journal_read(line, &journal), STATUS_OK);
+	for (int i = 0; i < journal.n_rows; i++) {
+		const char *const *cell = journal.rows[i].cell;
+		const bool attention = !strcmp(cell[JOURNAL_kernel], "gqa_attention");
+		if (cell[JOURNAL_step][0] && !cell[JOURNAL_round][0])
+			verdicts[attention][!!strstr(cell[JOURNAL_step], " at 32")]++;
+	}
+	journal_close(&journal);
+	assert_int_equal(verdicts[true][0], 1);
+	assert_int_equal(verdicts[true][1], 1);
+	assert_true(verdicts[false][0] > 4);
+	assert_int_equal(verdicts[false][1], 0);
+}
+
 /* Rows beside those of other journals: behind by 3 % at most, or not. */
 static void verify_against_rivals(void **state)
 {
@@ -1883,6 +1926,7 @@ int main(int argc, char **argv)
 	        TUNER_TEST(verify_finds_what_no_longer_holds),
 	        TUNER_TEST(a_part_of_the_space),
 	        TUNER_TEST(verify_against_rivals),
+	        TUNER_TEST(decode_goes_by_lengths),
 	        TUNER_TEST(verify_of_what_a_row_runs_beside),
 	        TUNER_TEST(verify_keeps_to_its_budget),
 	        TUNER_TEST(verify_announces_rows),

@@ -7,11 +7,13 @@
 #include <time.h>
 
 #include "core/progress.h"
+#include "core/table.h"
 #include "tuner/strategy.h"
 
-enum { MAX_TRIALS = 96, FINALISTS = 8, SAMPLES = 48, MAX_DRAWS = 20000, MAX_MISSES = 512 };
-/* Of the step that a trial just misses. */
+enum { MAX_TRIALS = 96, FINALISTS = 8, SAMPLES = 48, MAX_DRAWS = 20000, MAX_TRIED = 4096 };
+/* A trial that takes no more of the step's time just missed; so many are followed in vain. */
 static const double NEAR_MISS = 1.01;
+enum { MOST_FOLLOWED = 128 };
 
 /* Of a trial: most are worse, and end after one round of four samples. */
 static const struct timer_options trial_options = {
@@ -39,8 +41,9 @@ struct trials {
 	int n;
 };
 
-/* A trial that was hardly slower than the step: with another change besides it may be faster. */
-struct near_miss {
+/* A configuration tried in the step as it is. One that just missed may be faster with another
+ * change besides. */
+struct tried {
 	int choice;
 	struct config config;
 	double ratio; /* of the trial's time to the step's */
@@ -54,8 +57,8 @@ struct stage {
 	struct selection selection; /* of the plan as it is */
 	struct step step;           /* captured */
 	struct trials trials[MAX_CHOICES];
-	struct near_miss misses[MAX_MISSES];
-	int n_misses;
+	struct tried tried[MAX_TRIED];
+	int n_here; /* of them */
 	struct gains gains;
 	int n_asked; /* choices to decide on */
 	int n_tried;
@@ -137,6 +140,44 @@ static bool is_default(const struct choice *c, const struct config *config)
 	return same_config(config, &plain);
 }
 
+/* Whether the stage decides on choice i. */
+static bool is_asked(const struct stage *s, int i)
+{
+	const struct task *task = &s->stepper.choice[i].task;
+	return name_listed(s->options->kernels, task->kernel->name) &&
+	       (task->shape.len || !s->options->by_length);
+}
+
+static bool is_fresh(const struct stage *s, const struct choice *c, const struct journal_row *row)
+{
+	struct provenance now;
+	provenance_of(c->task.kernel, device_info(s->stepper.device), &now);
+	return !strcmp(row->cell[JOURNAL_key], now.key);
+}
+
+/* The row that the runner would have. */
+static struct config config_of_table(const struct stage *s, const struct choice *c)
+{
+	struct shape shape = c->task.shape;
+	if (shape.len)
+		shape.len = s->stepper.length; /* the plan's is an upper bound */
+	const struct variant *row = table_lookup(c->task.kernel, device_info(s->stepper.device),
+	                                         c->task.kase.value, &shape, true);
+	return row && choice_can_run(&s->stepper, c, &row->config) ? row->config
+	                                                           : config_default(c->task.kernel);
+}
+
+/* What choice i starts with: where the stage decides, what a loop chose last, else what won alone;
+ * elsewhere what the next header has. */
+static struct config first_config(const struct stage *s, int i, const struct journal_row *alone)
+{
+	const struct choice *c = &s->stepper.choice[i];
+	const struct journal_row *by_step = find_by_step(s, c);
+	if (by_step && (is_asked(s, i) || is_fresh(s, c, by_step)))
+		return config_of(s, c, by_step);
+	return is_asked(s, i) || alone ? config_of(s, c, alone) : config_of_table(s, c);
+}
+
 /* What won alone, and what the search starts with; they are being compiled from now on. */
 static enum status read_journal(struct stage *s)
 {
@@ -145,9 +186,8 @@ static enum status read_journal(struct stage *s)
 		struct choice *c = &s->stepper.choice[i];
 		struct launch_gain *gain = &s->gains.launch[i];
 		const struct journal_row *row = find_alone(s, c);
-		const struct journal_row *by_step = find_by_step(s, c);
 		struct config *const first = &s->selection.config[i];
-		*first = config_of(s, c, by_step ? by_step : row);
+		*first = first_config(s, i, row);
 		gain->winner = config_of(s, c, row);
 		gain->alone_percent = NAN;
 		if (row)
@@ -163,22 +203,37 @@ done:
 	return status;
 }
 
-/* Whether the stage decides on choice i. */
-static bool is_asked(const struct stage *s, int i)
+static bool has_launch_of(const struct stage *s, const char *name, size_t bytes)
 {
-	const struct task *task = &s->stepper.choice[i].task;
-	return name_listed(s->options->kernels, task->kernel->name) &&
-	       (task->shape.len || !s->options->by_length);
+	for (int i = 0; i < s->stepper.n_choices; i++) {
+		const char *kernel = s->stepper.choice[i].task.kernel->name;
+		if (strlen(kernel) == bytes && !strncmp(kernel, name, bytes))
+			return true;
+	}
+	return false;
+}
+
+static enum status check_kernels(const struct stage *s)
+{
+	const char *name = s->options->kernels ? s->options->kernels : "";
+	for (size_t bytes; (bytes = strcspn(name, ",")) > 0; name += bytes + (name[bytes] == ','))
+		if (!has_launch_of(s, name, bytes))
+			return fail(STATUS_USAGE, "--kernel: a decode step of %s has no '%.*s'",
+			            s->options->name, (int)bytes, name);
+	return STATUS_OK;
 }
 
 static enum status count_asked(struct stage *s)
 {
+	enum status status;
+	TRY(check_kernels(s));
 	for (int i = 0; i < s->stepper.n_choices; i++)
 		s->n_asked += is_asked(s, i);
-	if (s->n_asked)
-		return STATUS_OK;
-	return fail(STATUS_USAGE, "--kernel: a decode step of %s at %d has no launch to decide on",
-	            s->options->name, s->options->length);
+	if (!s->n_asked)
+		status = fail(STATUS_USAGE, "--kernel: '%s' names nothing to decide on at %d",
+		              s->options->kernels, s->options->length);
+done:
+	return status;
 }
 
 /* What does not compute what it should is replaced by the default. */
@@ -199,7 +254,8 @@ done:
 	return status;
 }
 
-/* A configuration of the journal, unless it cannot run or is what the step has. */
+/* The configuration of a row of the choice's kernel, unless it cannot run or is what the step has.
+ */
 static bool find_config(const struct stage *s, int i, const char *const *cell,
                         struct config *config)
 {
@@ -238,26 +294,29 @@ static void list_fastest(const struct stage *s, int i, struct trials *trials)
 	}
 }
 
-/* What won of the launch, or in the decode loop of another of its kernel: another length, matrix
- * or model. */
-static bool won(const struct choice *c, const char *const *cell, bool elsewhere)
+/* Won of the launch. */
+static bool won_here(const struct choice *c, const char *const *cell)
 {
-	if (cell[JOURNAL_round][0])
-		return false;
-	return elsewhere ? is_by_step(cell) && !is_of(c, cell) &&
-	                           !strcmp(cell[JOURNAL_kernel], c->task.kernel->name)
-	                 : is_of(c, cell);
+	return !cell[JOURNAL_round][0] && is_of(c, cell);
+}
+
+/* Won in the decode loop of another launch of the kernel: another length, matrix or model. */
+static bool won_elsewhere(const struct choice *c, const char *const *cell)
+{
+	return !cell[JOURNAL_round][0] && is_by_step(cell) && !is_of(c, cell) &&
+	       !strcmp(cell[JOURNAL_kernel], c->task.kernel->name);
 }
 
 /* What won before, with whatever sources; the latest first. */
-static void list_winners(const struct stage *s, int i, bool elsewhere, struct trials *trials)
+static void list_winners(const struct stage *s, int i,
+                         bool (*won)(const struct choice *c, const char *const *cell),
+                         struct trials *trials)
 {
 	const int most = trials->n + FINALISTS;
 	for (int r = s->journal->n_rows; r-- > 0 && trials->n < most;) {
 		const char *const *cell = s->journal->rows[r].cell;
 		struct config config;
-		bool is_new = won(&s->stepper.choice[i], cell, elsewhere) &&
-		              find_config(s, i, cell, &config);
+		bool is_new = won(&s->stepper.choice[i], cell) && find_config(s, i, cell, &config);
 		for (int t = 0; t < trials->n && is_new; t++)
 			is_new = !same_config(&config, &trials->config[t]);
 		if (is_new)
@@ -328,13 +387,13 @@ static enum status prepare_round(struct stage *s, int round)
 			continue;
 		if (round == 0) {
 			list_fastest(s, i, trials);
-			list_winners(s, i, false, trials);
-			list_winners(s, i, true, trials);
+			list_winners(s, i, won_here, trials);
+			if (!trials->n && is_default(c, &s->selection.config[i]))
+				list_samples(s, i, trials);
+			list_winners(s, i, won_elsewhere, trials);
 		} else {
 			list_neighbours(s, i, &s->selection.config[i], trials);
 		}
-		if (round == 0 && !trials->n && is_default(c, &s->selection.config[i]))
-			list_samples(s, i, trials);
 		TRY(instances_prepare(&c->instances, trials->config, trials->n));
 	}
 done:
@@ -394,25 +453,27 @@ static enum status record_trial(struct stage *s, const struct choice *c,
 	return journal_append(s->journal, cell);
 }
 
-static void note_miss(struct stage *s, int i, const struct config *config, double ratio)
+static bool was_tried(const struct stage *s, int i, const struct config *config)
 {
-	int m = 0;
-	while (m < s->n_misses &&
-	       (s->misses[m].choice != i || !same_config(&s->misses[m].config, config)))
-		m++;
-	if (m < s->n_misses)
-		s->misses[m].ratio = ratio;
-	else if (m < MAX_MISSES && ratio < NEAR_MISS)
-		s->misses[s->n_misses++] = (struct near_miss){.choice = i, *config, ratio};
+	for (const struct tried *t = s->tried; t < s->tried + s->n_here; t++)
+		if (t->choice == i && same_config(&t->config, config))
+			return true;
+	return false;
 }
 
-/* The nearest that was not followed yet; NULL when there is none. */
-static struct near_miss *find_nearest(struct stage *s)
+static void note_trial(struct stage *s, int i, const struct config *config, double ratio)
 {
-	struct near_miss *nearest = NULL;
-	for (struct near_miss *m = s->misses; m < s->misses + s->n_misses; m++)
-		if (!m->followed && m->ratio < NEAR_MISS && (!nearest || m->ratio < nearest->ratio))
-			nearest = m;
+	if (s->n_here < MAX_TRIED)
+		s->tried[s->n_here++] = (struct tried){.choice = i, *config, ratio};
+}
+
+/* The nearest miss that was not followed yet; NULL when there is none. */
+static struct tried *nearest_miss(struct stage *s)
+{
+	struct tried *nearest = NULL;
+	for (struct tried *t = s->tried; t < s->tried + s->n_here; t++)
+		if (!t->followed && t->ratio < NEAR_MISS && (!nearest || t->ratio < nearest->ratio))
+			nearest = t;
 	return nearest;
 }
 
@@ -426,16 +487,16 @@ static enum status try_config(struct stage *s, int i, const struct config *confi
 	struct paired_timing timing;
 	*stays = false;
 	with.config[i] = *config;
-	if (choice_check(&s->stepper, c, config) != STATUS_OK)
+	if (was_tried(s, i, config) || choice_check(&s->stepper, c, config) != STATUS_OK)
 		return STATUS_OK;
 	s->n_tried++;
 	TRY(step_open(&s->stepper, &with, &trial));
 	TRY(step_pair(&s->step, &trial, &trial_options, &timing));
 	*stays = timing.comparison.verdict == VERDICT_FASTER;
 	TRY(record_trial(s, c, config, &timing.comparison));
-	if (!*stays)
-		note_miss(s, i, config, timing.comparison.ratio.median);
+	note_trial(s, i, config, timing.comparison.ratio.median);
 	if (*stays) {
+		s->n_here = 0;
 		step_close(&s->step);
 		s->step = trial;
 		s->selection = with;
@@ -472,7 +533,7 @@ static enum status try_all(struct stage *s, int i, int *changed)
 		TRY(try_config(s, i, &trials->config[t], &stays));
 		*changed += stays;
 	}
-	if (trials->n)
+	if (trials->n && !is_over(s))
 		show(s, &s->stepper.choice[i]);
 done:
 	return status;
@@ -492,39 +553,38 @@ done:
 	return status;
 }
 
-/* Takes the nearest miss; its neighbours are being compiled from now on. */
-static enum status take_miss(struct stage *s, struct near_miss *next, bool *there_is_one)
+/* Lists the neighbours of the nearest miss; they are being compiled from now on. */
+static enum status prepare_miss(struct stage *s, struct tried **miss, struct trials *trials)
 {
 	enum status status = STATUS_OK;
-	struct near_miss *nearest = find_nearest(s);
-	struct trials trials = {0};
-	*there_is_one = nearest;
-	if (!nearest)
+	trials->n = 0;
+	*miss = nearest_miss(s);
+	if (!*miss)
 		return STATUS_OK;
-	nearest->followed = true;
-	*next = *nearest;
-	list_neighbours(s, next->choice, &next->config, &trials);
-	TRY(instances_prepare(&s->stepper.choice[next->choice].instances, trials.config, trials.n));
+	const int i = (*miss)->choice;
+	list_neighbours(s, i, &(*miss)->config, trials);
+	TRY(instances_prepare(&s->stepper.choice[i].instances, trials->config, trials->n));
 done:
 	return status;
 }
 
-/* The neighbours of what nearly stayed, the nearest first, until one of them stays. While those of
+/* The neighbours of what just missed, the nearest first, until one of them stays. While those of
  * one are tried those of the next are compiled. */
 static enum status follow_misses(struct stage *s, int *changed)
 {
-	enum status status;
-	struct near_miss next;
-	bool more;
+	enum status status = STATUS_OK;
+	struct tried *miss;
+	struct trials next;
 	*changed = 0;
-	TRY(take_miss(s, &next, &more));
-	while (more && !*changed && !is_over(s)) {
-		const struct near_miss miss = next;
-		struct trials *trials = &s->trials[miss.choice];
-		TRY(take_miss(s, &next, &more));
-		trials->n = 0;
-		list_neighbours(s, miss.choice, &miss.config, trials);
-		TRY(try_all(s, miss.choice, changed));
+	if (is_over(s))
+		return STATUS_OK;
+	TRY(prepare_miss(s, &miss, &next));
+	for (int n = 0; miss && n < MOST_FOLLOWED && !*changed && !is_over(s); n++) {
+		const int i = miss->choice;
+		miss->followed = true;
+		s->trials[i] = next;
+		TRY(prepare_miss(s, &miss, &next));
+		TRY(try_all(s, i, changed));
 	}
 done:
 	return status;

@@ -40,8 +40,9 @@ static const struct option_row rows[] = {
         {"only", 0, OPTION_TEXT, &options.only, "TUNABLE=V/V...,...",
          "the part of the spaces to search, beside the default; its rows stay out of the header"},
         {"budget", 0, OPTION_TEXT, &options.budget, "N|P%|Ns",
-         "per launch: N configurations or P % of them; or N seconds in all (default: 512, all when "
-         "exhaustive, 48 when --quick; 110s when --verify)"},
+         "per launch: N configurations or P % of them; or N seconds in all, with --decode at each "
+         "length "
+         "(default: 512, all when exhaustive, 48 when --quick; 110s when --verify)"},
         {"seed", 0, OPTION_U64, &options.seed, "S", "of the random choices (default 1)"},
         {"journal", 0, OPTION_TEXT, &options.journal, "DIR",
          "folder of the journals, DIR/<device>/journal.csv (default: results)"},
@@ -191,21 +192,38 @@ static enum status open_model(const char *name, struct model *model)
 	                                    : model_open_random(name, model);
 }
 
-/* The next of --at's lengths; 0 at its end. */
+/* Takes the next of --at's lengths; a list neither is empty nor ends in a comma. */
 static enum status next_length(const char **list, int *length)
 {
 	char *end;
-	*length = 0;
-	if (!**list)
-		return STATUS_OK;
 	const long value = strtol(*list, &end, 10);
-	if (end == *list || (*end && *end != ',') || (*end && !end[1]) || value < 1 ||
-	    value > EMIT_MAX_LENGTH)
+	const bool ends_well = !*end || (*end == ',' && end[1]);
+	if (end == *list || !ends_well || value < 1 || value > EMIT_MAX_LENGTH)
 		return fail(STATUS_USAGE, "--at: '%s' is no list of lengths from 1 to %d",
 		            options.lengths, EMIT_MAX_LENGTH);
 	*length = (int)value;
 	*list = *end ? end + 1 : end;
 	return STATUS_OK;
+}
+
+/* --at's lengths, before anything is measured: from the second on only kernels that have rows by
+ * length are decided on. */
+static enum status check_lengths(void)
+{
+	enum status status;
+	const char *left = options.lengths;
+	bool by_length = false;
+	int length;
+	TRY(next_length(&left, &length));
+	for (const struct kernel *const *k = kernels; *k; k++)
+		by_length |= (*k)->tells_beside && name_listed(options.kernels, (*k)->name);
+	if (*left && !by_length)
+		return fail(STATUS_USAGE, "--at: %s has no rows by length, one length is enough",
+		            options.kernels);
+	while (*left)
+		TRY(next_length(&left, &length));
+done:
+	return status;
 }
 
 static enum status decode(const char *folder)
@@ -227,10 +245,11 @@ static enum status decode(const char *folder)
 		stage.name = slash + 1;
 	if (options.budget)
 		TRY(budget_parse(options.budget, &budget));
-	TRY(tasks_check_kernels(options.kernels));
+	if (options.budget && !(budget.seconds > 0))
+		return fail(STATUS_USAGE, "--budget: '%s' is no Ns, as --decode takes it",
+		            options.budget);
 	stage.seconds = budget.seconds;
-	for (const char *left = lengths; *left;)
-		TRY(next_length(&left, &stage.length));
+	TRY(check_lengths());
 	TRY(device_open(options.device, options.quiet, &device));
 	snprintf(path, sizeof path, "%s/%s/journal.csv", folder, device_info(device)->slug);
 	TRY(journal_open(path, &journal));
@@ -242,6 +261,8 @@ static enum status decode(const char *folder)
 		TRY(emit(folder));
 		stage.by_length = true;
 	}
+	if (*lengths)
+		status = fail(STATUS_FAILED, "interrupted; --at %s is left", lengths);
 done:
 	model_close(&model);
 	csv_log_close(&gains);

@@ -265,11 +265,11 @@ static enum status check_kernel(const char *name)
 	            names);
 }
 
-enum status tasks_check_kernels(const char *list)
+static enum status check_kernels(const char *list)
 {
 	enum status status = STATUS_OK;
 	char name[ITEM_TEXT];
-	while (list && next_item(&list, name))
+	while (next_item(&list, name))
 		TRY(check_kernel(name));
 done:
 	return status;
@@ -303,7 +303,7 @@ enum status tasks_open(const struct tasks_request *request, const struct device_
 	struct builder b = {.request = request, .tasks = tasks, .kv = -1};
 	*tasks = (struct tasks){0};
 	b.lengths = request->quick ? quick_lengths : gpu ? gpu_lengths : host_lengths;
-	TRY(tasks_check_kernels(request->kernels));
+	TRY(check_kernels(request->kernels ? request->kernels : ""));
 	if (request->kv)
 		TRY(kernel_parse_field(kernel_find("gqa_attention"), "kv", "kv", request->kv,
 		                       &b.kv));

@@ -32,9 +32,6 @@ MUST_CHECK enum status tasks_open(const struct tasks_request *request,
                                   const struct device_info *info, struct tasks *tasks);
 void tasks_close(struct tasks *tasks);
 
-/* Whether each of a list, or of none, is a kernel that can be tuned. */
-MUST_CHECK enum status tasks_check_kernels(const char *list);
-
 /* Whether `name` is in a list separated by commas; any name is when there is no list. */
 bool name_listed(const char *list, const char *name);
 
