@@ -20,24 +20,23 @@
 
 /* (w, x, norm, epilogue), m, k, len_min, len_max, beside, math, rows, lanes, slices, tiles, unroll, held, copy, cluster, blocks, min_blocks, trigger, early, ahead, ahead_mb */
 #define TUNED_HOST_GEMV(ROW) \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 48.83 us, 61 % of 54 GB/s, 1.64x, win; 64 samples, +9.88 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 0, 4, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 299.79 us, 54 % of 54 GB/s, 1.30x, win; 208 samples, +1.34 % to (0, 4, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 473.80 us, 68 % of 54 GB/s, 1.77x, win; 40 samples, +16.19 % to (0, 4, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 62.69 us, 61 % of 54 GB/s, 1.83x, win; 64 samples, +20.70 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
-	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 7386.29 us, 68 % of 54 GB/s, 1.74x, win; 64 samples, +14.10 % to (0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 47.04 us, 58 % of 59 GB/s, 1.66x, win; 64 samples, +7.23 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 0, EPILOGUE_RESIDUAL), 896, 4864, 0, 0, BESIDE_NONE, 0, 4, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 295.90 us, 50 % of 59 GB/s, 1.37x, win; 64 samples, +0.75 % to (0, 4, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_SWIGLU), 9728, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 464.66 us, 64 % of 59 GB/s, 1.79x, win; 64 samples, +1.19 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_QKV), 1152, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 65.10 us, 54 % of 59 GB/s, 1.66x, win; 64 samples, +6.20 % to (0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */ \
+	ROW(gemv, (DTYPE_BF16, DTYPE_F32, 1, EPILOGUE_ARGMAX), 151936, 896, 0, 0, BESIDE_NONE, 0, 1, 32, 1, 1, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) /* 7104.24 us, 65 % of 59 GB/s, 2.26x, tie; 40 samples, -0.78 % to (0, 1, 32, 1, 4, 4, 0, 0, 1, 4, 1, 1, 1, 0, 4) */
 
 /* (head_dim, group, kv), m, k, len_min, len_max, beside, splits, combiners, poll, warps, lanes, unroll, min_blocks, math, copy, early, stages, prefetch, trigger */
 #define TUNED_HOST_GQA_ATTENTION(ROW) \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 2644, BESIDE_NONE, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 293.34 us at 2423, 8 % of 54 GB/s, 1.43x, tie, at most 1.02 % over the fastest at 7 lengths; 16 samples */ \
-	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 2645, 131072, BESIDE_NONE, 2, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 530.84 us at 4096, 7 % of 54 GB/s, 1.30x, win, at most 1.61 % over the fastest at 2 lengths; 16 samples */
+	ROW(gqa_attention, (64, 7, DTYPE_BF16), 14, 2, 1, 131072, BESIDE_NONE, 1, 1, 0, 1, 16, 1, 1, 1, 0, 0, 2, 1, 0) /* 494.48 us at 4096, 7 % of 59 GB/s, 1.38x, tie, at most 0.03 % over the fastest at 7 lengths; 16 samples */
 
 /* (x, residual), m, k, len_min, len_max, beside, warps, unroll, blocks */
 #define TUNED_HOST_RMS_NORM(ROW) \
-	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, BESIDE_NONE, 1, 4, 1) /* 0.22 us, 1.79x, win; 64 samples, +1.45 % to (1, 2, 1) */
+	ROW(rms_norm, (DTYPE_F32, 0), 896, 0, 0, 0, BESIDE_NONE, 1, 4, 1) /* 0.22 us, 1.79x, win; 64 samples, +3.36 % to (1, 8, 1) */
 
 /* (kv, append), m, k, len_min, len_max, beside, warps, pairs */
 #define TUNED_HOST_ROPE(ROW) \
-	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, BESIDE_NONE, 8, 4) /* 1.38 us, 12 % of 54 GB/s, 6.02x, win; 40 samples, +21.75 % to (4, 4) */
+	ROW(rope, (DTYPE_BF16, 1), 14, 2, 0, 0, BESIDE_NONE, 8, 4) /* 1.35 us, 11 % of 59 GB/s, 6.37x, win; 40 samples, +24.07 % to (4, 4) */
 
 /* (w), m, k, len_min, len_max, beside, warps */
 #define TUNED_HOST_EMBED(ROW)
