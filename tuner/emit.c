@@ -74,9 +74,9 @@ static bool meets(const struct verdicts *table, const struct tuned_row *row, int
 	return true;
 }
 
-/* Where a loop's range meets a row alone of length `other` that one's own begins: at the mean with
- * the next length towards the loop's that was measured alone. The loop's own length when there is
- * none between, and of rows of the same kind always. */
+/* The length that a row's range shares its border with `other` with: its own, or, of a loop's row
+ * beside one that was measured alone, the last between them that was measured alone too. So a
+ * step's rows change where those of launches alone do. */
 static int neighbour_of(const struct verdicts *table, const struct tuned_row *row,
                         const struct tuned_row *other)
 {
