@@ -184,6 +184,13 @@ static void run_stage(struct machine *m, char **text)
 	run_stage_of(m, DTYPE_BF16, text);
 }
 
+static void run_silently(struct machine *m)
+{
+	char *text;
+	run_stage(m, &text);
+	free(text);
+}
+
 /* The default but for these. */
 static struct config gemv_with(int rows, int tiles)
 {
@@ -294,8 +301,10 @@ static void assert_verdict(const char *kernel, const char *shape, const char *ve
 /* Builds that verify lack some of the configurations that are planted as the best. */
 #ifdef WARPSMITH_SPACE_PAIRS
 #define NEEDS_EVERY_POINT() skip()
+enum { FEWEST_TRIALS = 16 }; /* of eight stages in which nothing stays */
 #else
 #define NEEDS_EVERY_POINT()
+enum { FEWEST_TRIALS = 300 };
 #endif
 
 /* A launch that gets faster in the step, one whose winner alone is slower there, and one whose
@@ -479,17 +488,15 @@ static void other_models_are_where_a_loop_begins(void **state)
 	NEEDS_EVERY_POINT();
 	for (int i = 0; i < 2; i++) {
 		struct machine m = {.effects = valley, .jitter = 0.001}, flat = {.effects = none};
-		char *text, cell[512], path[256];
+		char cell[512], path[256];
 		put_two_loops(shapes[i]);
-		run_stage(&m, &text);
-		free(text);
+		run_silently(&m);
 		assert_verdict("gqa_attention", HEADS " beside bf16", "win",
 		               attention_config(2, 1));
 		journal_path(path);
 		assert_int_equal(unlink(path), 0);
 		put_two_loops(shapes[i]);
-		run_stage(&flat, &text);
-		free(text);
+		run_silently(&flat);
 		cell_of("journal.csv", "gqa_attention", HEADS " beside bf16", "reason", cell);
 		assert_non_null(strstr(cell, "nothing beat the default; splits=8 "));
 		assert_int_equal(unlink(path), 0);
@@ -506,11 +513,9 @@ static void what_just_missed_is_followed(void **state)
 	                                       {"gemv", QKV, "rows", 4, -3},
 	                                       {0}};
 	struct machine m = {.effects = valley, .jitter = 0.001};
-	char *text;
 	(void)state;
 	NEEDS_EVERY_POINT();
-	run_stage(&m, &text);
-	free(text);
+	run_silently(&m);
 	assert_verdict("gemv", DOWN, "win", gemv_config(4, 1));
 	assert_verdict("gemv", QKV, "win", gemv_config(4, 4));
 }
@@ -520,12 +525,11 @@ static void nothing_is_tried_twice(void **state)
 {
 	struct machine m = {.effects = effects, .jitter = 0.001};
 	struct journal journal;
-	char *text, path[256];
+	char path[256];
 	int since = 0;
 	(void)state;
 	NEEDS_EVERY_POINT();
-	run_stage(&m, &text);
-	free(text);
+	run_silently(&m);
 	journal_path(path);
 	OK(journal_read(path, &journal));
 	for (int i = 0; i < journal.n_rows; i++) {
@@ -557,13 +561,11 @@ static void other_lengths_are_where_a_loop_looks(void **state)
 	        {"gqa_attention", HEADS " beside bf16", "splits", 2, -6, "warps", 1},
 	        {0}};
 	struct machine m = {.effects = valley, .jitter = 0.001};
-	char *text;
 	(void)state;
 	NEEDS_EVERY_POINT();
 	put_row_of("gqa_attention", ATTENTION, "7/1/64@4096 beside bf16", attention_config(2, 1),
 	           "decode loop", "", "win");
-	run_stage(&m, &text);
-	free(text);
+	run_silently(&m);
 	assert_verdict("gqa_attention", HEADS " beside bf16", "win", attention_config(2, 1));
 }
 
@@ -641,8 +643,7 @@ static void the_header_says_what_was_confirmed(void **state)
 	char *text;
 	(void)state;
 	NEEDS_EVERY_POINT();
-	run_stage(&m, &text);
-	free(text);
+	run_silently(&m);
 	text = emitted();
 	assert_row(text, "320, 96, 0, 0, BESIDE_NONE, ", 4, 1,
 	           ", win, in the step of small at 64 +");
@@ -680,8 +681,7 @@ static void a_row_is_explained(void **state)
 	char *text, alone[CONFIG_TEXT + 64];
 	(void)state;
 	put_verdict(QKV_CASE, QKV, gemv_config(1, 1), ALONE);
-	run_stage(&m, &text);
-	free(text);
+	run_silently(&m);
 	text = explained("gemv " QKV);
 	assert_non_null(strstr(text, " us of the step of small at 64, +"));
 	snprintf(alone, sizeof alone, "alone      %s, 8 us, the default takes 10 us",
@@ -727,26 +727,24 @@ static void a_row_of_one_model_is_explained(void **state)
 	free(text);
 }
 
-/* Nothing is faster than anything: of a stage 5 % may say otherwise, and a trial ends after few
- * samples. */
+/* Nothing is faster than anything: nothing wins, and a trial ends after few samples. */
 static void equals_do_not_win_and_cost_little(void **state)
 {
 	static const struct effect none[] = {{0}};
-	int n_wins = 0, n_trials = 0, n_rounds = 0;
+	int n_trials = 0, n_rounds = 0;
 	(void)state;
 	for (uint64_t seed = 0; seed < 8; seed++) {
 		struct machine m = {
 		        .effects = none, .jitter = 0.01, .drift = 0.05, .random = seed << 32};
-		char *text, path[256];
+		char path[256];
 		struct journal journal;
-		run_stage(&m, &text);
-		free(text);
+		run_silently(&m);
 		journal_path(path);
 		OK(journal_read(path, &journal));
 		for (int i = 0; i < journal.n_rows; i++) {
 			const char *const *cell = journal.rows[i].cell;
 			int rounds;
-			n_wins += !strcmp(cell[JOURNAL_status], "win");
+			assert_string_not_equal(cell[JOURNAL_status], "win");
 			if (strcmp(cell[JOURNAL_status], "trial") != 0)
 				continue;
 			n_trials++;
@@ -757,8 +755,7 @@ static void equals_do_not_win_and_cost_little(void **state)
 		journal_close(&journal);
 		assert_int_equal(unlink(path), 0);
 	}
-	assert_in_range(n_wins, 0, 1);
-	assert_true(n_trials >= 8); /* builds that verify have few points */
+	assert_true(n_trials > FEWEST_TRIALS);
 	assert_true(n_rounds < 6 * n_trials);
 }
 

@@ -697,8 +697,22 @@ static bool search_rival(int warps, char config[CONFIG_TEXT], double *ratio)
  * which has rows by length, and from the second on on nothing else. */
 static void decode_goes_by_lengths(void **state)
 {
-	static const char *const wrong[] = {"''",      ",",     "0",      "64,",
-	                                    "64,,128", "64,-1", "131073", "9x"};
+	static const struct {
+		const char *options, *message;
+	} wrong[] = {
+	        {"--at ''", "--at: ''"},
+	        {"--at ,", "--at: ','"},
+	        {"--at 0", "--at: '0'"},
+	        {"--at 64,", "--at: '64,'"},
+	        {"--at 64,,128", "--at: '64,,128'"},
+	        {"--at 64,-1", "--at: '64,-1'"},
+	        {"--at 131073", "--at: '131073'"},
+	        {"--at 9x", "--at: '9x'"},
+	        {"--at 16,32 --kernel gemv", "--at: gemv has no rows by length"},
+	        {"--kernel gqa_attention,rope", "has no 'rope'"},
+	        {"--kernel gqa_attention,,rope", "has no 'rope'"},
+	        {"--budget 3", "--budget: '3' is no Ns"},
+	};
 	static const char decode[] =
 	        "--device host --decode " SOURCE_DIR "/models/warpsmith-tiny.gguf";
 	char line[512];
@@ -706,19 +720,10 @@ static void decode_goes_by_lengths(void **state)
 	struct journal journal;
 	(void)state;
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-		snprintf(line, sizeof line, "%s --at %s", decode, wrong[i]);
+		snprintf(line, sizeof line, "%s %s", decode, wrong[i].options);
 		assert_int_equal(shell("", line), 2);
-		assert_true(has_message("--at: '"));
+		assert_true(has_message(wrong[i].message));
 	}
-	snprintf(line, sizeof line, "%s --at 16,32 --kernel gemv", decode);
-	assert_int_equal(shell("", line), 2);
-	assert_true(has_message("--at: gemv has no rows by length"));
-	snprintf(line, sizeof line, "%s --kernel gqa_attention,rope", decode);
-	assert_int_equal(shell("", line), 2);
-	assert_true(has_message("has no 'rope'"));
-	snprintf(line, sizeof line, "%s --budget 3", decode);
-	assert_int_equal(shell("", line), 2);
-	assert_true(has_message("--budget: '3' is no Ns"));
 	snprintf(line, sizeof line, "%s --quiet --at 16,32 --budget 1s", decode);
 	assert_int_equal(shell("", line), 0);
 	snprintf(line, sizeof line, "%s/r/host/journal.csv", folder);
@@ -1878,7 +1883,6 @@ static void the_fewest_ranges_of_lengths(void **state)
 
 #define TUNER_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
-/* The tests that match the argument, if there is one. */
 /* What a kernel suggests for a length between those that are searched is timed at all of them. */
 static void suggestions_race_at_every_length(void **state)
 {
@@ -1905,6 +1909,7 @@ static void suggestions_race_at_every_length(void **state)
 	free(journal);
 }
 
+/* The tests that match the argument, if there is one. */
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {

@@ -203,23 +203,22 @@ done:
 	return status;
 }
 
-static bool has_launch_of(const struct stage *s, const char *name, size_t bytes)
+static bool has_launch_of(const struct stage *s, const char *kernel)
 {
-	for (int i = 0; i < s->stepper.n_choices; i++) {
-		const char *kernel = s->stepper.choice[i].task.kernel->name;
-		if (strlen(kernel) == bytes && !strncmp(kernel, name, bytes))
+	for (int i = 0; i < s->stepper.n_choices; i++)
+		if (!strcmp(s->stepper.choice[i].task.kernel->name, kernel))
 			return true;
-	}
 	return false;
 }
 
 static enum status check_kernels(const struct stage *s)
 {
-	const char *name = s->options->kernels ? s->options->kernels : "";
-	for (size_t bytes; (bytes = strcspn(name, ",")) > 0; name += bytes + (name[bytes] == ','))
-		if (!has_launch_of(s, name, bytes))
-			return fail(STATUS_USAGE, "--kernel: a decode step of %s has no '%.*s'",
-			            s->options->name, (int)bytes, name);
+	const char *list = s->options->kernels ? s->options->kernels : "";
+	char name[ITEM_TEXT];
+	while (next_listed(&list, name))
+		if (!has_launch_of(s, name))
+			return fail(STATUS_USAGE, "--kernel: a decode step of %s has no '%s'",
+			            s->options->name, name);
 	return STATUS_OK;
 }
 

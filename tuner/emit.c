@@ -367,8 +367,7 @@ static void print_header(FILE *out, const struct verdicts *table)
 	      " * beside: the weights of the product behind the launch in the step that confirmed "
 	      "the row, where its case names none;\n"
 	      " * rows that say none are for launches alone, and for steps at lengths that no "
-	      "other "
-	      "covers. */\n"
+	      "other covers. */\n"
 	      "#ifndef RESULTS_TUNED_H\n#define RESULTS_TUNED_H\n\n"
 	      "/* X(K, id, name, sm, lanes, sm_count, bus_gbps, driver, toolkit, source_hash, "
 	      "space_hash, date, method) */\n",

@@ -40,9 +40,8 @@ static const struct option_row rows[] = {
         {"only", 0, OPTION_TEXT, &options.only, "TUNABLE=V/V...,...",
          "the part of the spaces to search, beside the default; its rows stay out of the header"},
         {"budget", 0, OPTION_TEXT, &options.budget, "N|P%|Ns",
-         "per launch: N configurations or P % of them; or N seconds in all, with --decode at each "
-         "length "
-         "(default: 512, all when exhaustive, 48 when --quick; 110s when --verify)"},
+         "per launch: N configurations or P % of them; or N seconds in all, at each length with "
+         "--decode (default: 512, all when exhaustive, 48 when --quick; 110s when --verify)"},
         {"seed", 0, OPTION_U64, &options.seed, "S", "of the random choices (default 1)"},
         {"journal", 0, OPTION_TEXT, &options.journal, "DIR",
          "folder of the journals, DIR/<device>/journal.csv (default: results)"},

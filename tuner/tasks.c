@@ -229,10 +229,7 @@ done:
 	return status;
 }
 
-enum { ITEM_TEXT = 256 }; /* bytes: more than any name or shape has */
-
-/* The next of a list separated by commas; false at its end. */
-static bool next_item(const char **list, char item[ITEM_TEXT])
+bool next_listed(const char **list, char item[ITEM_TEXT])
 {
 	*list += strspn(*list, ",");
 	const size_t n = strcspn(*list, ",");
@@ -269,7 +266,7 @@ static enum status check_kernels(const char *list)
 {
 	enum status status = STATUS_OK;
 	char name[ITEM_TEXT];
-	while (next_item(&list, name))
+	while (next_listed(&list, name))
 		TRY(check_kernel(name));
 done:
 	return status;
@@ -307,9 +304,9 @@ enum status tasks_open(const struct tasks_request *request, const struct device_
 	if (request->kv)
 		TRY(kernel_parse_field(kernel_find("gqa_attention"), "kv", "kv", request->kv,
 		                       &b.kv));
-	while (next_item(&dtypes, dtype)) {
+	while (next_listed(&dtypes, dtype)) {
 		TRY(parse_dtypes(&b, dtype));
-		for (const char *left = shapes; next_item(&left, shape);)
+		for (const char *left = shapes; next_listed(&left, shape);)
 			TRY(add_shape(&b, shape));
 	}
 	if (!tasks->n)

@@ -32,6 +32,9 @@ MUST_CHECK enum status tasks_open(const struct tasks_request *request,
                                   const struct device_info *info, struct tasks *tasks);
 void tasks_close(struct tasks *tasks);
 
+/* The next of a list separated by commas; false at its end. */
+enum { ITEM_TEXT = 256 }; /* bytes: more than any name or shape has */
+bool next_listed(const char **list, char item[ITEM_TEXT]);
 /* Whether `name` is in a list separated by commas; any name is when there is no list. */
 bool name_listed(const char *list, const char *name);
 
