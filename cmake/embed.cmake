@@ -20,7 +20,8 @@ endif()
 
 # What NVRTC needs to compile any kernel; not the headers of kernels/ that are for host code alone.
 file(GLOB embedded_kernels CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} kernels/*.cu kernels/*.h)
-list(REMOVE_ITEM embedded_kernels kernels/describe.h kernels/list.h kernels/subsets.h)
+list(REMOVE_ITEM embedded_kernels kernels/describe.h kernels/images.h kernels/list.h
+	kernels/subsets.h)
 set(embedded core/dtype.h core/param.h core/target.h core/variants.h device/simt.h device/stamp.h
 	device/stamped.h ${embedded_kernels})
 list(SORT embedded)

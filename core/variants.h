@@ -1,11 +1,11 @@
 // Tables of kernel instances (C++20). A kernel file ends with DEFINE_VARIANTS(name, NAME), which
-//	const struct variant *name_host_variants(int *n)	compiled by the host compiler
-//	const struct variant *name_cuda_variants(int *n)	compiled by nvcc
+//	const struct variant *name_host_variants(int *n)
+//	const struct variant *name_cuda_variants(int *n)	with WARPSMITH_CUDA_TABLE
 // from NAME_CASES with the default configuration and the rows of results/tuned.h for devices of
 // that kind, or, with WARPSMITH_SPACE defined, from every legal point of NAME_CASES x NAME_SUBSET;
 // with WARPSMITH_SPACE_PAIRS from the defaults and as many points as hold every pair of values.
-// NVRTC needs no tables: nothing here decides what a kernel's code is, so this file does not count
-// in source_hash().
+// The host compiler makes all tables. That of CUDA is a list of what is to be compiled: its code is
+// NVRTC's (kernels/images.h), for which nothing here counts, so this file is not in source_hash().
 #pragma once
 
 #include "device/simt.h"
@@ -24,9 +24,9 @@
 #include "core/variant.h"
 
 // A program links the host's tables and CUDA's: names that differ keep their instances of the
-// templates below apart.
-#ifdef __CUDACC__
-#define KERNEL_ENTRY(...)  ((const void *)(__VA_ARGS__))
+// templates below apart. In CUDA's an entry only says that there is to be one.
+#ifdef WARPSMITH_CUDA_TABLE
+#define KERNEL_ENTRY(...)  ((const void *)"")
 #define VARIANTS_OF(name)  name##_cuda_variants
 #define TRAITS_OF(name)    name##_cuda_traits
 #define TUNED_DEVICES_HERE TUNED_DEVICES_CUDA
@@ -353,12 +353,6 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 #define VARIANT_COUNT(...)                    +1
 #define VARIANT_CASE(...)                     variants::pad<MAX_FIELDS>({__VA_ARGS__}),
 #define TRACED_NONE(...)                      nullptr
-  // With WARPSMITH_UNTRACED there are no twins that report: of the code that is timed alone.
-#ifdef WARPSMITH_UNTRACED
-#define TRACED_OF(TRACED) TRACED_NONE
-#else
-#define TRACED_OF(TRACED) TRACED
-#endif
 
 #define DEFINE_TRAITS(kernel, KERNEL, TRACED, SUBSET, WHOLE)                                       \
 	struct TRAITS_OF(kernel) {                                                                 \
@@ -461,22 +455,22 @@ int add_rows(variant *out, const char *device, std::index_sequence<Row...>)
 	        table + n_rows, name,                                 \
 	        std::make_index_sequence<std::size(KERNEL##_rows_##device::rows) - 1>());
 
-#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                           \
-	DEFINE_TRAITS(kernel, KERNEL, TRACED_OF(TRACED), KERNEL##_PARAMS(VARIANT_VALUES), false) \
-	TUNED_DEVICES_HERE(DEVICE_ROWS, KERNEL)                                                  \
-	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                             \
-	{                                                                                        \
-		using traits = TRAITS_OF(kernel);                                                \
-		static variant table[std::size(traits::cases)                                    \
-		                             TUNED_DEVICES_HERE(DEVICE_ROW_COUNT, KERNEL)];      \
-		static const int count = [] {                                                    \
-			int n_rows = variants::add_defaults<traits>(                             \
-			        table, std::make_index_sequence<std::size(traits::cases)>());    \
-			TUNED_DEVICES_HERE(DEVICE_ADD_ROWS, KERNEL)                              \
-			return n_rows;                                                           \
-		}();                                                                             \
-		*n = count;                                                                      \
-		return table;                                                                    \
+#define DEFINE_VARIANTS_TRACED(kernel, KERNEL, TRACED)                                        \
+	DEFINE_TRAITS(kernel, KERNEL, TRACED, KERNEL##_PARAMS(VARIANT_VALUES), false)         \
+	TUNED_DEVICES_HERE(DEVICE_ROWS, KERNEL)                                               \
+	extern "C" const struct variant *VARIANTS_OF(kernel)(int *n)                          \
+	{                                                                                     \
+		using traits = TRAITS_OF(kernel);                                             \
+		static variant table[std::size(traits::cases)                                 \
+		                             TUNED_DEVICES_HERE(DEVICE_ROW_COUNT, KERNEL)];   \
+		static const int count = [] {                                                 \
+			int n_rows = variants::add_defaults<traits>(                          \
+			        table, std::make_index_sequence<std::size(traits::cases)>()); \
+			TUNED_DEVICES_HERE(DEVICE_ADD_ROWS, KERNEL)                           \
+			return n_rows;                                                        \
+		}();                                                                          \
+		*n = count;                                                                   \
+		return table;                                                                 \
 	}
 
 #endif

@@ -383,6 +383,9 @@ static enum status prepare(struct cuda_device *cuda, const void *entry, size_t s
 {
 	enum status status = STATUS_OK;
 	struct cudaFuncAttributes attributes;
+	if (!entry)
+		return fail(STATUS_NO_DEVICE, "cuda:%d: this build has no code that sm_%d can run",
+		            cuda->index, cuda->base.info.target.sm);
 	struct entry_slot *slot =
 	        &cuda->slots[((uintptr_t)entry >> 4 ^ (uintptr_t)entry >> 12) % ENTRY_SLOTS];
 	if (slot->entry != entry) {
@@ -570,8 +573,8 @@ static enum status cuda_resources(struct device *device, const void *entry, stru
 	struct cudaFuncAttributes attributes;
 	int blocks = 0;
 	CUDA(cudaSetDevice(cuda->index), "reading a kernel's resources");
-	CUDA(cudaFuncGetAttributes(&attributes, entry), "reading a kernel's resources");
 	TRY(prepare(cuda, entry, grid.smem_bytes));
+	CUDA(cudaFuncGetAttributes(&attributes, entry), "reading a kernel's resources");
 	if ((int)grid.threads <= attributes.maxThreadsPerBlock)
 		CUDA(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
 		             &blocks, entry, (int)grid.threads, grid.smem_bytes),
@@ -636,20 +639,27 @@ const struct device_ops cuda_ops = {
         .stream = cuda_stream,
 };
 
-static enum status load_part(struct cuda_device *cuda, const struct jit_part *part,
-                             struct jit_instance *instances, cudaLibrary_t *library)
+static enum status cannot_load(cudaError_t error)
 {
-	enum status status = STATUS_OK;
+	(void)cudaGetLastError();
+	return fail(STATUS_FAILED, "loading compiled kernels: %s (%s)", cudaGetErrorName(error),
+	            cudaGetErrorString(error));
+}
+
+enum status jit_load_code(const void *code, void **library)
+{
+	cudaLibrary_t loaded;
+	const cudaError_t error = cudaLibraryLoadData(&loaded, code, NULL, NULL, 0, NULL, NULL, 0);
+	*library = error == cudaSuccess ? loaded : NULL;
+	return error == cudaSuccess ? STATUS_OK : cannot_load(error);
+}
+
+enum status jit_find_entry(void *library, const char *symbol, const void **entry)
+{
 	cudaKernel_t kernel;
-	CUDA(cudaLibraryLoadData(library, part->image, NULL, NULL, 0, NULL, NULL, 0),
-	     "loading compiled kernels");
-	for (int i = part->first; i < part->first + part->n; i++) {
-		CUDA(cudaLibraryGetKernel(&kernel, *library, instances[i].symbol),
-		     "looking up a compiled kernel");
-		instances[i].entry = kernel;
-	}
-done:
-	return status;
+	const cudaError_t error = cudaLibraryGetKernel(&kernel, library, symbol);
+	*entry = error == cudaSuccess ? kernel : NULL;
+	return error == cudaSuccess ? STATUS_OK : cannot_load(error);
 }
 
 enum status jit_load(struct device *device, struct jit_module *module)
@@ -661,12 +671,13 @@ enum status jit_load(struct device *device, struct jit_module *module)
 		            device->info.name);
 	CUDA(cudaSetDevice(cuda->index), "loading compiled kernels");
 	module->device = device;
-	for (int i = 0; i < module->n_parts; i++) {
-		cudaLibrary_t library = NULL;
-		status = load_part(cuda, &module->parts[i], module->instances, &library);
-		module->parts[i].library = library;
-		if (status != STATUS_OK)
-			goto done;
+	for (int p = 0; p < module->n_parts; p++) {
+		struct jit_part *part = &module->parts[p];
+		struct jit_instance *instances = &module->instances[part->first];
+		TRY(jit_load_code(part->image, &part->library));
+		for (int i = 0; i < part->n; i++)
+			TRY(jit_find_entry(part->library, instances[i].symbol,
+			                   &instances[i].entry));
 	}
 done:
 	return status;

@@ -50,8 +50,7 @@ struct grid {
 	size_t smem_bytes;
 };
 
-/* A compiled kernel instance. On the host `entry` is a host_entry; on CUDA a __global__ function of
- * this program or a cudaKernel_t. */
+/* A compiled kernel instance. On the host `entry` is a host_entry, on CUDA a cudaKernel_t. */
 typedef void host_entry(const void *args);
 
 struct launch_options {

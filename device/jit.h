@@ -42,7 +42,8 @@ struct jit_source {
 };
 
 struct jit_request {
-	const char *kernel; /* "gemv": of kernels/gemv.cu */
+	const char *kernel;   /* "gemv": of kernels/gemv.cu */
+	const char *function; /* NULL: its name is the kernel's */
 	int n;
 	const struct kase *kases;        /* n */
 	const struct config *configs;    /* n */
@@ -67,6 +68,11 @@ MUST_CHECK enum status jit_stamped(const struct jit_request *request, unsigned t
 
 /* Makes the compiled instances launchable: sets their `entry`. */
 MUST_CHECK enum status jit_load(struct device *device, struct jit_module *module);
+
+/* The same for code that is part of the program, a cubin or PTX, for good: the kernels of a library
+ * can be looked up by symbol and launched on any GPU that can run them. */
+MUST_CHECK enum status jit_load_code(const void *code, void **library);
+MUST_CHECK enum status jit_find_entry(void *library, const char *symbol, const void **entry);
 
 /* The entries become invalid; what was launched must have ended. */
 void jit_unload(struct jit_module *module);

@@ -152,8 +152,8 @@ static size_t write_list(char *text, size_t at, const int *values, int n)
 
 static enum status write_expression(const struct jit_request *request, int i, char *text)
 {
-	size_t at =
-	        (size_t)snprintf(text, EXPRESSION, "%s<%s_case", request->kernel, request->kernel);
+	const char *function = request->function ? request->function : request->kernel;
+	size_t at = (size_t)snprintf(text, EXPRESSION, "%s<%s_case", function, request->kernel);
 	if (at < EXPRESSION)
 		at = write_list(text, at, request->kases[i].value, request->n_fields);
 	if (at < EXPRESSION)

@@ -1,37 +1,53 @@
 /* The instances compiled into a program. */
 #include "core/kernel.h"
+#include "kernels/images.h"
 #include "kernels/list.h"
 
+#include <pthread.h>
 #include <string.h>
 
 typedef const struct variant *variants_fn(int *n);
 
-/* WARPSMITH_SPACE programs have host instances alone: on CUDA they compile candidates on demand. */
-#if defined(WARPSMITH_CUDA) && !defined(WARPSMITH_SPACE)
-#define CUDA_VARIANTS(name) name##_cuda_variants
-#define DECLARE(name, NAME) variants_fn name##_host_variants, name##_cuda_variants;
-#else
-#define CUDA_VARIANTS(name) NULL
 #define DECLARE(name, NAME) variants_fn name##_host_variants;
-#endif
-#define TABLE(name, NAME) {#name, name##_host_variants, CUDA_VARIANTS(name)},
+#define TABLE(name, NAME)   {#name, name##_host_variants, false},
 
 KERNELS(DECLARE)
 
-static const struct {
-	const char *name;
-	variants_fn *host, *cuda;
+static struct table {
+	const char *kernel;
+	variants_fn *host;
+	bool resolved; /* the list for GPUs has its entries */
 } tables[] = {KERNELS(TABLE)};
+
+/* The GPUs of a program are of one kind. WARPSMITH_SPACE programs have host instances alone: on
+ * CUDA they compile candidates on demand. */
+static const struct variant *cuda_variants(struct table *table, int sm, int *n)
+{
+#if defined(WARPSMITH_CUDA) && !defined(WARPSMITH_SPACE)
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	struct variant *list = cuda_table(table->kernel, n);
+	pthread_mutex_lock(&lock);
+	if (!table->resolved)
+		images_resolve(table->kernel, sm, list, *n);
+	table->resolved = true;
+	pthread_mutex_unlock(&lock);
+	return list;
+#else
+	(void)table;
+	(void)sm;
+	*n = 0;
+	return NULL;
+#endif
+}
 
 int kernel_variants(const struct kernel *kernel, const struct device_info *info,
                     const struct variant **variants)
 {
 	int n = 0;
 	*variants = NULL;
-	for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
-		variants_fn *table = info->target.sm ? tables[i].cuda : tables[i].host;
-		if (table && !strcmp(tables[i].name, kernel->name))
-			*variants = table(&n);
-	}
+	for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+		if (!strcmp(tables[i].kernel, kernel->name))
+			*variants = info->target.sm ? cuda_variants(&tables[i], info->target.sm, &n)
+			                            : tables[i].host(&n);
 	return n;
 }

@@ -1,0 +1,34 @@
+/* Instances for GPUs. A program has a list of them for each kernel, and their code, compiled when
+ * the program was built: by NVRTC, as the tuner's candidates are, so that what is tuned is what
+ * runs. */
+#ifndef KERNELS_IMAGES_H
+#define KERNELS_IMAGES_H
+
+#include <stdbool.h>
+
+#include "core/variant.h"
+
+/* The list of a kernel, without code: the default of each case and the rows of results/tuned.h. An
+ * `entry` or `traced` that is not NULL says that there is such a function. NULL: no such kernel. */
+struct variant *cuda_table(const char *kernel, int *n);
+
+/* What one function of a kernel has for one architecture; make_image.c writes them. */
+struct image {
+	const char *function; /* "gemv", or "gemv_traced" for the twins that report */
+	int sm;
+	bool ptx; /* for every GPU from that architecture on; else a cubin, for its generation */
+	const void *code;
+	const char *const *symbols; /* of each variant of the list; NULL: not legal there */
+};
+
+/* All of this program, NULL-terminated. */
+extern const struct image *const images[];
+
+/* The best that a GPU can run: a cubin of the newest architecture, else PTX of it; NULL when there
+ * is none. */
+const struct image *image_find(const char *function, int sm);
+
+/* Sets the entries of a kernel's list; NULL where this program has no code for the GPU. */
+void images_resolve(const char *kernel, int sm, struct variant *list, int n);
+
+#endif
