@@ -1,6 +1,6 @@
 # REPORT.md of one device. Input, separated by tabs, the first field says what a line is:
 #   goal   device what dtype shape state unit pass goal record peer peer_value peer_source    of results/goals.csv
-#   peer   kernel shape state launch status peer peer_version us date                         of peers.csv
+#   peer   kernel case shape state launch status peer peer_version us date                    of peers.csv
 #   row    the columns of bench.csv that scripts/report lists
 #   peer_step, step                                                                           of peers_decode.csv, decode.csv
 #   prompt                                                                                    of prefill.csv
@@ -49,7 +49,7 @@ function note_peer(key, name, value, version, less) {
 }
 
 # Sets best_name and best_value: measured peers of the row, else the one that is cited.
-function find_peer(row_key, own, own_value, own_version, shared_key, goal_key, less) {
+function find_peer(own, own_value, own_version, shared_key, goal_key, less) {
 	best_name = best_value = ""
 	if (own_value != "") {
 		best_name = own
@@ -104,10 +104,11 @@ $1 == "goal" {
 }
 
 # The last of each peer, then the best of them.
-$1 == "peer" && $5 == "graph" && $6 == "ok" {
-	if (!(($2, $3, $4, $7) in last_peer))
-		peer_order[++n_peers] = $2 SUBSEP $3 SUBSEP $4 SUBSEP $7
-	last_peer[$2, $3, $4, $7] = $9 "\t" $8
+$1 == "peer" && $6 == "graph" && $7 == "ok" {
+	id = $2 SUBSEP dtype_of($2, $3) SUBSEP $4 SUBSEP $5 SUBSEP $8
+	if (!(id in last_peer))
+		peer_order[++n_peers] = id
+	last_peer[id] = $10 "\t" $9
 	next
 }
 
@@ -194,6 +195,26 @@ $1 == "profile" {
 	next
 }
 
+# A row of attention in the order of heads, case and length.
+function length_key(id,   part, at) {
+	split(id, part, SUBSEP)
+	split(part[3], at, "@")
+	return at[1] SUBSEP part[2] SUBSEP sprintf("%9d", at[2])
+}
+
+function sort_lengths(   i, j, n, sorted) {
+	for (i = 1; i <= n_ids; i++) {
+		if (order[i] !~ /^gqa_attention/)
+			continue
+		for (j = ++n; j > 1 && length_key(sorted[j - 1]) > length_key(order[i]); j--)
+			sorted[j] = sorted[j - 1]
+		sorted[j] = order[i]
+	}
+	for (i = n_ids; n > 0; i--)
+		if (order[i] ~ /^gqa_attention/)
+			order[i] = sorted[n--]
+}
+
 # Our row: tuned where there is one. Splits it into f; 0 without one.
 function ours(id, state, launch) {
 	split("", f)
@@ -213,8 +234,8 @@ function health(   text) {
 }
 
 # Kernels that are bound by reading: cold, in a graph.
-function memory_table(kernel, title,   i, id, part, key, cold, n) {
-	n = 0
+function memory_table(kernel, title,   i, id, part, key, cold, n, ratio, compared, faster, worst, worst_shape) {
+	n = compared = faster = worst = 0
 	for (i = 1; i <= n_ids; i++) {
 		id = order[i]
 		split(id, part, SUBSEP)
@@ -227,15 +248,26 @@ function memory_table(kernel, title,   i, id, part, key, cold, n) {
 		}
 		cold = f[8]
 		key = kernel SUBSEP dtype_of(kernel, part[2]) SUBSEP part[3] SUBSEP "cold"
-		find_peer(id, f[12], f[13], f[28], kernel == "gemv" && field_of(part[2], "x") != "bf16" ? "" : kernel SUBSEP part[3] SUBSEP "cold",
-			key, 1)
+		find_peer(f[12], f[13], f[28], kernel == "gemv" && field_of(part[2], "x") != "bf16" ? "" : key, key, 1)
+		ratio = best_value == "" ? "" : best_name == f[12] && f[29] != "" ? f[29] : cold / best_value
+		if (ratio != "") {
+			compared++
+			faster += ratio < 1
+			if (ratio > worst) {
+				worst = ratio
+				worst_shape = part[3]
+			}
+		}
 		printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", part[3], part[2], f[20], figure(cold, 4),
 			goal_text(goal[key], cold, 1), best_name == "" ? "–" : best_name, figure(best_value, 4),
-			best_value == "" ? "–" : sprintf("%.3f", best_name == f[12] && f[29] != "" ? f[29] : cold / best_value),
+			ratio == "" ? "–" : sprintf("%.3f", ratio),
 			figure(f[26], 4), percent(f[27]) (read_goal[key] == "" ? "" : ", goal " read_goal[key]), percent(f[11]), health()
 	}
 	if (n)
 		print ""
+	if (compared)
+		printf "Faster than the best peer: %d of the %d rows that have one; ours / peer is at most %.3f, at %s.\n\n", faster, compared, worst,
+			worst_shape
 }
 
 # Kernels that are bound by latency: hot, beside a launch that does nothing.
@@ -254,7 +286,7 @@ function latency_table(kernel, title,   i, id, part, key, hot, n, empty) {
 		hot = f[8]
 		empty = f[30]
 		key = kernel SUBSEP "bf16" SUBSEP part[3] SUBSEP "hot"
-		find_peer(id, f[12], f[13], f[28], kernel SUBSEP part[3] SUBSEP "hot", key, 1)
+		find_peer(f[12], f[13], f[28], key, key, 1)
 		printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s |", part[3], part[2], f[20], figure(hot, 4), goal_text(goal[key], hot, 1),
 			best_name == "" ? "–" : best_name, figure(best_value, 4), best_value == "" ? "–" : sprintf("%.3f", hot / best_value), figure(empty, 3)
 		printf " %s | %s | %s |\n", figure(us(id, "cold", "graph"), 4), figure(us(id, "chain", "graph"), 4), figure(us(id, "hot", "single"), 4)
@@ -278,7 +310,7 @@ function decode_table(   i, id, part, key, name, n) {
 			print "|---|---|--:|---|--:|--:|--:|--:|---|--:|--:|--:|--:|---|"
 		}
 		key = part[1] SUBSEP part[2] SUBSEP part[4] SUBSEP "decode"
-		find_peer(id, "", "", "", "step" SUBSEP part[1] SUBSEP part[2] SUBSEP part[4], key, 0)
+		find_peer("", "", "", "step" SUBSEP part[1] SUBSEP part[2] SUBSEP part[4], key, 0)
 		printf "| %s | %s, %s | %d | %s | %s (%s–%s) | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", part[1], part[2], part[3], part[4], name,
 			figure(f[8], 4), figure(f[9], 4), figure(f[10], 4), goal_text(pass[key], f[8], 0), goal_text(goal[key], f[8], 0),
 			goal_text(record[key], f[8], 0), best_name == "" ? "–" : best_name, figure(best_value, 4),
@@ -370,7 +402,7 @@ END {
 	for (i = 1; i <= n_peers; i++) {
 		split(peer_order[i], part, SUBSEP)
 		split(last_peer[peer_order[i]], value, "\t")
-		note_peer(part[1] SUBSEP part[2] SUBSEP part[3], part[4], value[1], value[2], 1)
+		note_peer(part[1] SUBSEP part[2] SUBSEP part[3] SUBSEP part[4], part[5], value[1], value[2], 1)
 	}
 	for (i = 1; i <= n_steps; i++) {
 		split(step_order[i], part, SUBSEP)
@@ -385,6 +417,7 @@ END {
 		print "Microseconds of one launch inside a graph of at least 20, cold weights unless a column says otherwise: medians. A plain read is the best of"
 		print "several readers of as many bytes, cold, in the same run. Ours and the peer are timed by turns where the peer is a library that the bench calls.\n"
 	}
+	sort_lengths()
 	memory_table("gemv", "GEMV")
 	memory_table("gqa_attention", "Attention of one token")
 	latency_table("rms_norm", "RMSNorm")

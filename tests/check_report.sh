@@ -20,12 +20,16 @@ CSV
 columns='device kernel case shape state launch us percent peer peer_us status reason choice read_us read_percent peer_version peer_ratio empty_us'
 {
 	echo "$columns,us_lo,us_hi,ceiling,ceiling_gbps,sm_mhz,watt,driver,toolkit,source_hash,date,throttle" | tr ' ' ','
-	sed 's/ /,/g; s/@/ /g; s/,-/,/g; s/$/,1,2,read,4000,1980,200,580,CUDA 13.0,abc,2026-01-02,/' <<'ROWS'
+	sed 's/ /,/g; s/@@/%/g; s/@/ /g; s/%/@/g; s/,-/,/g; s/$/,1,2,read,4000,1980,200,580,CUDA 13.0,abc,2026-01-02,/' <<'ROWS'
 Test@GPU gemv w=bf16@x=bf16@epilogue=none 8x32 cold graph 9 50 - - ok - tuned - - - - -
 Test@GPU gemv w=bf16@x=bf16@epilogue=none 8x32 cold graph 2.5 50 cublaslt 3.2 ok - tuned 2 80 13.1.0@way@3 0.784 1
 Test@GPU gemv w=bf16@x=bf16@epilogue=none 8x32 cold graph 2.1 50 - - ok - default - - - - -
 Test@GPU gemv w=q8_0@x=f32@epilogue=none 8x64 cold graph 2.3 50 - - ok - default 2 87 - - 1
 Test@GPU gemv w=q8_0@x=f32@epilogue=none 8x64 cold single 8 50 - - ok - default - - - - -
+Test@GPU gqa_attention head_dim=64@kv=bf16 14/2/64@@1024 cold graph 4 50 - - ok - tuned - - - - -
+Test@GPU gqa_attention head_dim=64@kv=bf16 14/2/64@@127 cold graph 3.5 50 - - ok - tuned - - - - -
+Test@GPU gqa_attention head_dim=64@kv=bf16 14/2/64@@256 cold graph 3.8 50 - - ok - tuned - - - - -
+Test@GPU gqa_attention head_dim=64@kv=q8_0 14/2/64@@127 cold graph 2.5 50 - - ok - tuned - - - - -
 ROWS
 	sed 's/ /,/g; s/@/ /g; s/,-/,/g; s/$/,1,2,copy,3000,1980,200,580,CUDA 13.0,abc,2026-01-03,slow_clock/' <<'ROWS'
 Test@GPU rms_norm x=f32@residual=0 64 hot graph 1.29 50 - - ok - default - - - - 1.01
@@ -34,9 +38,14 @@ Test@GPU rms_norm x=f32@residual=0 128 hot graph - - - - wrong y[3]@is@off defau
 ROWS
 } >"$results/test-gpu/bench.csv"
 cat >"$results/test-gpu/peers.csv" <<'CSV'
-kernel,shape,state,launch,status,peer,peer_version,us,date
-gemv,8x32,cold,graph,ok,torch-mv,torch 2,1.5,2026-01-01
-gemv,8x32,cold,graph,ok,torch-mv,torch 3,3.0,2026-01-02
+kernel,case,shape,state,launch,status,peer,peer_version,us,date
+gemv,w=bf16 x=bf16,8x32,cold,graph,ok,torch-mv,torch 2,1.5,2026-01-01
+gemv,w=bf16 x=bf16,8x32,cold,graph,ok,torch-mv,torch 3,3.0,2026-01-02
+gqa_attention,head_dim=64 kv=bf16,14/2/64@127,cold,graph,ok,sdpa,torch 2,3.2,2026-01-02
+gqa_attention,head_dim=64 kv=bf16,14/2/64@127,cold,graph,ok,flashinfer,0.7,5,2026-01-02
+gqa_attention,head_dim=64 kv=bf16,14/2/64@1024,cold,graph,ok,sdpa,torch 2,6,2026-01-02
+gqa_attention,head_dim=64 kv=bf16,14/2/64@1024,cold,graph,ok,flashinfer,0.7,5,2026-01-02
+gqa_attention,head_dim=64 kv=bf16,14/2/64@1024,cold,single,ok,flashinfer,0.7,1,2026-01-02
 CSV
 cat >"$results/test-gpu/decode.csv" <<'CSV'
 device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,percent,joule,sm_mhz,throttle
@@ -87,6 +96,12 @@ done <<'LINES'
 Kernels measured 2026-01-02 to 2026-01-03, driver 580, CUDA 13.0. Ceilings of the last run: read 4000 GB/s, copy 3000 GB/s. Sources abc.
 | 8x32 | w=bf16 x=bf16 epilogue=none | tuned | 2.500 | 2.4 missed | torch-mv | 3.000 | 0.833 | 2.000 | 80.0 % | 50.0 % | 1980, 200 W |
 | 8x64 | w=q8_0 x=f32 epilogue=none | default | 2.300 | – | – | – | – | 2.000 | 87.0 %, goal 88 | 50.0 % | 1980, 200 W |
+Faster than the best peer: 1 of the 1 rows that have one; ours / peer is at most 0.833, at 8x32.
+| 14/2/64@127 | head_dim=64 kv=bf16 | tuned | 3.500 | – | sdpa | 3.200 | 1.094 | – | – | 50.0 % | 1980, 200 W |
+| 14/2/64@256 | head_dim=64 kv=bf16 | tuned | 3.800 | – | – | – | – | – | – | 50.0 % | 1980, 200 W |
+| 14/2/64@1024 | head_dim=64 kv=bf16 | tuned | 4.000 | – | flashinfer | 5.000 | 0.800 | – | – | 50.0 % | 1980, 200 W |
+| 14/2/64@127 | head_dim=64 kv=q8_0 | tuned | 2.500 | – | – | – | – | – | – | 50.0 % | 1980, 200 W |
+Faster than the best peer: 1 of the 2 rows that have one; ours / peer is at most 1.094, at 14/2/64@127.
 | 64 | x=f32 residual=0 | default | 1.290 | 1.3 met | torch-compile† | 1.250 | 1.032 | 1.01 | – | 1.100 | – |
 | tiny | bf16, bf16 | 1024 | tuned | 200.0 (199.0–201.0) | 100 met | 300 missed | 400 missed | fast | 160.0 | 1.25 | 25.0 % | 0.500 | 1755, power_cap |
 | tiny | bf16, bf16 | 4096 | 1024 | cublas 13.0.2 bf16 | 43210 (43100–43300) | 41.23 | 15.1 |
@@ -103,12 +118,19 @@ tiny bf16, bf16 cache, context 20, tuned rows: a step takes 10.00 µs, its launc
 | tiny at 1024 | defaults | 1500 | – |
 | tiny at 1024 | confirmed | 1742 | +16.16 (+15.80 +16.40) |
 - rms_norm x=f32 residual=0 128 hot graph default: wrong: y[3] is off
-Peers, measured on this device: cublaslt: 13.1.0; fast: v2; slow: v1; torch-mv: torch 3.
+Peers, measured on this device: cublaslt: 13.1.0; fast: v2; flashinfer: 0.7; sdpa: torch 2; slow: v1; torch-mv: torch 3.
 † not measured beside ours, but cited: torch-compile: someone, 2021.
 LINES
-[ "$(grep -c '^| ' "$results/report")" = 24 ] || {
+[ "$(grep -c '^| ' "$results/report")" = 29 ] || {
 	cat "$results/report" >&2
 	echo "a row too many or too few" >&2
+	exit 1
+}
+
+# Lengths in their order, whichever was measured first.
+grep -o '^| 14/2/64@[0-9]* | [^|]*kv=bf16' "$results/report" | grep -o '@[0-9]*' | tr -d '\n' | grep -qx '@127@256@1024' || {
+	cat "$results/report" >&2
+	echo "lengths of attention are not in order" >&2
 	exit 1
 }
 

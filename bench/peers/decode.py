@@ -7,10 +7,9 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from form import cache_bytes, interval, sizes
+from form import MODELS, cache_bytes, interval, sizes
 from kernels import TORCH, reason_of
 
-MODELS = ["qwen2.5-0.5b", "qwen2.5-7b"]
 CONTEXTS = [1024, 32768]
 STEPS, WARMUP, MIN_ROUNDS, MAX_ROUNDS, HALF_WIDTH, LIMIT_S = 64, 8, 5, 25, 0.005, 5.0
 

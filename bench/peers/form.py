@@ -8,6 +8,8 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+MODELS = ["qwen2.5-0.5b", "qwen2.5-7b"]  # measured unless others are asked for
+NEAR = 1.5
 
 
 def bench_columns():
@@ -39,6 +41,27 @@ def sizes():
     fields = ("layers", "hidden", "heads", "kv_heads", "ffn", "vocab")
     return {name: dict(zip(fields, map(int, numbers.split(", ")[:6])), tied=tied == "true")
             for name, numbers, tied in rows}
+
+
+def grid_lengths():
+    """At which warpsmith-bench times attention on a GPU, as tuner/tasks.c lists them."""
+    text = (ROOT / "tuner/tasks.c").read_text()
+    return [int(n) for n in re.search(r"gpu_lengths\[\] = \{([\d, ]+), 0\}", text).group(1).split(", ")]
+
+
+def attention_shapes(path, lengths=None):
+    """(heads, kv heads, head dim, length) in their order: of bf16 caches that bench.csv has cold rows of in a graph; those of
+    MODELS at lengths, or where there is no such row at those of the bench."""
+    shapes = set()
+    if not lengths and path.exists():
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                shape = re.fullmatch(r"(\d+)/(\d+)/(\d+)@(\d+)", row["shape"])
+                kind = row["kernel"], row["state"], row["launch"]
+                if shape and kind == ("gqa_attention", "cold", "graph") and "kv=bf16" in row["case"].split():
+                    shapes.add(tuple(map(int, shape.groups())))
+    heads = [(c["heads"], c["kv_heads"], c["hidden"] // c["heads"]) for c in map(sizes().get, MODELS)]
+    return sorted(shapes or {(*h, n) for h in heads for n in lengths or grid_lengths()})
 
 
 def dtype_bytes(name, n):
@@ -75,6 +98,13 @@ def interval(samples):
     middle = s[n // 2] if n % 2 else (s[n // 2 - 1] + s[n // 2]) / 2
     r = max(rank(n), 1)
     return middle, s[r - 1], s[n - r]
+
+
+def left_out(us):
+    """Of ways timed in short, why each is not timed in full: None where it is near the fastest."""
+    best = min(us, default=0)
+    return [f"left out: {x:.4g} us in short, more than {NEAR:g} times the fastest's {best:.4g}" if x > NEAR * best else None
+            for x in us]
 
 
 def cell(value):

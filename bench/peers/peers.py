@@ -5,13 +5,17 @@ needs this.
   python3 bench/peers/peers.py --csv results                     all peers, into results/<device>/peers.csv
   python3 bench/peers/peers.py --csv results --only llama        llama.cpp, for which random weights become files
   python3 bench/peers/peers.py --csv results --only norm,rope    some of them
+  python3 bench/peers/peers.py --csv results --only attention,flashinfer --lengths 1024,8192
   python3 bench/peers/peers.py --selftest                        the form of the files; needs no GPU and no torch
 
-peers.csv, peers_decode.csv and peers_prefill.csv have the columns of bench.csv, decode.csv and prefill.csv. A peer that is
-not installed is named absent in one line on stderr."""
+peers.csv, peers_decode.csv and peers_prefill.csv have the columns of bench.csv, decode.csv and prefill.csv. Attention is
+measured at the lengths that results/<device>/bench.csv has of ours. Of torch's ways of it, and of FlashInfer's, those far behind the
+fastest in a few launches get no row. What has no row, as a peer that is not installed, is named in one line on stderr."""
 
 import argparse
+import contextlib
 import csv
+import io
 import pathlib
 import sys
 import tempfile
@@ -20,7 +24,7 @@ import time
 import form
 import llama
 
-TORCH_FAMILIES = ("attention", "norm", "rope", "gemv", "decode")
+TORCH_FAMILIES = ("attention", "norm", "rope", "gemv", "flashinfer", "decode")
 FAMILIES = (*TORCH_FAMILIES, "llama")
 
 
@@ -77,15 +81,25 @@ def llama_row(folder, ceilings, measured):
     return True
 
 
-def take(rows, write, deadline):
-    """Writes rows until they end or time is up."""
+def take(family, rows, write, deadline):
+    """Writes rows until they end, time is up or the GPU fails."""
     n = 0
-    for row in rows:
-        n += write(row)
-        if time.monotonic() > deadline:
-            say("time is up: the rest is left out (--seconds)")
-            break
+    try:
+        for row in rows:
+            n += write(row)
+            if time.monotonic() > deadline:
+                say("time is up: the rest is left out (--seconds)")
+                break
+    except RuntimeError as error:
+        say(f"{family}: given up: {' '.join(str(error).split())}")
     return n
+
+
+def lengths(text):
+    numbers = [int(n) for n in text.split(",")]
+    if min(numbers) < 1:
+        raise ValueError(text)
+    return numbers
 
 
 def torch_rows(options, ceilings):
@@ -98,24 +112,23 @@ def torch_rows(options, ceilings):
     if not torch.cuda.is_available():
         say("torch finds no GPU")
         return
+    import attention
     import decode
     import kernels
     import timing
 
     device = torch.cuda.get_device_name()
     ceiling = ceilings[device] = timing.read_ceiling()
-    say(f"{device}, {kernels.cudnn_version()}, read ceiling " + (f"{ceiling:.0f} GB/s" if ceiling else "unknown (no triton)"))
+    say(f"{device}, {attention.cudnn_version()}, read ceiling " + (f"{ceiling:.0f} GB/s" if ceiling else "unknown (no triton)"))
     bench = form.Log(options.csv, device, "peers.csv", form.bench_columns())
     steps = form.Log(options.csv, device, "peers_decode.csv", form.decode_columns())
-    lengths = [int(n) for n in options.lengths.split(",")] if options.lengths else None
+    shapes = form.attention_shapes(bench.path.parent / "bench.csv", options.lengths)
+    makers = {"attention": lambda: attention.torch_rows(shapes), "norm": kernels.norm, "rope": kernels.rope,
+              "gemv": kernels.gemv, "flashinfer": lambda: attention.flashinfer_rows(shapes), "decode": decode.decode}
     for family in TORCH_FAMILIES:
-        if family not in options.only:
-            continue
-        if family == "decode":
-            yield family, decode.decode(), lambda row: decode_row(steps, ceiling, row)
-        else:
-            rows = kernels.attention(lengths) if family == "attention" else getattr(kernels, family)()
-            yield family, rows, lambda row: bench_row(bench, ceiling, row)
+        if family in options.only:
+            log, write = (steps, decode_row) if family == "decode" else (bench, bench_row)
+            yield family, makers[family](), lambda row: write(log, ceiling, row)
 
 
 def all_rows(options):
@@ -133,7 +146,7 @@ def measure(options):
         if start > deadline:
             say(f"{family}: left out, time is up (--seconds)")
             continue
-        n += take(rows, write, deadline)
+        n += take(family, rows, write, deadline)
         say(f"{family}: {time.monotonic() - start:.0f} s")
     if not n:
         say("nothing was measured")
@@ -145,6 +158,38 @@ class FakeTiming:
 
     def columns(self):
         return dict(us=4.0, us_lo=3.9, us_hi=4.1, samples=15, launches=20, stop="precision")
+
+
+def selftest_choices():
+    """What is measured, and what is said of the rest."""
+    header = "kernel,case,shape,state,launch"
+    ours = ["gqa_attention,head_dim=64 group=7 kv=bf16,14/2/64@127,cold,graph",
+            "gqa_attention,head_dim=8 group=2 kv=bf16,2/1/8@64,cold,graph",
+            "gqa_attention,head_dim=64 group=7 kv=bf16,14/2/64@64,cold,graph",
+            "gqa_attention,head_dim=64 group=7 kv=bf16,14/2/64@64,cold,graph",
+            "gqa_attention,head_dim=64 group=7 kv=q8_0,14/2/64@1,cold,graph",
+            "gqa_attention,head_dim=64 group=7 kv=bf16,14/2/64@2,hot,graph",
+            "gqa_attention,head_dim=64 group=7 kv=bf16,14/2/64@3,cold,single",
+            "rope,kv=bf16 append=0,14/2/64@4,cold,graph"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "bench.csv"
+        bench = form.attention_shapes(path)
+        assert (14, 2, 64, 131072) in bench and (28, 4, 128, 64) in bench and len(bench) == 2 * len(form.grid_lengths()), bench
+        path.write_text("\n".join([header, *ours, ""]))
+        assert form.attention_shapes(path) == [(2, 1, 8, 64), (14, 2, 64, 64), (14, 2, 64, 127)], form.attention_shapes(path)
+        assert form.attention_shapes(path, [5]) == [(14, 2, 64, 5), (28, 4, 128, 5)], form.attention_shapes(path, [5])
+    assert form.left_out([]) == []
+    kept, near, far = form.left_out([4.0, 6.0, 6.1])
+    assert (kept, near) == (None, None) and far == "left out: 6.1 us in short, more than 1.5 times the fastest's 4", far
+
+    def failing():
+        yield 1
+        raise RuntimeError("CUDA error: the GPU\nis lost")
+
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        assert take("some", failing(), lambda row: row, time.monotonic() + 60) == 1
+    assert said.getvalue() == "peers: some: given up: CUDA error: the GPU is lost\n", said.getvalue()
 
 
 def selftest():
@@ -159,6 +204,7 @@ def selftest():
     assert form.slug("NVIDIA H200") == "nvidia-h200"
     assert [form.rank(n) for n in (5, 6, 15, 301)] == [0, 1, 4, 134], [form.rank(n) for n in (5, 6, 15, 301)]
     assert form.interval([5, 1, 3, 2, 4, 6]) == (3.5, 1, 6)
+    selftest_choices()
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(2):  # appended to, with one header
             log = form.Log(folder, "NVIDIA H200", "peers.csv", columns)
@@ -189,7 +235,7 @@ def main():
     parser.add_argument("--csv", metavar="DIR", help="append to DIR/<device>/peers.csv, peers_decode.csv, peers_prefill.csv")
     parser.add_argument("--only", metavar="NAME,...", default=",".join(FAMILIES), help="of " + ", ".join(FAMILIES))
     parser.add_argument("--seconds", type=float, default=240, metavar="N", help="leave out what is not begun by then (240)")
-    parser.add_argument("--lengths", metavar="N,...", help="cache lengths of attention")
+    parser.add_argument("--lengths", type=lengths, metavar="N,...", help="cache lengths of attention")
     parser.add_argument("--models", metavar="SIZE:TYPE,...", default=",".join(llama.MODELS),
                         help="of llama: as warpsmith-run --random takes them (%(default)s)")
     parser.add_argument("--llama-bench", metavar="PROGRAM", default="llama-bench", help="(from the PATH)")

@@ -10,6 +10,7 @@ from form import interval
 
 MIN_SAMPLES, MAX_SAMPLES, HALF_WIDTH = 15, 301, 0.005
 MIN_LAUNCHES, LEAST_US, MAX_LAUNCHES = 20, 1000, 512
+SHORT_LAUNCHES, SHORT_SAMPLES = 8, 3
 COLD_CACHES, MAX_COPIES = 3, 1024
 DELAY_CYCLES = 100_000  # 50 us at 2 GHz
 
@@ -50,8 +51,8 @@ def capture(call, n):
     return graph
 
 
-def time_calls(call, copies, limit_s=1.0):
-    """Microseconds of one call(i), i being the copy of the buffers that it uses, 0 .. copies - 1."""
+def warm_up(call, copies):
+    """Before a capture, aside from the stream that captures."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -59,6 +60,21 @@ def time_calls(call, copies, limit_s=1.0):
             call(i % copies)
     torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.synchronize()
+
+
+def time_short(call, copies):
+    """Microseconds of one call(i), enough to tell which way is slow."""
+    warm_up(call, copies)
+    graph = capture(lambda i: call(i % copies), SHORT_LAUNCHES)
+    graph.replay()
+    us = min(elapsed_us(graph.replay) for _ in range(SHORT_SAMPLES)) / SHORT_LAUNCHES
+    graph.reset()
+    return us
+
+
+def time_calls(call, copies, limit_s=1.0):
+    """Microseconds of one call(i), i being the copy of the buffers that it uses, 0 .. copies - 1."""
+    warm_up(call, copies)
     one = elapsed_us(lambda: call(0))
     wanted = max(MIN_LAUNCHES, min(MAX_LAUNCHES, LEAST_US / max(one, 0.1)))
     n = copies * max(1, math.ceil(wanted / copies))  # each copy as often as any other
