@@ -44,3 +44,12 @@ printf '%s\nhost,planted,bf16,bf16,512,64,gemm f32,100,99,101,1e9,0.2,,0\n' "$he
 	echo "no table of prompts" >&2
 	exit 1
 }
+
+# Attention's peers, too.
+printf '%s\n%s\n' kernel,case,shape,state,launch,status,peer,peer_version,us,date \
+	"gqa_attention,head_dim=64 group=7 kv=bf16,14/2/64@1024,cold,graph,ok,planted,1,50,2026-01-01" >"$copy/results/host/peers.csv"
+"$copy/scripts/figures" 2>"$copy/log" && grep -q '14/2/64 best peer' "$copy/results/host/attention.svg" || {
+	cat "$copy/log" >&2
+	echo "no peer in the plot of attention" >&2
+	exit 1
+}

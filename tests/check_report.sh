@@ -46,6 +46,7 @@ gqa_attention,head_dim=64 kv=bf16,14/2/64@127,cold,graph,ok,flashinfer,0.7,5,202
 gqa_attention,head_dim=64 kv=bf16,14/2/64@1024,cold,graph,ok,sdpa,torch 2,6,2026-01-02
 gqa_attention,head_dim=64 kv=bf16,14/2/64@1024,cold,graph,ok,flashinfer,0.7,5,2026-01-02
 gqa_attention,head_dim=64 kv=bf16,14/2/64@1024,cold,single,ok,flashinfer,0.7,1,2026-01-02
+gqa_attention,head_dim=64 kv=q8_0,14/2/64@127,cold,graph,ok,flashinfer,0.7,2,2026-01-02
 CSV
 cat >"$results/test-gpu/decode.csv" <<'CSV'
 device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,percent,joule,sm_mhz,throttle
@@ -100,8 +101,8 @@ Faster than the best peer: 1 of the 1 rows that have one; ours / peer is at most
 | 14/2/64@127 | head_dim=64 kv=bf16 | tuned | 3.500 | – | sdpa | 3.200 | 1.094 | – | – | 50.0 % | 1980, 200 W |
 | 14/2/64@256 | head_dim=64 kv=bf16 | tuned | 3.800 | – | – | – | – | – | – | 50.0 % | 1980, 200 W |
 | 14/2/64@1024 | head_dim=64 kv=bf16 | tuned | 4.000 | – | flashinfer | 5.000 | 0.800 | – | – | 50.0 % | 1980, 200 W |
-| 14/2/64@127 | head_dim=64 kv=q8_0 | tuned | 2.500 | – | – | – | – | – | – | 50.0 % | 1980, 200 W |
-Faster than the best peer: 1 of the 2 rows that have one; ours / peer is at most 1.094, at 14/2/64@127.
+| 14/2/64@127 | head_dim=64 kv=q8_0 | tuned | 2.500 | – | flashinfer | 2.000 | 1.250 | – | – | 50.0 % | 1980, 200 W |
+Faster than the best peer: 1 of the 3 rows that have one; ours / peer is at most 1.250, at 14/2/64@127.
 | 64 | x=f32 residual=0 | default | 1.290 | 1.3 met | torch-compile† | 1.250 | 1.032 | 1.01 | – | 1.100 | – |
 | tiny | bf16, bf16 | 1024 | tuned | 200.0 (199.0–201.0) | 100 met | 300 missed | 400 missed | fast | 160.0 | 1.25 | 25.0 % | 0.500 | 1755, power_cap |
 | tiny | bf16, bf16 | 4096 | 1024 | cublas 13.0.2 bf16 | 43210 (43100–43300) | 41.23 | 15.1 |

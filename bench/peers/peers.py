@@ -9,8 +9,10 @@ needs this.
   python3 bench/peers/peers.py --selftest                        the form of the files; needs no GPU and no torch
 
 peers.csv, peers_decode.csv and peers_prefill.csv have the columns of bench.csv, decode.csv and prefill.csv. Attention is
-measured at the lengths that results/<device>/bench.csv has of ours. Of torch's ways of it, and of FlashInfer's, those far behind the
-fastest in a few launches get no row. What has no row, as a peer that is not installed, is named in one line on stderr."""
+measured at the lengths that results/<device>/bench.csv has of ours, or as --lengths says. Of torch's ways of it, and of
+FlashInfer's, those far behind the fastest in a few launches get no row. What has no row, as a peer that is not installed, is
+named in one line on stderr; so is what takes longer than a minute, as FlashInfer may when it compiles a kernel: begun again, it
+goes on."""
 
 import argparse
 import contextlib
@@ -119,7 +121,8 @@ def torch_rows(options, ceilings):
 
     device = torch.cuda.get_device_name()
     ceiling = ceilings[device] = timing.read_ceiling()
-    say(f"{device}, {attention.cudnn_version()}, read ceiling " + (f"{ceiling:.0f} GB/s" if ceiling else "unknown (no triton)"))
+    say(f"{device}, {attention.cudnn_version()}, read ceiling "
+        + (f"{ceiling:.0f} GB/s" if ceiling else "unknown (no triton)"))
     bench = form.Log(options.csv, device, "peers.csv", form.bench_columns())
     steps = form.Log(options.csv, device, "peers_decode.csv", form.decode_columns())
     shapes = form.attention_shapes(bench.path.parent / "bench.csv", options.lengths)
