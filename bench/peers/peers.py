@@ -11,8 +11,8 @@ needs this.
 peers.csv, peers_decode.csv and peers_prefill.csv have the columns of bench.csv, decode.csv and prefill.csv. Attention is
 measured at the lengths that results/<device>/bench.csv has of ours, or as --lengths says. Of torch's ways of it, and of
 FlashInfer's, those far behind the fastest in a few launches get no row. What has no row, as a peer that is not installed, is
-named in one line on stderr; so is what takes longer than a minute, as FlashInfer may when it compiles a kernel: begun again, it
-goes on."""
+named in one line on stderr; so is what takes longer than a minute, as FlashInfer may where it compiles: begun again, it goes
+on."""
 
 import argparse
 import contextlib
@@ -204,6 +204,8 @@ def selftest():
     assert "peer_version" in columns and "launches" in columns
     steps = "device,model,dtype,kv,context,plan,tok_s,tok_s_lo,tok_s_hi,bytes,ceiling_gbps,percent,joule,source_hash"
     assert form.decode_columns()[:14] == steps.split(","), form.decode_columns()
+    for path in pathlib.Path(__file__).parent.glob("*.py"):  # those that need torch, too
+        compile(path.read_text(), str(path), "exec")
     assert form.slug("NVIDIA H200") == "nvidia-h200"
     assert [form.rank(n) for n in (5, 6, 15, 301)] == [0, 1, 4, 134], [form.rank(n) for n in (5, 6, 15, 301)]
     assert form.interval([5, 1, 3, 2, 4, 6]) == (3.5, 1, 6)
