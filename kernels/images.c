@@ -27,33 +27,39 @@ const struct image *image_find(const char *function, int sm)
 	return best;
 }
 
-/* The library of a function's kernels and their symbols; NULL where there is none. */
-static void *load(const char *function, int sm, const char *const **symbols)
+static const void *load(const struct image_part *part)
 {
-	const struct image *image = image_find(function, sm);
-	void *library = NULL;
-	if (image && jit_load_code(image->code, &library) != STATUS_OK)
-		warn_once("%s", fail_message());
-	*symbols = image ? image->symbols : NULL;
-	return library;
-}
-
-static const void *find_entry(void *library, const char *const *symbols, int i)
-{
+	void *library;
 	const void *entry = NULL;
-	if (library && symbols[i] && jit_find_entry(library, symbols[i], &entry) != STATUS_OK)
+	if (part->code && (jit_load_code(part->code, &library) != STATUS_OK ||
+	                   jit_find_entry(library, part->symbol, &entry) != STATUS_OK))
 		warn_once("%s", fail_message());
 	return entry;
 }
 
+static const void **entry_of(struct variant *variant, bool twin)
+{
+	return twin ? &variant->traced : &variant->entry;
+}
+
+/* Variants with the same code share a kernel. */
+static void resolve(const char *function, bool twin, int sm, struct variant *list, int n)
+{
+	const struct image *image = image_find(function, sm);
+	for (int i = 0; i < n; i++) {
+		int first = 0;
+		while (image && image->parts[first].code != image->parts[i].code)
+			first++;
+		*entry_of(&list[i], twin) = !image       ? NULL
+		                            : first == i ? load(&image->parts[i])
+		                                         : *entry_of(&list[first], twin);
+	}
+}
+
 void images_resolve(const char *kernel, int sm, struct variant *list, int n)
 {
-	char twin[64];
-	const char *const *symbols, *const *twin_symbols;
-	snprintf(twin, sizeof twin, "%s_traced", kernel);
-	void *library = load(kernel, sm, &symbols), *twins = load(twin, sm, &twin_symbols);
-	for (int i = 0; i < n; i++) {
-		list[i].entry = find_entry(library, symbols, i);
-		list[i].traced = find_entry(twins, twin_symbols, i);
-	}
+	char traced[64];
+	snprintf(traced, sizeof traced, "%s_traced", kernel);
+	resolve(kernel, false, sm, list, n);
+	resolve(traced, true, sm, list, n);
 }

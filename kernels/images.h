@@ -12,13 +12,18 @@
  * `entry` or `traced` that is not NULL says that there is such a function. NULL: no such kernel. */
 struct variant *cuda_table(const char *kernel, int *n);
 
+/* One instance. Those that a program never launches are never loaded. */
+struct image_part {
+	const void *code; /* NULL: it is not legal for the architecture */
+	const char *symbol;
+};
+
 /* What one function of a kernel has for one architecture; make_image.c writes them. */
 struct image {
 	const char *function; /* "gemv", or "gemv_traced" for the twins that report */
 	int sm;
-	bool ptx; /* for every GPU from that architecture on; else a cubin, for its generation */
-	const void *code;
-	const char *const *symbols; /* of each variant of the list; NULL: not legal there */
+	bool ptx; /* for every GPU from that architecture on; else cubins, for its generation */
+	const struct image_part *parts; /* of each variant of the list */
 };
 
 /* All of this program, NULL-terminated. */

@@ -10,15 +10,32 @@
 #include "device/jit.h"
 #include "kernels/images.h"
 
+#define ALIGNMENT 64
+
+static const char ptx_prefix[] = "compute_";
+
+struct image_name {
+	const char *function;
+	int sm;
+	bool ptx;
+};
+
 /* The instances of one image: rows of a table that have the same code share one. */
 struct instances {
 	const struct kernel *kernel;
 	const struct variant *table; /* (n_rows) */
 	int n_rows, n;
-	int *index; /* (n_rows) of a row's instance; -1: none */
-	struct kase *kases;
-	struct config *configs;
+	int *index;                 /* (n_rows) of a row's instance; -1: none */
+	struct kase *kases;         /* (n) */
+	struct config *configs;     /* (n) */
+	struct jit_module *modules; /* (n) */
 };
+
+/* Of an instance's code in the file. */
+static size_t padded(size_t bytes)
+{
+	return (bytes + 1 + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
 
 /* A function is its kernel's namesake, or has a suffix. */
 static bool find_kernel(const char *function, struct instances *x)
@@ -47,7 +64,8 @@ static bool collect(struct instances *x, int sm)
 	x->index = calloc(n, sizeof *x->index);
 	x->kases = calloc(n, sizeof *x->kases);
 	x->configs = calloc(n, sizeof *x->configs);
-	if (!x->index || !x->kases || !x->configs)
+	x->modules = calloc(n, sizeof *x->modules);
+	if (!x->index || !x->kases || !x->configs || !x->modules)
 		return false;
 	for (int r = 0; r < x->n_rows; r++) {
 		const struct variant *row = &x->table[r];
@@ -62,51 +80,94 @@ static bool collect(struct instances *x, int sm)
 	return true;
 }
 
-/* The first instance that did not compile. */
-static const struct jit_instance *first_bad(const struct jit_module *module)
+static struct jit_request request_of(const struct instances *x, int i)
 {
-	for (int i = 0; i < module->n_instances; i++)
-		if (!module->instances[i].symbol)
-			return &module->instances[i];
-	return NULL;
+	return (struct jit_request){.kernel = x->kernel->name,
+	                            .n = 1,
+	                            .kases = &x->kases[i],
+	                            .configs = &x->configs[i],
+	                            .n_fields = x->kernel->n_fields,
+	                            .n_params = x->kernel->n_params};
 }
 
-static bool write_code(const char *path, const struct jit_part *part)
+/* Each is a program of its own: after a tune only new ones are compiled, and the rest come from the
+ * cache. */
+static enum status compile(const struct image_name *name, struct instances *x)
 {
+	enum status status = STATUS_OK;
+	for (int i = 0; i < x->n; i++) {
+		struct jit_module *module = &x->modules[i];
+		struct jit_request request = request_of(x, i);
+		request.function = name->function;
+		request.sm = name->sm;
+		request.ptx = name->ptx;
+		TRY(jit_compile(&request, module));
+		if (!module->instances[0].symbol)
+			return fail(STATUS_FAILED, "%s", module->instances[0].reason);
+	}
+done:
+	return status;
+}
+
+/* One behind the other, at multiples of ALIGNMENT; PTX ends with a NUL. */
+static bool write_code(const char *path, const struct instances *x)
+{
+	static const char zeros[ALIGNMENT];
 	FILE *file = fopen(path, "wb");
-	bool written = file && fwrite(part->image, 1, part->bytes, file) == part->bytes;
-	written &= file && !fputc(0, file); /* PTX ends so */
+	bool written = file;
+	for (int i = 0; written && i < x->n; i++) {
+		const struct jit_part *part = x->modules[i].parts;
+		const size_t bytes = padded(part->bytes);
+		written = fwrite(part->image, 1, part->bytes, file) == part->bytes &&
+		          fwrite(zeros, 1, bytes - part->bytes, file) == bytes - part->bytes;
+	}
 	return file && !fclose(file) && written;
 }
 
 /* The assembler takes the code in from its file. */
-static bool write_source(const char *path, const char *function, int sm, bool ptx,
-                         const struct instances *x, const struct jit_module *module)
+static bool write_source(const char *path, const struct image_name *name, const struct instances *x)
 {
-	char name[512];
-	snprintf(name, sizeof name, "%s.c", path);
-	FILE *file = fopen(name, "w");
+	char text[512];
+	snprintf(text, sizeof text, "%s.c", path);
+	FILE *file = fopen(text, "w");
 	if (!file)
 		return false;
-	snprintf(name, sizeof name, "image_%s_%s%d", function, ptx ? "compute_" : "", sm);
+	snprintf(text, sizeof text, "image_%s_%s%d", name->function, name->ptx ? ptx_prefix : "",
+	         name->sm);
 	fprintf(file,
 	        "#include <stddef.h>\n#include \"kernels/images.h\"\n"
-	        "__asm__(\".pushsection .rodata\\n.balign 64\\n%s_code: .incbin \\\"%s\\\"\\n"
+	        "__asm__(\".pushsection .rodata\\n.balign %d\\n%s_code: .incbin \\\"%s\\\"\\n"
 	        ".popsection\");\n"
 	        "extern const unsigned char %s_code[];\n"
-	        "static const char *const symbols[] = {\n",
-	        name, path, name);
-	for (int r = 0; r < x->n_rows; r++)
+	        "static const struct image_part parts[] = {\n",
+	        ALIGNMENT, text, path, text);
+	for (int r = 0; r < x->n_rows; r++) {
+		size_t at = 0;
+		for (int i = 0; i < x->index[r]; i++)
+			at += padded(x->modules[i].parts->bytes);
 		if (x->index[r] < 0)
-			fprintf(file, "\tNULL,\n");
+			fprintf(file, "\t{NULL, NULL},\n");
 		else
-			fprintf(file, "\t\"%s\",\n", module->instances[x->index[r]].symbol);
-	fprintf(file, "};\nconst struct image %s = {\"%s\", %d, %d, %s_code, symbols};\n", name,
-	        function, sm, ptx, name);
+			fprintf(file, "\t{%s_code + %zu, \"%s\"},\n", text, at,
+			        x->modules[x->index[r]].instances[0].symbol);
+	}
+	fprintf(file, "};\nconst struct image %s = {\"%s\", %d, %d, parts};\n", text,
+	        name->function, name->sm, name->ptx);
 	const bool written = !ferror(file);
 	return !fclose(file) && written;
 }
 
+static void close_instances(struct instances *x)
+{
+	for (int i = 0; i < x->n; i++)
+		jit_close(&x->modules[i]);
+	free(x->modules);
+	free(x->index);
+	free(x->kases);
+	free(x->configs);
+}
+
+/* Exits of a program that could not do it. */
 static int fail_with(const char *function, const char *why)
 {
 	fprintf(stderr, "make_image: %s: %s\n", function, why);
@@ -115,12 +176,10 @@ static int fail_with(const char *function, const char *why)
 
 int main(int argc, char **argv)
 {
-	static const char ptx_prefix[] = "compute_";
 	struct instances x = {0};
-	struct jit_module module = {0};
+	struct image_name name;
 	char version[16];
-	const char *function = argc > 1 ? argv[1] : "";
-	if (argc != 4 || !find_kernel(function, &x)) {
+	if (argc != 4 || !find_kernel(argv[1], &x)) {
 		fprintf(stderr, "usage: make_image FUNCTION ARCHITECTURE OUTPUT\n");
 		return 2;
 	}
@@ -128,33 +187,17 @@ int main(int argc, char **argv)
 		fprintf(stderr, "make_image: %s\n", fail_message());
 		return 77;
 	}
-	const bool ptx = !strncmp(argv[2], ptx_prefix, sizeof ptx_prefix - 1);
-	const int sm = atoi(argv[2] + (ptx ? sizeof ptx_prefix - 1 : 0));
-	if (!collect(&x, sm))
-		return fail_with(function, "no memory");
-	const struct jit_request request = {
-	        .kernel = x.kernel->name,
-	        .function = function,
-	        .n = x.n,
-	        .kases = x.kases,
-	        .configs = x.configs,
-	        .n_fields = x.kernel->n_fields,
-	        .n_params = x.kernel->n_params,
-	        .sm = sm,
-	        .ptx = ptx,
-	};
-	if (jit_compile(&request, &module) != STATUS_OK)
-		return fail_with(function, fail_message());
-	if (first_bad(&module))
-		return fail_with(function, first_bad(&module)->reason);
-	if (module.n_parts != 1)
-		return fail_with(function, "no instance is legal");
-	if (!write_code(argv[3], &module.parts[0]) ||
-	    !write_source(argv[3], function, sm, ptx, &x, &module))
-		return fail_with(function, "cannot write its image");
-	jit_close(&module);
-	free(x.index);
-	free(x.kases);
-	free(x.configs);
+	name.function = argv[1];
+	name.ptx = !strncmp(argv[2], ptx_prefix, strlen(ptx_prefix));
+	name.sm = atoi(argv[2] + (name.ptx ? strlen(ptx_prefix) : 0));
+	if (!collect(&x, name.sm))
+		return fail_with(argv[1], "no memory");
+	if (!x.n)
+		return fail_with(argv[1], "no instance is legal");
+	if (compile(&name, &x) != STATUS_OK)
+		return fail_with(argv[1], fail_message());
+	if (!write_code(argv[3], &x) || !write_source(argv[3], &name, &x))
+		return fail_with(argv[1], "cannot write its image");
+	close_instances(&x);
 	return 0;
 }

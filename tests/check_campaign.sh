@@ -50,12 +50,12 @@ expect "runs of the runner before bench" "$(count warpsmith-run)" 9
 rm "$folder/broken"
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
 expect "runs of the tuner after a second run" "$(count warpsmith-tune)" 10
-expect "runs of the bench" "$(count warpsmith-bench)" 2
+expect "runs of the bench" "$(count warpsmith-bench)" 4
 expect "runs of the runner with decode and prompts" "$(count warpsmith-run)" 41
 
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "calls of a third run" "$(wc -l <"$folder/calls")" 88
+expect "calls of a third run" "$(wc -l <"$folder/calls")" 90
 
 echo '# another program' >>"$folder/bin/test_cuda_device"
 scripts/campaign "$folder/bin" "$folder/results" >/dev/null
-expect "calls with other programs" "$(wc -l <"$folder/calls")" 175
+expect "calls with other programs" "$(wc -l <"$folder/calls")" 179

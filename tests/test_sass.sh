@@ -15,7 +15,7 @@ nvdisasm=$(scripts/nvdisasm)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-"$bin/make_image" "$kernel" 90 "$folder/cubin"
+"$bin/jit_image" "$kernel" "$folder/cubin" rows
 "$nvdisasm" -c "$folder/cubin" >"$folder/text"
 $check <"$folder/text" >"$folder/result" || {
 	cat "$folder/result"
@@ -40,7 +40,7 @@ if ! grep -q ' 0 with a promise' "$folder/result"; then
 	must_fail "a load less"
 fi
 
-"$bin/jit_image" "$kernel" "$folder/cubin"
+"$bin/jit_image" "$kernel" "$folder/cubin" values
 "$nvdisasm" -c "$folder/cubin" >"$folder/others"
 check="$check bulk"
 $check <"$folder/others"
