@@ -24,9 +24,9 @@
 #include "core/variant.h"
 
 // A program links the host's tables and CUDA's: names that differ keep their instances of the
-// templates below apart. In CUDA's an entry only says that there is to be one.
+// templates below apart. CUDA's has no entries yet.
 #ifdef WARPSMITH_CUDA_TABLE
-#define KERNEL_ENTRY(...)  ((const void *)"")
+#define KERNEL_ENTRY(...)  nullptr
 #define VARIANTS_OF(name)  name##_cuda_variants
 #define TRAITS_OF(name)    name##_cuda_traits
 #define TUNED_DEVICES_HERE TUNED_DEVICES_CUDA

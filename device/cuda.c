@@ -384,8 +384,9 @@ static enum status prepare(struct cuda_device *cuda, const void *entry, size_t s
 	enum status status = STATUS_OK;
 	struct cudaFuncAttributes attributes;
 	if (!entry)
-		return fail(STATUS_NO_DEVICE, "cuda:%d: this build has no code that sm_%d can run",
-		            cuda->index, cuda->base.info.target.sm);
+		return fail(STATUS_NO_DEVICE,
+		            "cuda:%d: this build has no code of a kernel for sm_%d", cuda->index,
+		            cuda->base.info.target.sm);
 	struct entry_slot *slot =
 	        &cuda->slots[((uintptr_t)entry >> 4 ^ (uintptr_t)entry >> 12) % ENTRY_SLOTS];
 	if (slot->entry != entry) {

@@ -1,7 +1,6 @@
 #include "kernels/images.h"
 
 #include <stdio.h>
-#include <stddef.h>
 #include <string.h>
 
 #include "core/status.h"

@@ -1,6 +1,5 @@
 /* Instances for GPUs. A program has a list of them for each kernel, and their code, compiled when
- * the program was built: by NVRTC, as the tuner's candidates are, so that what is tuned is what
- * runs. */
+ * the program was built: by NVRTC, as the tuner's candidates are. */
 #ifndef KERNELS_IMAGES_H
 #define KERNELS_IMAGES_H
 
@@ -8,8 +7,8 @@
 
 #include "core/variant.h"
 
-/* The list of a kernel, without code: the default of each case and the rows of results/tuned.h. An
- * `entry` or `traced` that is not NULL says that there is such a function. NULL: no such kernel. */
+/* The list of a kernel, without entries: the default of each case and the rows of results/tuned.h.
+ * NULL: no such kernel. */
 struct variant *cuda_table(const char *kernel, int *n);
 
 /* One instance. Those that a program never launches are never loaded. */

@@ -80,14 +80,13 @@ static bool collect(struct instances *x, int sm)
 	return true;
 }
 
-static struct jit_request request_of(const struct instances *x, int i)
+/* NVRTC takes an architecture that it does not know for the newest before it, as PTX. */
+static bool is_for(const struct image_name *name, const struct jit_part *part)
 {
-	return (struct jit_request){.kernel = x->kernel->name,
-	                            .n = 1,
-	                            .kases = &x->kases[i],
-	                            .configs = &x->configs[i],
-	                            .n_fields = x->kernel->n_fields,
-	                            .n_params = x->kernel->n_params};
+	char target[32];
+	snprintf(target, sizeof target, ".target sm_%d", name->sm);
+	return name->ptx ? strstr(part->image, target) != NULL
+	                 : part->bytes > 4 && !memcmp(part->image, "\177ELF", 4);
 }
 
 /* Each is a program of its own: after a tune only new ones are compiled, and the rest come from the
@@ -97,13 +96,23 @@ static enum status compile(const struct image_name *name, struct instances *x)
 	enum status status = STATUS_OK;
 	for (int i = 0; i < x->n; i++) {
 		struct jit_module *module = &x->modules[i];
-		struct jit_request request = request_of(x, i);
-		request.function = name->function;
-		request.sm = name->sm;
-		request.ptx = name->ptx;
+		const struct jit_request request = {.kernel = x->kernel->name,
+		                                    .function = name->function,
+		                                    .n = 1,
+		                                    .kases = &x->kases[i],
+		                                    .configs = &x->configs[i],
+		                                    .n_fields = x->kernel->n_fields,
+		                                    .n_params = x->kernel->n_params,
+		                                    .sm = name->sm,
+		                                    .ptx = name->ptx};
 		TRY(jit_compile(&request, module));
 		if (!module->instances[0].symbol)
-			return fail(STATUS_FAILED, "%s", module->instances[0].reason);
+			status = fail(STATUS_FAILED, "%s", module->instances[0].reason);
+		else if (!is_for(name, &module->parts[0]))
+			status = fail(STATUS_UNSUPPORTED, "this NVRTC does not know sm_%d",
+			              name->sm);
+		if (status != STATUS_OK)
+			goto done;
 	}
 done:
 	return status;
@@ -127,9 +136,9 @@ static bool write_code(const char *path, const struct instances *x)
 /* The assembler takes the code in from its file. */
 static bool write_source(const char *path, const struct image_name *name, const struct instances *x)
 {
-	char text[512];
-	snprintf(text, sizeof text, "%s.c", path);
-	FILE *file = fopen(text, "w");
+	char text[4096];
+	const bool fits = snprintf(text, sizeof text, "%s.c", path) < (int)sizeof text;
+	FILE *file = fits ? fopen(text, "w") : NULL;
 	if (!file)
 		return false;
 	snprintf(text, sizeof text, "image_%s_%s%d", name->function, name->ptx ? ptx_prefix : "",
@@ -167,11 +176,30 @@ static void close_instances(struct instances *x)
 	free(x->configs);
 }
 
-/* Exits of a program that could not do it. */
-static int fail_with(const char *function, const char *why)
+/* "90", or "compute_90" for PTX. */
+static bool parse_architecture(const char *text, struct image_name *name)
 {
-	fprintf(stderr, "make_image: %s: %s\n", function, why);
-	return 1;
+	char *end;
+	name->ptx = !strncmp(text, ptx_prefix, strlen(ptx_prefix));
+	text += name->ptx ? strlen(ptx_prefix) : 0;
+	name->sm = (int)strtol(text, &end, 10);
+	return end > text && !*end && name->sm > 0 && name->sm < 1000;
+}
+
+static enum status make(const struct image_name *name, const char *path, struct instances *x)
+{
+	enum status status = STATUS_OK;
+	if (!collect(x, name->sm))
+		status = fail(STATUS_NO_MEMORY, "no memory");
+	else if (!x->n)
+		status = fail(STATUS_USAGE, "no instance is legal");
+	if (status != STATUS_OK)
+		goto done;
+	TRY(compile(name, x));
+	if (!write_code(path, x) || !write_source(path, name, x))
+		status = fail(STATUS_FAILED, "cannot write %s", path);
+done:
+	return status;
 }
 
 int main(int argc, char **argv)
@@ -179,25 +207,19 @@ int main(int argc, char **argv)
 	struct instances x = {0};
 	struct image_name name;
 	char version[16];
-	if (argc != 4 || !find_kernel(argv[1], &x)) {
+	if (argc != 4 || !find_kernel(argv[1], &x) || !parse_architecture(argv[2], &name) ||
+	    strpbrk(argv[3], "\"\\")) {
 		fprintf(stderr, "usage: make_image FUNCTION ARCHITECTURE OUTPUT\n");
 		return 2;
 	}
+	name.function = argv[1];
 	if (jit_version(version) != STATUS_OK) {
 		fprintf(stderr, "make_image: %s\n", fail_message());
 		return 77;
 	}
-	name.function = argv[1];
-	name.ptx = !strncmp(argv[2], ptx_prefix, strlen(ptx_prefix));
-	name.sm = atoi(argv[2] + (name.ptx ? strlen(ptx_prefix) : 0));
-	if (!collect(&x, name.sm))
-		return fail_with(argv[1], "no memory");
-	if (!x.n)
-		return fail_with(argv[1], "no instance is legal");
-	if (compile(&name, &x) != STATUS_OK)
-		return fail_with(argv[1], fail_message());
-	if (!write_code(argv[3], &x) || !write_source(argv[3], &name, &x))
-		return fail_with(argv[1], "cannot write its image");
+	const enum status status = make(&name, argv[3], &x);
+	if (status != STATUS_OK)
+		fprintf(stderr, "make_image: %s for %s: %s\n", argv[1], argv[2], fail_message());
 	close_instances(&x);
-	return 0;
+	return status != STATUS_OK;
 }

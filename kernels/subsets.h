@@ -59,7 +59,7 @@
 /* Every program has these: a ceiling is the best of several. `blocks` is a matter of the grid
  * alone, so that one instance stands for all its values. The host's prefetchers follow one range
  * per worker. */
-#ifdef __CUDACC__
+#ifdef WARPSMITH_CUDA_TABLE
 #define STREAM_SUBSET(X) X(warps, 8, 16) X(unroll, 1, 2, 4, 8) X(blocks, 4) X(ranges, 0)
 #else
 #define STREAM_SUBSET(X) X(warps, 1, 8) X(unroll, 8) X(blocks, 4) X(ranges, 0, 1)

@@ -9,27 +9,26 @@
 typedef const struct variant *variants_fn(int *n);
 
 #define DECLARE(name, NAME) variants_fn name##_host_variants;
-#define TABLE(name, NAME)   {#name, name##_host_variants, false},
+#define TABLE(name, NAME)   {#name, name##_host_variants, 0},
 
 KERNELS(DECLARE)
 
 static struct table {
 	const char *kernel;
 	variants_fn *host;
-	bool resolved; /* the list for GPUs has its entries */
+	int sm; /* that the list for GPUs has entries for; 0: none */
 } tables[] = {KERNELS(TABLE)};
 
-/* The GPUs of a program are of one kind. WARPSMITH_SPACE programs have host instances alone: on
- * CUDA they compile candidates on demand. */
+/* WARPSMITH_SPACE programs have host instances alone: on CUDA they compile candidates on demand. */
 static const struct variant *cuda_variants(struct table *table, int sm, int *n)
 {
 #if defined(WARPSMITH_CUDA) && !defined(WARPSMITH_SPACE)
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	struct variant *list = cuda_table(table->kernel, n);
 	pthread_mutex_lock(&lock);
-	if (!table->resolved)
+	if (table->sm != sm)
 		images_resolve(table->kernel, sm, list, *n);
-	table->resolved = true;
+	table->sm = sm;
 	pthread_mutex_unlock(&lock);
 	return list;
 #else

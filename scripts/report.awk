@@ -415,7 +415,7 @@ END {
 		print "Kernels measured " first_date " to " last_date ", driver " list(drivers) ", " list(toolkits) ". Ceilings of the last run: read " \
 			figure(ceiling["read"], 4) " GB/s" (ceiling["copy"] == "" ? "" : ", copy " figure(ceiling["copy"], 4) " GB/s") ". Sources " list(hashes) ".\n"
 		print "Microseconds of one launch inside a graph of at least 20, cold weights unless a column says otherwise: medians. A plain read is the best of"
-		print "several readers of as many bytes, cold, in the same run. Ours and the peer are timed by turns where the peer is a library that the bench calls.\n"
+		print "several readers of as many bytes, cold, in any run of the file. Ours and the peer are timed by turns where the peer is a library that the bench calls.\n"
 	}
 	sort_lengths()
 	memory_table("gemv", "GEMV")

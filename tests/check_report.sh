@@ -21,7 +21,7 @@ columns='device kernel case shape state launch us percent peer peer_us status re
 {
 	echo "$columns,us_lo,us_hi,ceiling,ceiling_gbps,sm_mhz,watt,driver,toolkit,source_hash,date,throttle" | tr ' ' ','
 	sed 's/ /,/g; s/@@/%/g; s/@/ /g; s/%/@/g; s/,-/,/g; s/$/,1,2,read,4000,1980,200,580,CUDA 13.0,abc,2026-01-02,/' <<'ROWS'
-Test@GPU gemv w=bf16@x=bf16@epilogue=none 8x32 cold graph 9 50 - - ok - tuned - - - - -
+Test@GPU gemv w=bf16@x=bf16@epilogue=none 8x32 cold graph 9 50 - - ok - tuned 1.5 17 - - -
 Test@GPU gemv w=bf16@x=bf16@epilogue=none 8x32 cold graph 2.5 50 cublaslt 3.2 ok - tuned 2 80 13.1.0@way@3 0.784 1
 Test@GPU gemv w=bf16@x=bf16@epilogue=none 8x32 cold graph 2.1 50 - - ok - default - - - - -
 Test@GPU gemv w=q8_0@x=f32@epilogue=none 8x64 cold graph 2.3 50 - - ok - default 2 87 - - 1
@@ -95,7 +95,7 @@ while IFS= read -r line; do
 	}
 done <<'LINES'
 Kernels measured 2026-01-02 to 2026-01-03, driver 580, CUDA 13.0. Ceilings of the last run: read 4000 GB/s, copy 3000 GB/s. Sources abc.
-| 8x32 | w=bf16 x=bf16 epilogue=none | tuned | 2.500 | 2.4 missed | torch-mv | 3.000 | 0.833 | 2.000 | 80.0 % | 50.0 % | 1980, 200 W |
+| 8x32 | w=bf16 x=bf16 epilogue=none | tuned | 2.500 | 2.4 missed | torch-mv | 3.000 | 0.833 | 1.500 | 60.0 % | 50.0 % | 1980, 200 W |
 | 8x64 | w=q8_0 x=f32 epilogue=none | default | 2.300 | – | – | – | – | 2.000 | 87.0 %, goal 88 | 50.0 % | 1980, 200 W |
 Faster than the best peer: 1 of the 1 rows that have one; ours / peer is at most 0.833, at 8x32.
 | 14/2/64@127 | head_dim=64 kv=bf16 | tuned | 3.500 | – | sdpa | 3.200 | 1.094 | – | – | 50.0 % | 1980, 200 W |

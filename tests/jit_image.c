@@ -1,36 +1,16 @@
-/* jit_image KERNEL FILE rows|values: what NVRTC makes, for sm_90, of the instances that programs
- * have, or of some in which every value of the kernel's tunables occurs. Exits with 77 where there
- * is no NVRTC. */
+/* jit_image KERNEL FILE: what NVRTC makes of instances in which every value of the kernel's
+ * tunables occurs, for sm_90. Exits with 77 where there is no NVRTC. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "device/jit.h"
-#include "kernels/images.h"
 #include "tests/cover.h"
-
-static const struct target hopper = {.sm = 90, .lanes = 32};
-
-static struct cover cover_rows(const struct kernel *kernel)
-{
-	int n = 0;
-	const struct variant *rows = cuda_table(kernel->name, &n);
-	struct cover cover = {.kases = calloc((size_t)n, sizeof *cover.kases),
-	                      .configs = calloc((size_t)n, sizeof *cover.configs)};
-	if (!cover.kases || !cover.configs)
-		abort();
-	for (int i = 0; i < n; i++) {
-		if (!kernel->legal(rows[i].kase.value, rows[i].config.value, hopper))
-			continue;
-		cover.kases[cover.n] = rows[i].kase;
-		cover.configs[cover.n++] = rows[i].config;
-	}
-	return cover;
-}
 
 int main(int argc, char **argv)
 {
-	const struct kernel *kernel = argc == 4 ? kernel_find(argv[1]) : NULL;
+	const struct kernel *kernel = argc == 3 ? kernel_find(argv[1]) : NULL;
+	struct target hopper = {.sm = 90, .lanes = 32};
 	struct jit_module module = {0};
 	char version[16];
 	if (!kernel)
@@ -39,8 +19,7 @@ int main(int argc, char **argv)
 		printf("skipped: %s\n", fail_message());
 		return 77;
 	}
-	struct cover cover =
-	        strcmp(argv[3], "rows") ? cover_values(kernel, hopper) : cover_rows(kernel);
+	struct cover cover = cover_values(kernel, hopper);
 	const struct jit_request request = {
 	        .kernel = kernel->name,
 	        .n = cover.n,

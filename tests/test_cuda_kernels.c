@@ -172,6 +172,10 @@ static void every_instance_of_the_program_is_right(void **state)
 		int n = kernel_variants(*kernel, device_info(gpu), &variants), done = 0;
 		for (int i = slice; i < n; i += n_slices) {
 			const struct jit_instance instance = {.entry = variants[i].entry};
+			if (!instance.entry &&
+			    (*kernel)->legal(variants[i].kase.value, variants[i].config.value,
+			                     device_info(gpu)->target))
+				fail_msg("%s: instance %d has no code", (*kernel)->name, i);
 			n_bad += check_case(*kernel, &variants[i].kase, 1, &variants[i].kase,
 			                    &variants[i].config, &instance, &done);
 		}

@@ -15,8 +15,12 @@ nvdisasm=$(scripts/nvdisasm)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-"$bin/jit_image" "$kernel" "$folder/cubin" rows
-"$nvdisasm" -c "$folder/cubin" >"$folder/text"
+# An image is one cubin behind the other.
+"$bin/make_image" "$kernel" 90 "$folder/image"
+sed -n 's/.*_code + \([0-9]*\),.*/\1/p' "$folder/image.c" | sort -nu | while read -r at; do
+	tail -c "+$((at + 1))" "$folder/image" >"$folder/cubin"
+	"$nvdisasm" -c "$folder/cubin"
+done >"$folder/text"
 $check <"$folder/text" >"$folder/result" || {
 	cat "$folder/result"
 	exit 1
@@ -40,7 +44,7 @@ if ! grep -q ' 0 with a promise' "$folder/result"; then
 	must_fail "a load less"
 fi
 
-"$bin/jit_image" "$kernel" "$folder/cubin" values
+"$bin/jit_image" "$kernel" "$folder/cubin"
 "$nvdisasm" -c "$folder/cubin" >"$folder/others"
 check="$check bulk"
 $check <"$folder/others"

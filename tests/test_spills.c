@@ -63,7 +63,7 @@ static void defaults_do_not_spill(void **state)
 			const struct jit_instance *instance = &module.instances[i];
 			char kase[CONFIG_TEXT];
 			params_format(kernel->fields, kernel->n_fields, kases[i].value, kase);
-			if (!instance->symbol)
+			if (!instance->symbol || !instance->resources.registers)
 				fail_msg("%s, sm_%d: %s", kase, sm, instance->reason);
 			if (instance->resources.stack_bytes)
 				print_error("%s, sm_%d: %d bytes spilled\n", kase, sm,
