@@ -1,5 +1,6 @@
-/* test_spills KERNEL: for every architecture the default instances of a kernel keep in registers
- * what they have. Skipped where there is no NVRTC. */
+/* test_spills KERNEL: for the oldest architecture, an older and the newest, or with
+ * WARPSMITH_TEST_ALL for every one, the default instances of a kernel keep in registers what they
+ * have; those of sm_90 have test_sass.sh. Skipped where there is no NVRTC. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,16 +38,16 @@ static int collect_defaults(const struct kernel *kernel, int sm, struct kase *ka
 
 static void defaults_do_not_spill(void **state)
 {
-	static const int architectures[] = {80, 86, 89, 90, 100, 120};
+	static const int few[] = {80, 89, 120, 0}, all[] = {80, 86, 89, 90, 100, 120, 0};
 	static struct kase kases[MAX_CASES];
 	static struct config configs[MAX_CASES];
 	const struct kernel *kernel = kernel_find(kernel_name);
 	int n_spilling = 0;
 	(void)state;
 	assert_non_null(kernel);
-	for (size_t a = 0; a < sizeof architectures / sizeof architectures[0]; a++) {
+	for (const int *at = getenv("WARPSMITH_TEST_ALL") ? all : few; *at; at++) {
 		struct jit_module module = {0};
-		const int sm = architectures[a];
+		const int sm = *at;
 		const struct jit_request request = {
 		        .kernel = kernel->name,
 		        .n = collect_defaults(kernel, sm, kases, configs),
