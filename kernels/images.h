@@ -11,7 +11,7 @@
  * NULL: no such kernel. */
 struct variant *cuda_table(const char *kernel, int *n);
 
-/* One instance. Those that a program never launches are never loaded. */
+/* One instance; the driver loads it when it is first launched. */
 struct image_part {
 	const void *code; /* NULL: it is not legal for the architecture */
 	const char *symbol;

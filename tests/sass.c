@@ -9,6 +9,7 @@
 #include "kernels/gqa_attention.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
+#include "tests/symbol.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -124,25 +125,6 @@ static char exceptions[MAX_EXCEPTIONS][MAX_NAME];
 static bool needed[MAX_EXCEPTIONS];
 static int n_exceptions;
 
-/* The numbers of "...NAMELi1ELi2EE" in a mangled symbol; zeros at the end are not written. */
-static bool read_values(const char *symbol, const char *kernel, const char *what, int *values,
-                        int n)
-{
-	char name[64];
-	snprintf(name, sizeof name, "%s_%s", kernel, what);
-	const char *at = strstr(symbol, name);
-	if (!at)
-		return false;
-	at += strlen(name);
-	memset(values, 0, (size_t)n * sizeof *values);
-	for (int i = 0; i < n && !strncmp(at, "Li", 2); i++) {
-		char *end;
-		values[i] = (int)strtol(at + 2, &end, 10);
-		at = end + 1;
-	}
-	return *at == 'E';
-}
-
 static void begin_instance(const char *symbol, struct instance *x)
 {
 	int kase[MAX_FIELDS], config[MAX_PARAMS];
@@ -150,8 +132,8 @@ static void begin_instance(const char *symbol, struct instance *x)
 	*x = (struct instance){0};
 	for (const struct kernel *const *at = kernels; *at; at++) {
 		const struct kernel *k = *at;
-		if (!read_values(symbol, k->name, "case", kase, k->n_fields) ||
-		    !read_values(symbol, k->name, "config", config, k->n_params))
+		if (!symbol_values(symbol, k->name, "case", kase, k->n_fields) ||
+		    !symbol_values(symbol, k->name, "config", config, k->n_params))
 			continue;
 		params_format(k->fields, k->n_fields, kase, kase_text);
 		params_format(k->params, k->n_params, config, config_text);

@@ -13,6 +13,7 @@
 #include "device/cubin.h"
 #include "device/jit.h"
 #include "kernels/images.h"
+#include "tests/symbol.h"
 
 #include <cmocka.h>
 
@@ -51,21 +52,18 @@ static bool next_part(const char **source, size_t *offset, char symbol[512])
 	return true;
 }
 
-/* Whether "NAMELi1ELi2EE" in a symbol has these values. */
-static bool names(const char *symbol, const char *name, const int *values, int n)
-{
-	char text[512];
-	size_t at = (size_t)snprintf(text, sizeof text, "%s", name);
-	for (int i = 0; i < n; i++)
-		at += (size_t)snprintf(text + at, sizeof text - at, "Li%dE", values[i]);
-	snprintf(text + at, sizeof text - at, "E");
-	return strstr(symbol, text) != NULL;
-}
-
 static bool same_code(const struct variant *a, const struct variant *b)
 {
 	return !memcmp(&a->kase, &b->kase, sizeof a->kase) &&
 	       !memcmp(&a->config, &b->config, sizeof a->config);
+}
+
+static void check_symbol(const struct kernel *kernel, const struct variant *row, const char *symbol)
+{
+	struct variant of = {0};
+	assert_true(symbol_values(symbol, KERNEL, "case", of.kase.value, kernel->n_fields));
+	assert_true(symbol_values(symbol, KERNEL, "config", of.config.value, kernel->n_params));
+	assert_true(same_code(&of, row));
 }
 
 static void check_image(const char *architecture, bool ptx)
@@ -85,9 +83,7 @@ static void check_image(const char *architecture, bool ptx)
 		const char *own = code + offset[n];
 		struct cubin_resources resources;
 		assert_true(offset[n] % 64 == 0 && offset[n] < n_code);
-		assert_true(names(symbol, KERNEL "_case", rows[n].kase.value, kernel->n_fields));
-		assert_true(
-		        names(symbol, KERNEL "_config", rows[n].config.value, kernel->n_params));
+		check_symbol(kernel, &rows[n], symbol);
 		for (int i = 0; i < n; i++)
 			assert_int_equal(offset[i] == offset[n], same_code(&rows[i], &rows[n]));
 		snprintf(entry, sizeof entry, ".entry %s(", symbol);

@@ -1,6 +1,5 @@
-/* test_spills KERNEL: for the oldest architecture, an older and the newest, or with
- * WARPSMITH_TEST_ALL for every one, the default instances of a kernel keep in registers what they
- * have; those of sm_90 have test_sass.sh. Skipped where there is no NVRTC. */
+/* test_spills KERNEL ARCHITECTURE...: the default instances of a kernel keep in registers what they
+ * have. Skipped where there is no NVRTC. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +16,7 @@
 enum { MAX_CASES = 128 };
 
 static const char *kernel_name;
+static char **architectures; /* NULL-terminated */
 
 /* Those that are legal for an architecture; returns their number. */
 static int collect_defaults(const struct kernel *kernel, int sm, struct kase *kases,
@@ -38,16 +38,15 @@ static int collect_defaults(const struct kernel *kernel, int sm, struct kase *ka
 
 static void defaults_do_not_spill(void **state)
 {
-	static const int few[] = {80, 89, 120, 0}, all[] = {80, 86, 89, 90, 100, 120, 0};
 	static struct kase kases[MAX_CASES];
 	static struct config configs[MAX_CASES];
 	const struct kernel *kernel = kernel_find(kernel_name);
 	int n_spilling = 0;
 	(void)state;
 	assert_non_null(kernel);
-	for (const int *at = getenv("WARPSMITH_TEST_ALL") ? all : few; *at; at++) {
+	for (char **at = architectures; *at; at++) {
 		struct jit_module module = {0};
-		const int sm = *at;
+		const int sm = atoi(*at);
 		const struct jit_request request = {
 		        .kernel = kernel->name,
 		        .n = collect_defaults(kernel, sm, kases, configs),
@@ -80,10 +79,10 @@ int main(int argc, char **argv)
 {
 	char version[16];
 	const struct CMUnitTest tests[] = {cmocka_unit_test(defaults_do_not_spill)};
-	if (argc != 2)
+	if (argc < 3)
 		return 2;
 	kernel_name = argv[1];
-	setenv("XDG_CACHE_HOME", BINARY_DIR "/cache", 1);
+	architectures = argv + 2;
 	if (jit_version(version) != STATUS_OK) {
 		print_message("skipped: %s\n", fail_message());
 		return 77;
